@@ -1,0 +1,218 @@
+"""A bundle: the directory that is trained, published, downloaded and served.
+
+It holds ``manifest.json``, ``config.json``, ``tokenizer.json``, weights and ``README.md``; its version
+is the SHA-256 of the manifest, which states the SHA-256 of every other file. This module reads,
+verifies and writes it without any model library, so it cannot say whether the model scores right:
+the probes in the manifest are for `moderation.scoring` to check.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from moderation.errors import BundleError
+from moderation.text import NORMALIZER_VERSION
+
+SCHEMA_VERSION = 1
+MANIFEST = "manifest.json"
+ONNX_WEIGHTS = "model.int8.onnx"
+TORCH_WEIGHTS = "model.safetensors"
+TOKENIZER = "tokenizer.json"
+CONFIG = "config.json"
+CARD = "README.md"
+REQUIRED_FILES = (CONFIG, TOKENIZER, CARD)
+
+Score = Annotated[float, Field(ge=0, le=1)]
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class FileEntry(_Part):
+    """One file of the bundle."""
+
+    size_bytes: Annotated[int, Field(ge=0)]
+    sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+
+
+class PlattCalibration(_Part):
+    """Score = sigmoid(scale · logit + offset); Platt, Probabilistic Outputs for SVMs (1999)."""
+
+    method: Literal["platt"] = "platt"
+    scale: Annotated[float, Field(gt=0)]
+    offset: float
+
+
+class LabelManifest(_Part):
+    """One label, at its place in the output."""
+
+    name: str
+    threshold: Score
+    calibration: PlattCalibration
+
+
+class Provenance(_Part):
+    """Where the bundle comes from."""
+
+    git_commit: str
+    git_dirty: bool
+    dataset: str
+    dataset_digest: str
+    config: dict[str, object]
+    seed: int
+    run_url: str | None = None
+    created_at: str
+
+
+class Probe(_Part):
+    """A sentence of our own and the scores it must get, in label order."""
+
+    text: str
+    scores: list[Score]
+
+
+class Probes(_Part):
+    """What a loaded bundle must score before it serves."""
+
+    tolerance: Annotated[float, Field(gt=0, lt=1)]
+    examples: Annotated[list[Probe], Field(min_length=1)]
+
+
+class Reference(_Part):
+    """Distributions on the held-out split at the real prevalence, which drift is compared with."""
+
+    score_bin_edges: list[float]
+    score_shares: dict[str, list[float]]
+    length_bin_edges: list[float]
+    length_shares: list[float]
+    prevalence: dict[str, Score]
+
+
+class Manifest(_Part):
+    """Everything that is stated about a bundle; its canonical JSON is what the version hashes."""
+
+    schema_version: Literal[1] = SCHEMA_VERSION
+    name: str
+    architecture: str
+    labels: Annotated[list[LabelManifest], Field(min_length=1)]
+    normalizer_version: str
+    max_tokens: Annotated[int, Field(ge=8)]
+    provenance: Provenance
+    metrics: dict[str, object]
+    reference: Reference
+    probes: Probes
+    files: dict[str, FileEntry]
+
+    @property
+    def label_names(self) -> tuple[str, ...]:
+        """Labels in output order."""
+        return tuple(label.name for label in self.labels)
+
+    @property
+    def thresholds(self) -> dict[str, float]:
+        """The score, in [0, 1], from which each label counts as present."""
+        return {label.name: label.threshold for label in self.labels}
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> "Manifest":
+        names = self.label_names
+        if len(set(names)) != len(names):
+            raise ValueError(f"labels repeat: {', '.join(names)}")
+        for number, probe in enumerate(self.probes.examples):
+            if len(probe.scores) != len(names):
+                raise ValueError(f"probe {number} has {len(probe.scores)} scores for {len(names)} labels")
+        for name in self.files:
+            path = PurePosixPath(name)
+            if path.is_absolute() or ".." in path.parts or "\\" in name or name == MANIFEST:
+                raise ValueError(f"file name {name!r} is not a plain path inside the bundle")
+        return self
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A verified bundle on disk."""
+
+    path: Path
+    version: str
+    manifest: Manifest
+
+
+def write_manifest(path: Path, manifest: Manifest) -> str:
+    """Write ``manifest`` with the files that now lie in ``path``; return the bundle's version."""
+    files = {name: _entry(path / name) for name in _file_names(path) if name != MANIFEST}
+    complete = manifest.model_copy(update={"files": files})
+    content = json.dumps(complete.model_dump(mode="json"), indent=2, sort_keys=True, ensure_ascii=True) + "\n"
+    (path / MANIFEST).write_text(content, encoding="utf-8")
+    return read_bundle(path).version
+
+
+def read_bundle(path: Path, expected_labels: Iterable[str] | None = None) -> Bundle:
+    """Read and verify the bundle in ``path``.
+
+    Raises:
+        BundleError: no readable manifest, a file missing, extra, or with another size or hash, a normaliser
+            other than this code's, or labels that are not ``expected_labels`` in that order.
+    """
+    try:
+        content = (path / MANIFEST).read_bytes()
+    except OSError as error:
+        raise BundleError(f"{path} is no bundle: cannot read {MANIFEST} ({error.strerror})") from error
+    manifest = _parse(path, content)
+    _check_files(path, manifest.files)
+    if manifest.normalizer_version != NORMALIZER_VERSION:
+        raise BundleError(
+            f"{path} was trained with text normaliser {manifest.normalizer_version}, this is {NORMALIZER_VERSION}; "
+            "serve it with the release that trained it, or train it again"
+        )
+    if expected_labels is not None and manifest.label_names != tuple(expected_labels):
+        raise BundleError(
+            f"{path} has labels {', '.join(manifest.label_names)}; expected {', '.join(expected_labels)} in that order"
+        )
+    return Bundle(path, hashlib.sha256(content).hexdigest(), manifest)
+
+
+def _parse(path: Path, content: bytes) -> Manifest:
+    try:
+        raw = json.loads(content)
+    except ValueError as error:
+        raise BundleError(f"{path / MANIFEST} is not JSON: {error}") from error
+    found = raw.get("schema_version") if isinstance(raw, Mapping) else None
+    if found != SCHEMA_VERSION:
+        raise BundleError(f"{path / MANIFEST} has schema version {found!r}; this release reads {SCHEMA_VERSION}")
+    try:
+        return Manifest.model_validate(raw)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"])) or "manifest"
+        raise BundleError(f"{path / MANIFEST}: {where}: {first['msg']}") from error
+
+
+def _check_files(path: Path, files: Mapping[str, FileEntry]) -> None:
+    stated, present = set(files), _file_names(path) - {MANIFEST}
+    missing = sorted((stated | set(REQUIRED_FILES)) - present)
+    if missing:
+        raise BundleError(f"{path} is incomplete: {', '.join(missing)} missing; fetch or publish it again")
+    if extra := sorted(present - stated):
+        raise BundleError(f"{path} holds files that its manifest does not state: {', '.join(extra)}")
+    for name, entry in files.items():
+        if (path / name).stat().st_size != entry.size_bytes or _sha256(path / name) != entry.sha256:
+            raise BundleError(f"{path / name} is not the file that the manifest states; fetch or publish it again")
+
+
+def _file_names(path: Path) -> set[str]:
+    return {found.relative_to(path).as_posix() for found in path.rglob("*") if not found.is_dir()}
+
+
+def _entry(path: Path) -> FileEntry:
+    return FileEntry(size_bytes=path.stat().st_size, sha256=_sha256(path))
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

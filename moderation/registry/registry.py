@@ -1,0 +1,56 @@
+"""What a registry of bundles can do; `moderation.registry.local` is one on a plain directory."""
+
+import re
+from pathlib import Path
+from typing import Protocol
+
+from moderation.errors import NotFoundError, RegistryError
+
+_ALIAS = re.compile(r"[a-z][a-z0-9_-]{0,63}")
+_VERSION_PREFIX = re.compile(r"[0-9a-f]{8,64}")
+
+
+class Registry(Protocol):
+    """Content-addressed bundles and the aliases that point to them."""
+
+    def publish(self, directory: Path) -> str:
+        """Verify the bundle in ``directory``, keep a copy, and return its version."""
+
+    def resolve(self, alias: str) -> str:
+        """Return the version that ``alias`` points to."""
+
+    def fetch(self, version: str) -> Path:
+        """Return a local directory that holds ``version``."""
+
+    def point(self, alias: str, version: str) -> None:
+        """Make ``alias`` point to a published ``version``."""
+
+    def versions(self) -> list[str]:
+        """Return every published version, oldest first."""
+
+    def aliases(self) -> dict[str, str]:
+        """Return every alias with its version."""
+
+
+def check_alias(alias: str) -> str:
+    """Return ``alias`` if it is a valid name.
+
+    Raises:
+        RegistryError: other characters than a-z, 0-9, '-' and '_', or more than 64 of them.
+    """
+    if not _ALIAS.fullmatch(alias):
+        raise RegistryError(f"alias {alias!r} is not a name of 1 to 64 characters a-z, 0-9, '-' or '_'")
+    return alias
+
+
+def match_version(version: str, known: list[str]) -> str:
+    """Return the one known version that starts with ``version`` (at least 8 hexadecimal digits).
+
+    Raises:
+        NotFoundError: no known version starts so, or several do.
+    """
+    found = [candidate for candidate in known if candidate.startswith(version)]
+    if not _VERSION_PREFIX.fullmatch(version) or len(found) != 1:
+        reason = f"{len(found)} versions start with it" if len(found) > 1 else "not in the registry"
+        raise NotFoundError(f"version {version!r}: {reason}")
+    return found[0]

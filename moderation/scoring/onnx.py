@@ -1,0 +1,61 @@
+"""ONNX Runtime on CPU: token ids to logits, one text per session call.
+
+Dynamic int8 has one activation scale per tensor, so a batch-mate could move a score; alone, the same
+text gets the same logits bit for bit. Several calls run side by side, each on one thread.
+"""
+
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import onnxruntime
+
+from moderation.errors import BundleError
+
+INPUT_NAMES = ("input_ids", "attention_mask")
+OUTPUT_NAME = "logits"
+
+
+class OnnxModel:
+    """An ONNX classifier; `logits` may be called from several threads at once."""
+
+    def __init__(self, path: Path, threads: int = 0) -> None:
+        """Load ``path``; ``threads`` texts are scored side by side, 0 for one per core.
+
+        Raises:
+            BundleError: the file is no ONNX model, or has other inputs or outputs.
+        """
+        self.threads = threads or len(os.sched_getaffinity(0))
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = 1
+        options.inter_op_num_threads = 1
+        options.log_severity_level = 3
+        try:
+            self._session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+        except Exception as error:  # ONNX Runtime's own exceptions share no base class
+            raise BundleError(f"{path} cannot be loaded by ONNX Runtime ({type(error).__name__})") from error
+        found = tuple(node.name for node in self._session.get_inputs())
+        if found != INPUT_NAMES or [node.name for node in self._session.get_outputs()] != [OUTPUT_NAME]:
+            raise BundleError(f"{path} has inputs {', '.join(found)}; expected {', '.join(INPUT_NAMES)}")
+        self._pool = ThreadPoolExecutor(self.threads, thread_name_prefix="onnx")
+
+    def logits(self, ids: Sequence[npt.NDArray[np.int64]]) -> npt.NDArray[np.float32]:
+        """Return logits of shape (N, K) for N token sequences, in order."""
+        if len(ids) <= 1:
+            rows = [self._run(sequence) for sequence in ids]
+        else:
+            rows = list(self._pool.map(self._run, ids))
+        return np.concatenate(rows) if rows else np.empty((0, self.num_outputs), dtype=np.float32)
+
+    @property
+    def num_outputs(self) -> int:
+        """K, the number of labels that the graph answers."""
+        return int(self._session.get_outputs()[0].shape[1])
+
+    def _run(self, sequence: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
+        row = sequence[None, :]
+        (logits,) = self._session.run([OUTPUT_NAME], {"input_ids": row, "attention_mask": np.ones_like(row)})
+        return np.asarray(logits, dtype=np.float32)

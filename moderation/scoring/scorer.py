@@ -1,0 +1,84 @@
+"""Texts to calibrated scores: the one way, for evaluation and for serving.
+
+A sigmoid per label after its calibration, never a softmax: the labels are not exclusive.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from moderation.bundle import ONNX_WEIGHTS, TOKENIZER, Bundle, PlattCalibration
+from moderation.errors import BundleError
+from moderation.scoring.onnx import OnnxModel
+from moderation.scoring.tokens import TextTokenizer
+
+
+@dataclass(frozen=True)
+class Scored:
+    """Scores (N, K) in [0, 1] in label order; tokens that were read and whether text was cut, both (N,)."""
+
+    scores: npt.NDArray[np.float32]
+    tokens_read: npt.NDArray[np.int64]
+    truncated: npt.NDArray[np.bool_]
+
+
+class Scorer:
+    """A loaded bundle. `score` is blocking and may be called from several threads at once."""
+
+    def __init__(self, bundle: Bundle, model: OnnxModel, tokenizer: TextTokenizer) -> None:
+        """Take the parts as they are; `load` builds and checks them."""
+        self.bundle = bundle
+        self.labels = bundle.manifest.label_names
+        self.backend = "onnxruntime-int8"
+        self._model = model
+        self._tokenizer = tokenizer
+        self._calibrations = [label.calibration for label in bundle.manifest.labels]
+
+    @classmethod
+    def load(cls, bundle: Bundle, threads: int = 0) -> "Scorer":
+        """Load the bundle's weights and check that its probes score as stated on this machine.
+
+        Raises:
+            BundleError: weights that do not load or do not fit the labels, or a probe out of tolerance.
+        """
+        model = OnnxModel(bundle.path / ONNX_WEIGHTS, threads)
+        if model.num_outputs != len(bundle.manifest.labels):
+            raise BundleError(
+                f"{bundle.path} has weights for {model.num_outputs} labels, "
+                f"its manifest states {len(bundle.manifest.labels)}"
+            )
+        scorer = cls(bundle, model, TextTokenizer(bundle.path / TOKENIZER, bundle.manifest.max_tokens))
+        scorer._check_probes()
+        return scorer
+
+    def score(self, texts: Sequence[str]) -> Scored:
+        """Score each text; the same text gets the same score alone and in any company."""
+        tokens = self._tokenizer.encode(texts)
+        return Scored(
+            scores=to_scores(self._model.logits(tokens.ids), self._calibrations),
+            tokens_read=np.array([len(ids) for ids in tokens.ids], dtype=np.int64),
+            truncated=tokens.truncated,
+        )
+
+    def _check_probes(self) -> None:
+        probes = self.bundle.manifest.probes
+        found = self.score([probe.text for probe in probes.examples]).scores
+        stated = np.array([probe.scores for probe in probes.examples], dtype=np.float32)
+        worst = float(np.max(np.abs(found - stated)))
+        if not worst <= probes.tolerance:  # also true of NaN
+            raise BundleError(
+                f"{self.bundle.path} scores its probes {worst:.4f} off what its manifest states "
+                f"(tolerance {probes.tolerance}): wrong weights, or this CPU computes int8 differently"
+            )
+
+
+def to_scores(
+    logits: npt.NDArray[np.float32], calibrations: Sequence[PlattCalibration]
+) -> npt.NDArray[np.float32]:
+    """Return sigmoid(scale · logit + offset) per label; logits and scores have shape (N, K)."""
+    scale = np.array([calibration.scale for calibration in calibrations])
+    offset = np.array([calibration.offset for calibration in calibrations])
+    # tanh form: no overflow for any finite logit.
+    return (0.5 * (1 + np.tanh(0.5 * (logits * scale + offset)))).astype(np.float32)

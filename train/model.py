@@ -1,0 +1,81 @@
+"""A transformer encoder with one logit per label."""
+
+import importlib
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from transformers import AutoConfig, AutoModel, PreTrainedModel
+
+from moderation.errors import ConfigurationError
+from moderation.labels import LABELS
+from train.config import ModelConfig
+
+PACKAGE = "package:"
+
+
+class CommentClassifier(nn.Module):
+    """Encoder, pooling over tokens, dropout, and a linear layer of K logits."""
+
+    def __init__(self, encoder: PreTrainedModel, config: ModelConfig, num_labels: int = len(LABELS)) -> None:
+        """Put a fresh head on ``encoder``."""
+        super().__init__()
+        self.encoder = encoder
+        self.pooling = config.pooling
+        self.dropout = nn.Dropout(config.dropout)
+        width = encoder.config.hidden_size * (2 if config.pooling == "mean_max" else 1)
+        self.head = nn.Linear(width, num_labels)
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+        """Return logits (N, K) for token ids and mask of shape (N, T); padding has mask 0."""
+        hidden = self.encoder(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
+        return self.head(self.dropout(pool(hidden, attention_mask, self.pooling)))
+
+
+def pool(hidden: Tensor, attention_mask: Tensor, pooling: str) -> Tensor:
+    """Return one vector per row of ``hidden`` (N, T, H): of the first token, or over all that are not padding."""
+    if pooling == "first":
+        return hidden[:, 0]
+    mask = attention_mask.unsqueeze(-1).to(hidden.dtype)
+    mean = (hidden * mask).sum(1) / mask.sum(1)
+    if pooling == "mean":
+        return mean
+    return torch.cat([mean, (hidden + (1 - mask) * torch.finfo(hidden.dtype).min).amax(1)], dim=-1)
+
+
+def encoder_path(name: str) -> Path | str:
+    """Return what ``from_pretrained`` takes: a directory inside an installed package, or ``name`` itself.
+
+    Raises:
+        ConfigurationError: the package is not installed.
+    """
+    if not name.startswith(PACKAGE):
+        return name
+    package = name.removeprefix(PACKAGE)
+    try:
+        return Path(importlib.import_module(package).get_model_path())
+    except ModuleNotFoundError as error:
+        raise ConfigurationError(f"encoder {name}: {package} is not installed; run `make install-train`") from error
+
+
+def build(config: ModelConfig) -> CommentClassifier:
+    """Load the pretrained encoder and put a fresh head on it.
+
+    Raises:
+        ConfigurationError: the encoder cannot be found or reached.
+    """
+    path = encoder_path(config.encoder)
+    try:
+        encoder_config = AutoConfig.from_pretrained(path)
+        for key in ("hidden_dropout_prob", "attention_probs_dropout_prob"):
+            setattr(encoder_config, key, config.encoder_dropout)
+        encoder = AutoModel.from_pretrained(
+            path, config=encoder_config, attn_implementation=config.attention, add_pooling_layer=False
+        )
+    except OSError as error:
+        raise ConfigurationError(f"encoder {config.encoder}: {str(error).splitlines()[0]}") from error
+    if config.max_tokens > encoder_config.max_position_embeddings:
+        raise ConfigurationError(
+            f"max_tokens {config.max_tokens} is over the encoder's {encoder_config.max_position_embeddings} positions"
+        )
+    return CommentClassifier(encoder, config)
