@@ -140,6 +140,7 @@ def _arguments(config: TrainConfig, checkpoints: Path) -> TrainingArguments:
         learning_rate=fit.learning_rate,
         warmup_steps=fit.warmup_share,
         lr_scheduler_type="linear",
+        use_cpu=not torch.cuda.is_available(),
         bf16=fit.precision == "bf16" or (fit.precision == "auto" and has_bf16()),
         train_sampling_strategy="group_by_length",
         eval_strategy="epoch",
