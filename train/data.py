@@ -18,6 +18,7 @@ from moderation.text import normalize
 from train.config import DataConfig, TrainConfig, load
 
 SPLITS = ("train", "validation", "test")
+TRUTH_PREFIX = "true_"  # in written splits, so that a scored file can hold scores under the labels' names
 FORMATS = {".csv": "csv", ".jsonl": "json", ".json": "json", ".parquet": "parquet"}
 
 
@@ -137,7 +138,7 @@ def _text_key(text: str) -> str:
 def write_split(config: TrainConfig, split: str, output: Path) -> int:
     """Write one split with its weights and labels as parquet; return its number of rows."""
     rows = load_rows(config.data)
-    chosen = rows[rows["split"] == split].drop(columns="split")
+    chosen = rows[rows["split"] == split].drop(columns="split").rename(columns={n: TRUTH_PREFIX + n for n in LABELS})
     output.parent.mkdir(parents=True, exist_ok=True)
     chosen.to_parquet(output, index=False)
     return len(chosen)

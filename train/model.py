@@ -5,7 +5,7 @@ from pathlib import Path
 
 import torch
 from torch import Tensor, nn
-from transformers import AutoConfig, AutoModel, PreTrainedModel
+from transformers import AutoConfig, AutoModel, AutoTokenizer, PreTrainedModel
 
 from moderation.errors import ConfigurationError
 from moderation.labels import LABELS
@@ -79,3 +79,18 @@ def build(config: ModelConfig) -> CommentClassifier:
             f"max_tokens {config.max_tokens} is over the encoder's {encoder_config.max_position_embeddings} positions"
         )
     return CommentClassifier(encoder, config)
+
+
+def save_tokenizer(config: ModelConfig, path: Path) -> None:
+    """Write the encoder's tokenizer as ``tokenizer.json``.
+
+    Raises:
+        ConfigurationError: the encoder has no fast tokenizer, or cannot be found.
+    """
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(encoder_path(config.encoder))
+    except OSError as error:
+        raise ConfigurationError(f"encoder {config.encoder}: {str(error).splitlines()[0]}") from error
+    if not tokenizer.is_fast:
+        raise ConfigurationError(f"encoder {config.encoder} has no fast tokenizer, which serving needs")
+    tokenizer.backend_tokenizer.save(str(path))

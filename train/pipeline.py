@@ -3,7 +3,6 @@
 import json
 import subprocess
 from datetime import UTC, datetime
-from pathlib import Path
 
 import pandas as pd
 from safetensors.torch import load_file, save_file
@@ -13,7 +12,7 @@ from moderation.scoring.tokens import TextTokenizer
 from train import data
 from train.config import TrainConfig
 from train.fit import fit
-from train.model import CommentClassifier, build, encoder_path
+from train.model import CommentClassifier, build, save_tokenizer
 
 RUN = "run.json"
 
@@ -33,8 +32,8 @@ def trained(config: TrainConfig, rows: pd.DataFrame) -> CommentClassifier:
         config.run_dir.mkdir(parents=True, exist_ok=True)
         if not (config.run_dir / RUN).exists():
             (config.run_dir / RUN).write_text(json.dumps(_origin()) + "\n")
-        tokenizer = TextTokenizer(Path(encoder_path(config.model.encoder)) / TOKENIZER, config.model.max_tokens)
-        fit(config, model, rows, tokenizer)
+        save_tokenizer(config.model, config.run_dir / TOKENIZER)
+        fit(config, model, rows, TextTokenizer(config.run_dir / TOKENIZER, config.model.max_tokens))
         save_file({name: tensor.contiguous() for name, tensor in model.state_dict().items()}, weights)
     model.load_state_dict(load_file(weights))
     return model.eval()
