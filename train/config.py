@@ -77,6 +77,7 @@ class TrainConfig(_Section):
     data: DataConfig
     model: ModelConfig
     fit: FitConfig = FitConfig()
+    baseline: Annotated[bool, Field(description="Also fit TF-IDF with logistic regression, to compare with.")] = True
     output_dir: Path = Path("runs")
 
     @property
