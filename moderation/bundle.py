@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from moderation.errors import BundleError
 from moderation.text import NORMALIZER_VERSION
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION: Literal[1] = 1
 MANIFEST = "manifest.json"
 ONNX_WEIGHTS = "model.int8.onnx"
 TORCH_WEIGHTS = "model.safetensors"

@@ -15,6 +15,7 @@ from tqdm import tqdm
 
 from moderation.labels import LABELS
 from moderation.text import normalize
+from train.data import SPLITS
 from train.metrics import average_precision
 
 WORD_FEATURES = 100_000
@@ -24,9 +25,8 @@ INVERSE_REGULARISATION = (0.5, 2.0, 8.0)
 
 def baseline_scores(rows: pd.DataFrame) -> npt.NDArray[np.float64]:
     """Fit on the training split and return scores (N, K) in [0, 1] for the test split, in row order."""
-    texts = {split: [normalize(text) for text in part["comment_text"]] for split, part in rows.groupby("split")}
-    features = _features(texts)
-    parts = dict(tuple(rows.groupby("split")))
+    parts = {split: rows[rows["split"] == split] for split in SPLITS}
+    features = _features({split: [normalize(text) for text in part["comment_text"]] for split, part in parts.items()})
     columns = [
         _fit_label(features, parts, label) for label in tqdm(LABELS, desc="TF-IDF baseline", unit="label", leave=False)
     ]
@@ -53,9 +53,7 @@ def _features(texts: dict[str, list[str]]) -> dict[str, csr_matrix]:
     }
 
 
-def _fit_label(
-    features: dict[str, csr_matrix], parts: dict[str, pd.DataFrame], label: str
-) -> npt.NDArray[np.float64]:
+def _fit_label(features: dict[str, csr_matrix], parts: dict[str, pd.DataFrame], label: str) -> npt.NDArray[np.float64]:
     def scores(model: LogisticRegression, split: str) -> npt.NDArray[np.float64]:
         return np.asarray(model.predict_proba(features[split])[:, 1])
 
@@ -67,6 +65,7 @@ def _fit_label(
         for strength in INVERSE_REGULARISATION
     ]
     best = max(
-        models, key=lambda model: average_precision(validation[label], scores(model, "validation"), validation["weight"])
+        models,
+        key=lambda model: average_precision(validation[label], scores(model, "validation"), validation["weight"]),
     )
     return scores(best, "test")

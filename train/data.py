@@ -29,7 +29,7 @@ def load_rows(config: DataConfig) -> pd.DataFrame:
         InvalidInputError: a file that cannot be read, a missing column, a label that is not 0 or 1,
             an empty text, or a label without a positive row in a split.
     """
-    table = _read(config.path)
+    table = _read(config.path, config)
     wanted = [config.text_column, *LABELS] + ([config.weights.column] if config.weights else [])
     if missing := [column for column in wanted if column not in table.columns]:
         raise InvalidInputError(
@@ -41,7 +41,7 @@ def load_rows(config: DataConfig) -> pd.DataFrame:
     _refuse_empty_texts(config.path, rows)
     rows["text_key"] = [_text_key(text) for text in rows["comment_text"]]
     if config.exclude is not None:
-        rows = _without(rows, _read(config.exclude), config)
+        rows = _without(rows, _read(config.exclude, config), config)
     rows["split"] = assign_splits(rows, config)
     _refuse_missing_positives(rows)
     return rows.drop(columns="text_key").reset_index(drop=True)
@@ -59,7 +59,10 @@ def assign_splits(rows: pd.DataFrame, config: DataConfig) -> pd.Series:
     table = group[list(LABELS)].max().join(group["weight"].max())
     table["id"] = group["id"].min().fillna("").astype(str)
     order = pd.Series(
-        [hashlib.sha256("\x1f".join((config.salt, *key)).encode()).hexdigest() for key in zip(table["id"], table.index)],
+        [
+            hashlib.sha256("\x1f".join((config.salt, *key)).encode()).hexdigest()
+            for key in zip(table["id"], table.index, strict=True)
+        ],
         index=table.index,
     )
     rarest = np.select([table[label] == 1 for label in rarity], list(rarity), default="none")
@@ -79,17 +82,21 @@ def digest(rows: pd.DataFrame) -> str:
     return hashlib.sha256("\n".join(hashes).encode()).hexdigest()
 
 
-def _read(path: Path) -> pd.DataFrame:
+def _read(path: Path, config: DataConfig) -> pd.DataFrame:
     kind = FORMATS.get(path.suffix.lower())
     if kind is None:
         raise InvalidInputError(f"{path} has suffix {path.suffix!r}; expected one of {', '.join(FORMATS)}")
     if not path.is_file():
         raise InvalidInputError(f"no file {path}; give one with --set data.path=FILE")
+    # In CSV an id of digits is still a string, and a comment that says "NA" is still a comment.
+    options = {"converters": {config.id_column: str, config.text_column: str}} if kind == "csv" else {}
     try:
-        loaded = datasets.load_dataset(kind, data_files=str(path), split="train")
+        loaded = datasets.load_dataset(kind, data_files=str(path), split="train", **options)
     except (datasets.exceptions.DatasetGenerationError, ValueError, OSError) as error:
-        raise InvalidInputError(f"{path} cannot be read as {kind} ({type(error.__cause__ or error).__name__})") from error
-    return loaded.to_pandas()
+        raise InvalidInputError(
+            f"{path} cannot be read as {kind} ({type(error.__cause__ or error).__name__})"
+        ) from error
+    return pd.DataFrame(loaded.to_pandas())
 
 
 def _read_labels(path: Path, table: pd.DataFrame) -> pd.DataFrame:
@@ -98,7 +105,7 @@ def _read_labels(path: Path, table: pd.DataFrame) -> pd.DataFrame:
     if wrong.to_numpy().any():
         row, column = np.argwhere(wrong.to_numpy())[0]
         raise InvalidInputError(
-            f"{path}: row {row} has {LABELS[column]} = {labels.iloc[row, column]!r}; labels are 0 or 1 "
+            f"{path}: row {row} has {LABELS[column]} = {labels.iloc[row, column]}; labels are 0 or 1 "
             f"({int(wrong.any(axis=1).sum())} rows are affected)"
         )
     return labels.astype("int8")

@@ -64,9 +64,7 @@ def compare(
     resamples: int = RESAMPLES,
 ) -> dict[str, object]:
     """Return how far ``scores`` are above ``rival`` (both (N, K)) per label and on average, with paired intervals."""
-    pairs = [
-        (Ranking(truth[:, k], scores[:, k]), Ranking(truth[:, k], rival[:, k])) for k in range(len(LABELS))
-    ]
+    pairs = [(Ranking(truth[:, k], scores[:, k]), Ranking(truth[:, k], rival[:, k])) for k in range(len(LABELS))]
 
     def differences(drawn: FloatArray) -> FloatArray:
         table = np.array(

@@ -7,7 +7,7 @@ repeats a run; across machines only the data order is the same.
 import ctypes
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
@@ -69,14 +69,18 @@ class Collator:
 class WeightedTrainer(Trainer):
     """Binary cross-entropy summed over labels, times the sample weight, over the mean weight of the data."""
 
-    def __init__(self, *args: Any, fit: FitConfig, mean_weight: float, **kwargs: Any) -> None:
+    def __init__(self, fit: FitConfig, mean_weight: float, **kwargs: Any) -> None:  # noqa: ANN401 - of Trainer
         """Take what `Trainer` takes, and the learning rates and weights that it does not know."""
-        super().__init__(*args, **kwargs)
+        super().__init__(**kwargs)
         self._fit = fit
         self._mean_weight = mean_weight
 
     def compute_loss(
-        self, model: nn.Module, inputs: dict[str, Tensor], return_outputs: bool = False, **_: Any
+        self,
+        model: nn.Module,
+        inputs: dict[str, Tensor | Any],
+        return_outputs: bool = False,
+        num_items_in_batch: Tensor | int | None = None,  # noqa: ARG002 - Trainer passes it
     ) -> Tensor | tuple[Tensor, dict[str, Tensor]]:
         """Return the loss of a batch, with its logits (N, K) if asked."""
         logits = model(input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"]).float()
@@ -88,7 +92,7 @@ class WeightedTrainer(Trainer):
         """Build fused AdamW: the head has its own rate, biases and norms no decay."""
         if self.optimizer is None:
             groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
-            for name, parameter in self.model.named_parameters():
+            for name, parameter in (model or cast(nn.Module, self.model)).named_parameters():
                 groups.setdefault((name.startswith(HEAD), parameter.ndim > 1), []).append(parameter)
             self.optimizer = torch.optim.AdamW(
                 [
@@ -111,16 +115,16 @@ def fit(config: TrainConfig, model: CommentClassifier, rows: pd.DataFrame, token
     train, validation = (Comments(rows[rows["split"] == split], tokenizer) for split in ("train", "validation"))
     checkpoints = config.run_dir / "checkpoints"
     trainer = WeightedTrainer(
-        model,
-        _arguments(config, checkpoints),
+        config.fit,
+        float(train.weights.mean()),
+        model=model,
+        args=_arguments(config, checkpoints),
         data_collator=Collator(model.encoder.config.pad_token_id),
         train_dataset=train,
         eval_dataset=validation,
         compute_metrics=_validation_metrics,
-        fit=config.fit,
-        mean_weight=float(train.weights.mean()),
     )
-    last = get_last_checkpoint(str(checkpoints)) if checkpoints.is_dir() else None
+    last = get_last_checkpoint(str(checkpoints)) if checkpoints.is_dir() else None  # type: ignore[no-untyped-call]
     trainer.train(resume_from_checkpoint=last)
 
 
@@ -140,7 +144,7 @@ def keep_freed_memory() -> None:
 def has_bf16() -> bool:
     """Return whether this machine multiplies bf16 matrices in hardware."""
     if torch.cuda.is_available():
-        return torch.cuda.is_bf16_supported()
+        return bool(torch.cuda.is_bf16_supported())
     capabilities = torch.cpu.get_capabilities()
     return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
 
@@ -172,8 +176,8 @@ def _arguments(config: TrainConfig, checkpoints: Path) -> TrainingArguments:
 
 
 def _validation_metrics(prediction: EvalPrediction) -> dict[str, float]:
-    labels, weights = prediction.label_ids
-    logits = prediction.predictions
+    labels, weights = cast(tuple[np.ndarray, np.ndarray], prediction.label_ids)  # in the order of label_names
+    logits = np.asarray(prediction.predictions)
     pairs = [(labels[:, k], logits[:, k]) for k in range(len(LABELS))]
     precisions = [average_precision(truth, score, weights) for truth, score in pairs]
     return {

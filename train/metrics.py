@@ -87,10 +87,7 @@ def bootstrap(
     generator = np.random.default_rng(seed)
     count = len(weights)
     draws = np.array(
-        [
-            statistic(weights * generator.multinomial(count, np.full(count, 1 / count)))
-            for _ in range(resamples)
-        ]
+        [statistic(weights * generator.multinomial(count, np.full(count, 1 / count))) for _ in range(resamples)]
     )
     low, high = np.nanpercentile(draws, [2.5, 97.5], axis=0)
     return [

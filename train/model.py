@@ -29,7 +29,8 @@ class CommentClassifier(nn.Module):
     def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
         """Return logits (N, K) for token ids and mask of shape (N, T); padding has mask 0."""
         hidden = self.encoder(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
-        return self.head(self.dropout(pool(hidden, attention_mask, self.pooling)))
+        logits: Tensor = self.head(self.dropout(pool(hidden, attention_mask, self.pooling)))
+        return logits
 
 
 def pool(hidden: Tensor, attention_mask: Tensor, pooling: str) -> Tensor:

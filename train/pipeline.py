@@ -20,7 +20,6 @@ from moderation.bundle import (
     Bundle,
     LabelManifest,
     Manifest,
-    PlattCalibration,
     Probe,
     Probes,
     Provenance,
@@ -66,15 +65,16 @@ def run(config: TrainConfig) -> Bundle:
 
 
 def _trained(config: TrainConfig, rows: pd.DataFrame) -> CommentClassifier:
-    model = build(config.model)
     weights = config.run_dir / TORCH_WEIGHTS
     if not weights.exists():
         config.run_dir.mkdir(parents=True, exist_ok=True)
         if not (config.run_dir / RUN).exists():
             (config.run_dir / RUN).write_text(json.dumps(_origin()) + "\n")
         save_tokenizer(config.model, config.run_dir / TOKENIZER)
+        model = build(config.model)
         fit(config, model, rows, TextTokenizer(config.run_dir / TOKENIZER, config.model.max_tokens))
         save_file({name: tensor.contiguous() for name, tensor in model.state_dict().items()}, weights)
+    model = build(config.model)  # a fresh one: accelerate leaves autocast around the forward of the trained one
     model.load_state_dict(load_file(weights))
     return model.eval()
 
@@ -99,8 +99,8 @@ def _write_bundle(
 
     tokenizer = TextTokenizer(directory / TOKENIZER, config.model.max_tokens)
     served = OnnxModel(directory / ONNX_WEIGHTS)
-    parts = dict(tuple(rows.groupby("split")))
-    ids = {split: tokenizer.encode(parts[split]["comment_text"].tolist()).ids for split in ("validation", "test")}
+    parts = {split: rows[rows["split"] == split] for split in ("validation", "test")}
+    ids = {split: tokenizer.encode(parts[split]["comment_text"].tolist()).ids for split in parts}
     labels = _calibrated(parts["validation"], served.logits(ids["validation"]))
     calibrations = [label.calibration for label in labels]
     scores = to_scores(served.logits(ids["test"]), calibrations)
@@ -173,7 +173,7 @@ def _reference(
 
     def shares(values: npt.ArrayLike, bins: npt.NDArray[np.float64]) -> list[float]:
         counts, _ = np.histogram(values, bins, weights=weights)
-        return (counts / counts.sum()).tolist()
+        return [float(share) for share in counts / counts.sum()]
 
     return Reference(
         score_bin_edges=SCORE_BINS.tolist(),

@@ -74,11 +74,9 @@ class Scorer:
             )
 
 
-def to_scores(
-    logits: npt.NDArray[np.float32], calibrations: Sequence[PlattCalibration]
-) -> npt.NDArray[np.float32]:
+def to_scores(logits: npt.NDArray[np.float32], calibrations: Sequence[PlattCalibration]) -> npt.NDArray[np.float32]:
     """Return sigmoid(scale · logit + offset) per label; logits and scores have shape (N, K)."""
     scale = np.array([calibration.scale for calibration in calibrations])
     offset = np.array([calibration.offset for calibration in calibrations])
     # tanh form: no overflow for any finite logit.
-    return (0.5 * (1 + np.tanh(0.5 * (logits * scale + offset)))).astype(np.float32)
+    return np.asarray(0.5 * (1 + np.tanh(0.5 * (logits * scale + offset))), dtype=np.float32)

@@ -1,0 +1,187 @@
+"""Connecting to the database and bringing its tables to this release's revision.
+
+SQLite (embedded, one machine) and PostgreSQL behave alike from here on: bounded waits, UTC, UTF-8, and
+`UnavailableError` with one line whenever the database cannot be used.
+"""
+
+from pathlib import Path
+
+from alembic import command
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import URL, Connection, Engine, ExceptionContext, create_engine, event, make_url
+from sqlalchemy.engine.interfaces import DBAPIConnection
+from sqlalchemy.exc import ArgumentError, DatabaseError, InterfaceError, OperationalError
+
+from moderation.errors import ConfigurationError, UnavailableError
+
+CONNECT_TIMEOUT_S = 5
+LOCK_TIMEOUT_S = 5
+STATEMENT_TIMEOUT_S = 30
+SQLITE_BUSY_TIMEOUT_S = 30
+MIGRATION_WAIT_S = 600
+"""How long one migration waits for another that runs on the same PostgreSQL database."""
+ADVISORY_LOCK = 0x6D6F6465
+"""What they wait for: any number that no other program on the database is likely to use."""
+
+
+def connect(url: str) -> Engine:
+    """Return an engine for ``url`` (``sqlite:///file`` or ``postgresql://…``); nothing is connected yet.
+
+    Raises:
+        ConfigurationError: not a URL of a SQLite file or a PostgreSQL database, or SQLite's folder cannot be made.
+    """
+    parsed = _parse(url)
+    engine = _sqlite(parsed) if parsed.get_backend_name() == "sqlite" else _postgresql(parsed)
+    where = describe(url)
+
+    @event.listens_for(engine, "handle_error")
+    def report(context: ExceptionContext) -> None:
+        # A failed ping is the pool's own business: it connects again.
+        if not context.is_pre_ping and _means_unavailable(context.sqlalchemy_exception):
+            raise UnavailableError(f"cannot use database {where}: {_first_line(context.original_exception)}")
+
+    return engine
+
+
+def describe(url: str) -> str:
+    """Return ``url`` without password and parameters, for messages and logs."""
+    parsed = _parse(url)
+    kept = URL.create(parsed.get_backend_name(), parsed.username, None, parsed.host, parsed.port, parsed.database)
+    return kept.render_as_string()
+
+
+def migrate(engine: Engine) -> None:
+    """Bring the tables to this release's revision, all of it or nothing; processes that do so at once take turns.
+
+    Raises:
+        ConfigurationError: a newer release migrated the database, or it is not in UTF-8.
+        UnavailableError: it cannot be reached, or a lock was not got in time.
+    """
+    with engine.begin() as connection:
+        _take_turn(connection)
+        _refuse_unknown(connection)
+        config = _config()
+        config.attributes["connection"] = connection
+        command.upgrade(config, "head")
+
+
+def require_current(engine: Engine) -> None:
+    """Make sure that the tables are at this release's revision.
+
+    Raises:
+        ConfigurationError: they are not; the message says what to do.
+        UnavailableError: the database cannot be reached.
+    """
+    with engine.connect() as connection:
+        _refuse_unknown(connection)
+        found = MigrationContext.configure(connection).get_current_revision()
+    needed = ScriptDirectory.from_config(_config()).get_current_head()
+    if found != needed:
+        raise ConfigurationError(
+            f"database is at revision {found or 'none'}, this release needs {needed}: run `moderation migrate`"
+        )
+
+
+def _parse(url: str) -> URL:
+    try:
+        parsed = make_url(url)
+    except (ArgumentError, ValueError):
+        parsed = None
+    if parsed is None or "@" in (parsed.host or ""):
+        # Never repeated: it may hold a password.
+        raise ConfigurationError(
+            "database URL cannot be read; expected postgresql://user:password@host/name, with @ : / % written as %40 …"
+        )
+    if parsed.get_backend_name() == "sqlite":
+        if parsed.database in (None, "", ":memory:"):
+            raise ConfigurationError("database URL names no SQLite file; expected sqlite:///path/to/file.db")
+        return parsed.set(drivername="sqlite+pysqlite")
+    if parsed.get_backend_name() in ("postgresql", "postgres"):
+        # The plain scheme would mean whichever driver SQLAlchemy prefers, and since 2.1 that is another one.
+        return parsed.set(drivername="postgresql+psycopg2")
+    raise ConfigurationError(
+        f"database URL is for {parsed.get_backend_name()}; this release works with sqlite and postgresql"
+    )
+
+
+def _sqlite(url: URL) -> Engine:
+    folder = Path(str(url.database)).parent
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigurationError(f"cannot make the database's folder {folder}: {error.strerror}") from error
+    # hide_parameters: messages of the driver would hold the comments.
+    engine = create_engine(_with_defaults(url, timeout=SQLITE_BUSY_TIMEOUT_S), hide_parameters=True)
+
+    @event.listens_for(engine, "connect")
+    def prepare(connection: DBAPIConnection, _: object) -> None:
+        cursor = connection.cursor()
+        cursor.execute("PRAGMA journal_mode = WAL")
+        cursor.execute("PRAGMA foreign_keys = ON")
+        cursor.close()
+
+    return engine
+
+
+def _postgresql(url: URL) -> Engine:
+    # tcp_user_timeout (ms): a host that vanishes without a word is noticed then, and not after two hours.
+    patient_ms = STATEMENT_TIMEOUT_S * 1000
+    url = _with_defaults(url, connect_timeout=CONNECT_TIMEOUT_S, client_encoding="utf8", tcp_user_timeout=patient_ms)
+    engine = create_engine(url, hide_parameters=True, pool_pre_ping=True)
+
+    @event.listens_for(engine, "connect")
+    def prepare(connection: DBAPIConnection, _: object) -> None:
+        # Not as libpq "options": those would replace the options in a user's URL.
+        cursor = connection.cursor()
+        cursor.execute(f"SET lock_timeout = '{LOCK_TIMEOUT_S}s'; SET statement_timeout = '{STATEMENT_TIMEOUT_S}s'")
+        cursor.execute("SET timezone = 'UTC'")
+        cursor.close()
+        connection.commit()
+
+    return engine
+
+
+def _with_defaults(url: URL, **parameters: object) -> URL:
+    return url.set(query={name: str(value) for name, value in parameters.items()} | dict(url.query))
+
+
+def _means_unavailable(error: BaseException | None) -> bool:
+    # The bare DatabaseError is SQLite's for a file that is damaged or no database.
+    return isinstance(error, OperationalError | InterfaceError) or type(error) is DatabaseError
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
+def _take_turn(connection: Connection) -> None:
+    """Hold a lock on the whole database until the transaction ends, and bound the waits for other locks."""
+    if connection.dialect.name == "sqlite":
+        # Explicitly: the driver would begin a transaction only before INSERT and its like, not before CREATE TABLE.
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+        return
+    encoding = connection.exec_driver_sql("SHOW server_encoding").scalar_one()
+    if encoding != "UTF8":
+        raise ConfigurationError(f"database has encoding {encoding}; create it with ENCODING 'UTF8'")
+    connection.exec_driver_sql(f"SET LOCAL statement_timeout = 0; SET LOCAL lock_timeout = '{MIGRATION_WAIT_S}s'")
+    connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({ADVISORY_LOCK})")
+    # Waiting for a table's lock stops everyone behind: give up soon, the service runs on, and try again later.
+    connection.exec_driver_sql(f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT_S}s'")
+
+
+def _refuse_unknown(connection: Connection) -> None:
+    known = {script.revision for script in ScriptDirectory.from_config(_config()).walk_revisions()}
+    for found in MigrationContext.configure(connection).get_current_heads():
+        if found not in known:
+            raise ConfigurationError(
+                f"database is at revision {found}, which this release does not know: "
+                "a newer release migrated it, run that one or restore a backup"
+            )
+
+
+def _config() -> Config:
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).parent / "migrations").replace("%", "%%"))
+    return config

@@ -1,0 +1,221 @@
+"""What is written to the database: records of predictions, feedback and versions.
+
+A record is checked when it is made, in the process that answers, so that nothing waits in an outbox that
+the database will refuse. As JSON it is ASCII and reads back equal, whatever its text holds.
+"""
+
+import json
+import math
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, TypeVar, cast
+
+from sqlalchemy import Connection, RowMapping, Table, select
+from sqlalchemy.dialects import postgresql, sqlite
+
+from moderation.db.models import SCORE_COLUMNS, Base, Feedback, Prediction, Version
+from moderation.errors import InvalidInputError
+from moderation.policy import DECISIONS, Decision
+
+_MAY_BE_NONE = ("text", "labels")
+_R = TypeVar("_R", "PredictionRecord", "FeedbackRecord", "VersionRecord")
+
+
+@dataclass(frozen=True)
+class PredictionRecord:
+    """One answered prediction; ``text`` is None where the caller asked not to store it.
+
+    Raises:
+        InvalidInputError: ``id`` is no UUID in its usual form, ``created_at`` is not in UTC, or the scores are
+            not finite numbers for known labels.
+    """
+
+    id: str
+    created_at: datetime
+    request_id: str
+    client: str
+    route: str
+    version: str
+    scores: dict[str, float]
+    decision: Decision
+    reasons: list[str]
+    latency_ms: float
+    tokens_read: int
+    truncated: bool
+    text: str | None
+
+    def __post_init__(self) -> None:
+        _require_uuid("id", self.id)
+        _require_utc("created_at", self.created_at)
+        _require_known("scores", self.scores)
+        if self.decision not in DECISIONS:
+            raise InvalidInputError(f"decision is {self.decision!r}; expected one of {', '.join(DECISIONS)}")
+        if not all(map(math.isfinite, (self.latency_ms, *self.scores.values()))):
+            raise InvalidInputError("scores and latency_ms must be finite numbers")
+
+    def to_json(self) -> str:
+        """Return the record as one line."""
+        return _dump(self, "created_at")
+
+    @classmethod
+    def from_json(cls, line: str) -> "PredictionRecord":
+        """Read what `to_json` wrote; raises InvalidInputError if it is anything else."""
+        return _load(cls, line, "created_at")
+
+
+@dataclass(frozen=True)
+class FeedbackRecord:
+    """A verdict on one prediction; ``labels`` are the right ones, as far as the caller is sure.
+
+    Raises:
+        InvalidInputError: ``id`` or ``prediction_id`` is no UUID in its usual form, ``created_at`` is not in UTC,
+            or a label is unknown.
+    """
+
+    id: str
+    created_at: datetime
+    request_id: str
+    client: str
+    prediction_id: str
+    agree: bool
+    labels: dict[str, bool] | None
+
+    def __post_init__(self) -> None:
+        _require_uuid("id", self.id)
+        _require_uuid("prediction_id", self.prediction_id)
+        _require_utc("created_at", self.created_at)
+        _require_known("labels", self.labels or {})
+
+    def to_json(self) -> str:
+        """Return the record as one line."""
+        return _dump(self, "created_at")
+
+    @classmethod
+    def from_json(cls, line: str) -> "FeedbackRecord":
+        """Read what `to_json` wrote; raises InvalidInputError if it is anything else."""
+        return _load(cls, line, "created_at")
+
+
+@dataclass(frozen=True)
+class VersionRecord:
+    """A bundle that is served: per label the scores from which it decides (None: never), and its reference.
+
+    Raises:
+        InvalidInputError: ``first_seen_at`` is not in UTC.
+    """
+
+    version: str
+    first_seen_at: datetime
+    name: str
+    labels: list[str]
+    thresholds: dict[str, dict[str, float | None]]
+    reference: dict[str, Any]
+
+    def __post_init__(self) -> None:
+        _require_utc("first_seen_at", self.first_seen_at)
+
+    def to_json(self) -> str:
+        """Return the record as one line."""
+        return _dump(self, "first_seen_at")
+
+    @classmethod
+    def from_json(cls, line: str) -> "VersionRecord":
+        """Read what `to_json` wrote; raises InvalidInputError if it is anything else."""
+        return _load(cls, line, "first_seen_at")
+
+
+def insert(
+    connection: Connection, predictions: Sequence[PredictionRecord] = (), feedback: Sequence[FeedbackRecord] = ()
+) -> int:
+    """Insert what is not there yet, and return how many rows that were; the caller commits.
+
+    Any number of processes may insert the same records at once, in any order.
+    """
+    predicted = [_prediction_row(record) for record in predictions]
+    judged = [vars(record) | {"labels": record.labels or None} for record in feedback]
+    return _insert_missing(connection, Prediction, predicted) + _insert_missing(connection, Feedback, judged)
+
+
+def record_version(connection: Connection, record: VersionRecord) -> None:
+    """Insert the version, or update what is known of it; when it was first seen stays. The caller commits."""
+    statement = _insert_into(connection, Version).values(**vars(record))
+    changed = {name: statement.excluded[name] for name in ("name", "labels", "thresholds", "reference")}
+    connection.execute(statement.on_conflict_do_update(index_elements=["version"], set_=changed))
+
+
+def has_prediction(connection: Connection, prediction_id: str) -> bool:
+    """Return whether the database has the prediction; False for what is no id at all."""
+    try:
+        canonical = str(uuid.UUID(prediction_id))
+    except ValueError:
+        return False
+    return connection.execute(select(Prediction.id).where(Prediction.id == canonical).limit(1)).first() is not None
+
+
+def prediction_record(row: RowMapping) -> PredictionRecord:
+    """Return the record that a row of `Prediction` came from; a label that was not scored stays absent."""
+    fields = {name: row[name] for name in PredictionRecord.__dataclass_fields__ if name != "scores"}
+    scores = {label: row[column.key] for label, column in SCORE_COLUMNS.items() if row[column.key] is not None}
+    return PredictionRecord(scores=scores, **fields)
+
+
+def feedback_record(row: RowMapping) -> FeedbackRecord:
+    """Return the record that a row of `Feedback` came from."""
+    return FeedbackRecord(**{name: row[name] for name in FeedbackRecord.__dataclass_fields__})
+
+
+def _prediction_row(record: PredictionRecord) -> dict[str, Any]:
+    scores = {column.key: record.scores.get(label) for label, column in SCORE_COLUMNS.items()}
+    return {name: value for name, value in vars(record).items() if name != "scores"} | scores
+
+
+def _insert_missing(connection: Connection, model: type[Base], rows: list[dict[str, Any]]) -> int:
+    if not rows:
+        return 0
+    # In one order everywhere: two processes with the same rows in different orders would wait for each other.
+    rows.sort(key=lambda row: (row["created_at"], row["id"]))
+    statement = _insert_into(connection, model).on_conflict_do_nothing()
+    return len(connection.execute(statement.returning(statement.table.c.id), rows).all())
+
+
+def _insert_into(connection: Connection, model: type[Base]) -> postgresql.Insert | sqlite.Insert:
+    table = cast(Table, model.__table__)
+    return sqlite.insert(table) if connection.dialect.name == "sqlite" else postgresql.insert(table)
+
+
+def _dump(record: PredictionRecord | FeedbackRecord | VersionRecord, instant: str) -> str:
+    fields = vars(record)
+    return json.dumps(fields | {instant: fields[instant].isoformat()}, separators=(",", ":"), allow_nan=False)
+
+
+def _load(kind: type[_R], line: str, instant: str) -> _R:
+    try:
+        fields = json.loads(line)
+        record = kind(**fields | {instant: datetime.fromisoformat(fields[instant])})
+    except (ValueError, TypeError, KeyError) as error:
+        raise InvalidInputError(f"not a {kind.__name__}: {type(error).__name__}") from None
+    # PostgreSQL's own refusal would repeat the whole row, with the comment.
+    if absent := [name for name, value in fields.items() if value is None and name not in _MAY_BE_NONE]:
+        raise InvalidInputError(f"not a {kind.__name__}: {', '.join(absent)} is null")
+    return record
+
+
+def _require_uuid(field: str, value: str) -> None:
+    try:
+        canonical = str(uuid.UUID(value))
+    except ValueError:
+        canonical = ""
+    if value != canonical:
+        raise InvalidInputError(f"{field} is {value!r}; expected a UUID, 36 lower-case characters")
+
+
+def _require_utc(field: str, value: datetime) -> None:
+    if value.utcoffset() != timedelta(0):
+        raise InvalidInputError(f"{field} is {value.isoformat()}; expected a time in UTC")
+
+
+def _require_known(field: str, labels: Mapping[str, object]) -> None:
+    if unknown := sorted(set(labels) - set(SCORE_COLUMNS)):
+        raise InvalidInputError(f"{field} has labels {', '.join(unknown)}; known are {', '.join(SCORE_COLUMNS)}")

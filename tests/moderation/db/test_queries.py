@@ -1,0 +1,216 @@
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+
+import numpy as np
+import pytest
+from sqlalchemy import Engine
+
+from moderation.db.log import FeedbackRecord, PredictionRecord, insert, record_version
+from moderation.db.queries import (
+    ClassCounts,
+    DecisionCounts,
+    LabelFeedback,
+    VersionUse,
+    Volume,
+    classes,
+    decisions,
+    feedback_summary,
+    latency,
+    newest,
+    versions,
+    volume,
+    wilson_interval,
+)
+from moderation.errors import InvalidInputError
+from moderation.labels import LABELS
+from tests.moderation.db.records import NOON, VERSION, feedback, prediction, version
+
+HOUR_S = 3_600
+HOUR = timedelta(hours=1)
+
+
+def store(engine: Engine, predictions: list[PredictionRecord], verdicts: list[FeedbackRecord] | None = None) -> None:
+    with engine.begin() as connection:
+        insert(connection, predictions, verdicts or [])
+
+
+def test_volume_counts_every_bucket_of_the_range_and_nothing_outside(engine: Engine) -> None:
+    last_moment = NOON + HOUR - timedelta(microseconds=1)
+    times = [NOON - timedelta(microseconds=1), NOON, last_moment, NOON + 2 * HOUR, NOON + 3 * HOUR]
+    store(engine, [prediction(created_at=at) for at in times])
+    found = volume(engine, NOON, NOON + 3 * HOUR, HOUR_S)
+    assert found == [Volume(NOON, 2), Volume(NOON + HOUR, 0), Volume(NOON + 2 * HOUR, 1)]
+
+
+def test_buckets_begin_at_the_epochs_multiples_whatever_the_range(engine: Engine) -> None:
+    store(engine, [prediction(created_at=NOON + timedelta(minutes=m)) for m in (10, 30, 70)])
+    found = volume(engine, NOON + timedelta(minutes=20), NOON + timedelta(minutes=71), HOUR_S)
+    assert found == [Volume(NOON, 1), Volume(NOON + HOUR, 1)]
+
+
+def test_latency_percentiles_equal_numpys(engine: Engine) -> None:
+    generator = np.random.default_rng(7)
+    by_hour = {k: generator.lognormal(3, 1, size) for k, size in enumerate((1, 2, 3, 100, 101, 237))}
+    by_hour[8] = np.array([5.0, 5.0, 5.0, 1.0])
+    for k, values in by_hour.items():
+        store(engine, [prediction(created_at=NOON + k * HOUR, latency_ms=float(value)) for value in values])
+    found = latency(engine, NOON, NOON + 10 * HOUR, HOUR_S)
+    assert [bucket.at for bucket in found] == [NOON + k * HOUR for k in by_hour]
+    for bucket, values in zip(found, by_hour.values(), strict=True):
+        expected = np.percentile(values, [50, 95, 99])
+        np.testing.assert_allclose([bucket.p50_ms, bucket.p95_ms, bucket.p99_ms], expected, rtol=1e-12)
+
+
+def test_decisions_are_counted_per_bucket(engine: Engine) -> None:
+    made = [("allow", 0), ("allow", 0), ("remove", 0), ("review", 2)]
+    store(engine, [prediction(decision=decision, created_at=NOON + hour * HOUR) for decision, hour in made])
+    assert decisions(engine, NOON, NOON + 3 * HOUR, HOUR_S) == [
+        DecisionCounts(NOON, {"allow": 2, "review": 0, "remove": 1}),
+        DecisionCounts(NOON + HOUR, {"allow": 0, "review": 0, "remove": 0}),
+        DecisionCounts(NOON + 2 * HOUR, {"allow": 0, "review": 1, "remove": 0}),
+    ]
+
+
+def scored(score: float, of: str = VERSION, **fields: object) -> PredictionRecord:
+    return prediction(scores=dict.fromkeys(LABELS, 0.0) | {"insult": score, "threat": 1.0}, version=of, **fields)
+
+
+def with_thresholds(engine: Engine) -> None:
+    """Version a…: 0.5, but threat is never predicted; version b…: 0.1 (as float32, which is a little above) for all."""
+    never = {"review": None, "remove": None}
+    low = float(np.float32(0.1))
+    with engine.begin() as connection:
+        record_version(connection, version(thresholds=version().thresholds | {"threat": never}))
+        record_version(
+            connection,
+            version(version="b" * 64, thresholds={label: {"review": low, "remove": 0.9} for label in LABELS}),
+        )
+
+
+def test_a_class_is_predicted_from_its_versions_own_review_threshold_on(engine: Engine) -> None:
+    with_thresholds(engine)
+    low = float(np.float32(0.1))
+    below = float(np.nextafter(np.float32(0.1), np.float32(0)))
+    store(
+        engine,
+        [
+            *(scored(0.5), scored(0.499)),
+            *(scored(low, of="b" * 64), scored(below, of="b" * 64)),
+            scored(1.0, of="c" * 64),  # nobody recorded its thresholds
+        ],
+    )
+    zero = dict.fromkeys(LABELS, 0)
+    assert classes(engine, NOON, NOON + 2 * HOUR, HOUR_S) == [
+        ClassCounts(NOON, 4, zero | {"insult": 2, "threat": 2}),
+        ClassCounts(NOON + HOUR, 0, zero),
+    ]
+
+
+def test_classes_of_a_version_that_knows_fewer_labels_are_counted(engine: Engine) -> None:
+    with engine.begin() as connection:
+        record_version(connection, version(labels=["toxic"], thresholds={"toxic": {"review": 0.5, "remove": 0.9}}))
+    store(engine, [prediction(scores={"toxic": 0.7})])
+    assert classes(engine, NOON, NOON + HOUR, HOUR_S) == [ClassCounts(NOON, 1, dict.fromkeys(LABELS, 0) | {"toxic": 1})]
+
+
+def test_feedback_is_summed_up_with_its_interval_and_corrections(engine: Engine) -> None:
+    with_thresholds(engine)
+    predicted, passed, unrecorded = scored(0.9), scored(0.1), scored(0.9, of="c" * 64)
+    verdicts = [
+        feedback(prediction_id=predicted.id, agree=False, labels={"insult": False, "toxic": True}),
+        feedback(prediction_id=predicted.id, agree=True, labels={"insult": True}),
+        feedback(prediction_id=passed.id, agree=False, labels={"insult": True, "threat": False}),
+        feedback(prediction_id=unrecorded.id, agree=False, labels={"insult": False}),
+        feedback(agree=True),  # its prediction has not arrived
+        feedback(prediction_id=passed.id, created_at=NOON + HOUR, agree=False, labels={"insult": True}),
+    ]
+    store(engine, [predicted, passed, unrecorded], verdicts)
+    found = feedback_summary(engine, NOON, NOON + HOUR)
+    assert (found.received, found.agreed, found.share) == (5, 2, 0.4)
+    assert (found.low, found.high) == wilson_interval(2, 5)
+    assert [label for label in found.labels if label.judged] == [
+        LabelFeedback("toxic", judged=1, missed=1, false_alarms=0),
+        LabelFeedback("threat", judged=1, missed=0, false_alarms=0),
+        LabelFeedback("insult", judged=3, missed=1, false_alarms=1),
+    ]
+
+
+def test_an_empty_database_answers_every_query(engine: Engine) -> None:
+    day = (NOON, NOON + 24 * HOUR)
+    assert {bucket.predictions for bucket in volume(engine, *day, HOUR_S)} == {0}
+    assert latency(engine, *day, HOUR_S) == []
+    assert len(decisions(engine, *day, HOUR_S)) == 24
+    assert len(classes(engine, *day, HOUR_S)) == 24
+    assert newest(engine, *day) == []
+    assert versions(engine, *day) == []
+    summary = feedback_summary(engine, *day)
+    assert (summary.received, summary.share, summary.low, summary.high) == (0, None, None, None)
+
+
+def test_the_newest_predictions_come_with_their_newest_feedback(engine: Engine) -> None:
+    predictions = [prediction(created_at=NOON + timedelta(seconds=k), text=f"text {k}") for k in range(5)]
+    verdicts = [
+        feedback(prediction_id=predictions[4].id, created_at=NOON + k * HOUR, agree=bool(k), labels={"insult": True})
+        for k in range(3)
+    ]
+    store(engine, predictions, verdicts)
+    found = newest(engine, NOON, NOON + timedelta(seconds=5), limit=3)
+    assert [entry.prediction for entry in found] == predictions[:1:-1]
+    assert [entry.feedback for entry in found] == [verdicts[2], None, None]
+
+
+def test_versions_in_service_come_with_what_is_known_of_them(engine: Engine) -> None:
+    with engine.begin() as connection:
+        record_version(connection, version())
+        record_version(connection, version(version="d" * 64))  # has answered nothing
+    store(engine, [scored(0.1, created_at=NOON + k * HOUR) for k in range(3)])
+    store(engine, [scored(0.1, of="c" * 64, created_at=NOON + 5 * HOUR)])
+    assert versions(engine, NOON + HOUR, NOON + 9 * HOUR) == [
+        VersionUse("c" * 64, 1, NOON + 5 * HOUR, NOON + 5 * HOUR, None),
+        VersionUse(VERSION, 2, NOON + HOUR, NOON + 2 * HOUR, version()),
+    ]
+
+
+@pytest.mark.parametrize("query", [volume, latency, decisions, classes])
+@pytest.mark.parametrize(
+    ("start", "end", "bucket_s", "message"),
+    [
+        (NOON, NOON, 60, "expected an earlier and a later time"),
+        (NOON.replace(tzinfo=None), NOON, 60, "with time zones"),
+        (NOON, NOON + HOUR, 0, "bucket_s is 0"),
+        (NOON, NOON + HOUR, 1, "3600 buckets of 1 s; expected at most 2000"),
+    ],
+)
+def test_a_range_that_cannot_be_answered_is_refused(
+    query: Callable[..., object], start: datetime, end: datetime, bucket_s: int, message: str
+) -> None:
+    with pytest.raises(InvalidInputError, match=message):
+        query(None, start, end, bucket_s)
+
+
+@pytest.mark.parametrize("limit", [0, 501])
+def test_a_limit_out_of_bounds_is_refused(limit: int) -> None:
+    with pytest.raises(InvalidInputError, match=f"limit is {limit}; expected 1 to 500"):
+        newest(None, NOON, NOON + HOUR, limit)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("successes", "trials", "low", "high"),
+    [  # Newcombe, Statist. Med. 17, 857-872 (1998), table I, method 3
+        (81, 263, 0.2553, 0.3662),
+        (15, 148, 0.0624, 0.1605),
+        (0, 20, 0.0000, 0.1611),
+        (1, 29, 0.0061, 0.1718),
+    ],
+)
+def test_the_wilson_interval_equals_published_values(successes: int, trials: int, low: float, high: float) -> None:
+    assert wilson_interval(successes, trials) == pytest.approx((low, high), abs=5e-5)
+    mirrored = wilson_interval(trials - successes, trials)
+    assert mirrored == pytest.approx((1 - high, 1 - low), abs=5e-5)
+
+
+def test_times_in_another_zone_mean_the_same_range(engine: Engine) -> None:
+    store(engine, [prediction()])
+    elsewhere = NOON.astimezone(datetime.strptime("+0545", "%z").tzinfo)
+    assert volume(engine, elsewhere, elsewhere + HOUR, HOUR_S) == [Volume(NOON, 1)]
+    assert newest(engine, elsewhere, elsewhere + HOUR)[0].prediction.created_at.tzinfo is UTC

@@ -1,0 +1,120 @@
+import multiprocessing
+import os
+import stat
+from pathlib import Path
+
+import pytest
+
+from moderation.bundle import ONNX_WEIGHTS, read_bundle
+from moderation.errors import BundleError, NotFoundError, RegistryError
+from moderation.registry.local import LocalRegistry
+from moderation.registry.starter import seed
+from tests.bundles import build_tiny_bundle
+
+
+@pytest.fixture
+def registry(tmp_path: Path) -> LocalRegistry:
+    return LocalRegistry(tmp_path / "registry")
+
+
+@pytest.fixture
+def bundle(tmp_path: Path) -> Path:
+    return build_tiny_bundle(tmp_path / "bundle")
+
+
+def test_a_published_bundle_is_fetched_as_it_was(registry: LocalRegistry, bundle: Path) -> None:
+    version = registry.publish(bundle)
+    assert version == read_bundle(bundle).version
+    assert read_bundle(registry.fetch(version)).version == version
+    assert registry.fetch(version[:8]) == registry.fetch(version)
+
+
+def test_publishing_again_changes_nothing(registry: LocalRegistry, bundle: Path) -> None:
+    assert registry.publish(bundle) == registry.publish(bundle)
+    assert len(registry.versions()) == 1
+
+
+def test_versions_are_listed_in_the_order_they_came(registry: LocalRegistry, tmp_path: Path) -> None:
+    bundles = [build_tiny_bundle(tmp_path / str(bias), bias=bias) for bias in (-1.0, -2.0, -3.0)]
+    assert [registry.publish(bundle) for bundle in bundles] == registry.versions()
+
+
+def test_an_alias_moves_and_an_unknown_one_names_the_known(
+    registry: LocalRegistry, bundle: Path, tmp_path: Path
+) -> None:
+    first = registry.publish(bundle)
+    second = registry.publish(build_tiny_bundle(tmp_path / "second", bias=-3.0))
+    registry.point("production", first)
+    registry.point("production", second[:12])
+    assert registry.resolve("production") == second
+    assert registry.aliases() == {"production": second}
+    with pytest.raises(NotFoundError, match="it has: production"):
+        registry.resolve("candidate")
+
+
+@pytest.mark.parametrize("alias", ["", "../up", "UPPER", "a b", "1st", "a" * 65, ".hidden"])
+def test_an_alias_that_is_no_name_is_refused(registry: LocalRegistry, bundle: Path, alias: str) -> None:
+    version = registry.publish(bundle)
+    with pytest.raises(RegistryError, match="no|not"):
+        registry.point(alias, version)
+
+
+@pytest.mark.parametrize("version", ["0" * 64, "", "../../etc", "abc", "*"])
+def test_an_unknown_version_is_refused(registry: LocalRegistry, bundle: Path, version: str) -> None:
+    registry.publish(bundle)
+    with pytest.raises(NotFoundError):
+        registry.fetch(version)
+    with pytest.raises(NotFoundError):
+        registry.point("production", version)
+
+
+def test_a_corrupt_bundle_is_not_published(registry: LocalRegistry, bundle: Path) -> None:
+    (bundle / ONNX_WEIGHTS).write_bytes(b"cut")
+    with pytest.raises(BundleError):
+        registry.publish(bundle)
+    assert registry.versions() == []
+
+
+def test_a_failed_copy_leaves_nothing_behind(registry: LocalRegistry, bundle: Path) -> None:
+    (bundle / ONNX_WEIGHTS).rename(bundle.parent / "elsewhere")
+    os.symlink(bundle.parent / "nowhere", bundle / ONNX_WEIGHTS)
+    with pytest.raises((BundleError, OSError)):
+        registry.publish(bundle)
+    assert registry.versions() == []
+
+
+def test_an_empty_registry_is_seeded_once(registry: LocalRegistry, bundle: Path, tmp_path: Path) -> None:
+    version = seed(registry, "production", bundle)
+    other = build_tiny_bundle(tmp_path / "other", bias=-3.0)
+    assert seed(registry, "production", other) == version == registry.resolve("production")
+
+
+def _publish_and_point(registry_dir: Path, bundle: Path) -> None:
+    registry = LocalRegistry(registry_dir)
+    registry.point("production", registry.publish(bundle))
+
+
+def test_processes_that_publish_at_once_leave_whole_versions(tmp_path: Path) -> None:
+    bundles = [build_tiny_bundle(tmp_path / str(number), bias=-1.0 - number) for number in range(3)]
+    context = multiprocessing.get_context("spawn")
+    processes = [
+        context.Process(target=_publish_and_point, args=(tmp_path / "registry", bundle)) for bundle in bundles * 2
+    ]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join(60)
+    assert [process.exitcode for process in processes] == [0] * len(processes)
+    registry = LocalRegistry(tmp_path / "registry")
+    assert len(registry.versions()) == 3
+    for version in registry.versions():
+        assert read_bundle(registry.fetch(version)).version == version
+    assert registry.resolve("production") in registry.versions()
+
+
+def test_a_path_that_cannot_be_written_is_one_clear_line(tmp_path: Path, bundle: Path) -> None:
+    blocked = tmp_path / "file"
+    blocked.write_text("")
+    blocked.chmod(stat.S_IRUSR)
+    with pytest.raises(RegistryError, match="cannot write"):
+        LocalRegistry(blocked / "registry").publish(bundle)

@@ -1,0 +1,114 @@
+import json
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from moderation.bundle import MANIFEST, ONNX_WEIGHTS, PlattCalibration, read_bundle, write_manifest
+from moderation.errors import BundleError
+from moderation.labels import LABELS
+from moderation.registry.starter import STARTER_DIR
+from moderation.scoring.scorer import Scorer, to_scores
+from tests.bundles import BIAS, MAX_TOKENS, WORDS, build_tiny_bundle
+
+pieces = st.sampled_from([*"abc 😀\u200b\ud800", "damn ", "kill "])
+texts = st.lists(st.lists(pieces, max_size=30).map("".join), max_size=8)
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Scorer:
+    return Scorer.load(read_bundle(build_tiny_bundle(tmp_path_factory.mktemp("tiny"))), threads=2)
+
+
+@pytest.fixture(scope="module")
+def starter() -> Scorer:
+    return Scorer.load(read_bundle(STARTER_DIR, expected_labels=LABELS), threads=2)
+
+
+def test_scores_are_a_sigmoid_per_label(tiny: Scorer) -> None:
+    expected = 1 / (1 + np.exp(-(BIAS + np.array(WORDS["idiot"]))))
+    np.testing.assert_allclose(tiny.score(["Idiot!"]).scores, [expected], rtol=1e-6)
+
+
+@given(texts)
+@settings(max_examples=50, deadline=None)
+def test_shapes_and_ranges_hold_for_any_texts(tiny: Scorer, given_texts: list[str]) -> None:
+    scored = tiny.score(given_texts)
+    assert scored.scores.shape == (len(given_texts), len(LABELS))
+    assert scored.scores.dtype == np.float32
+    assert ((scored.scores >= 0) & (scored.scores <= 1)).all()
+    assert scored.tokens_read.shape == scored.truncated.shape == (len(given_texts),)
+
+
+def test_a_long_text_is_cut_and_says_so(tiny: Scorer) -> None:
+    scored = tiny.score(["word " * MAX_TOKENS, "word " * (MAX_TOKENS + 1)])
+    assert scored.tokens_read.tolist() == [MAX_TOKENS, MAX_TOKENS]
+    assert scored.truncated.tolist() == [False, True]
+
+
+@given(st.lists(st.text(max_size=200), min_size=1, max_size=6), st.integers(0))
+@settings(max_examples=15, deadline=None)
+def test_a_text_scores_the_same_alone_and_in_any_company(starter: Scorer, company: list[str], place: int) -> None:
+    text = "You are disgusting."
+    alone = starter.score([text]).scores[0]
+    place %= len(company) + 1
+    together = starter.score([*company[:place], text, *company[place:]]).scores[place]
+    assert together.tobytes() == alone.tobytes()
+
+
+def test_scoring_from_several_threads_changes_nothing(starter: Scorer) -> None:
+    some = [f"Comment number {number}, you fool." for number in range(20)]
+    expected = starter.score(some).scores
+    with ThreadPoolExecutor(4) as pool:
+        for found in pool.map(lambda _: starter.score(some).scores, range(4)):
+            assert found.tobytes() == expected.tobytes()
+
+
+def test_the_starter_tells_an_insult_from_thanks(starter: Scorer) -> None:
+    thresholds = starter.bundle.manifest.thresholds
+    insult, thanks = (
+        dict(zip(LABELS, row, strict=True))
+        for row in starter.score(["You are disgusting.", "Thank you for the clear explanation."]).scores
+    )
+    assert insult["toxic"] >= thresholds["toxic"]
+    assert insult["insult"] >= thresholds["insult"]
+    assert all(thanks[label] < thresholds[label] for label in LABELS)
+
+
+def test_a_probe_that_scores_otherwise_is_refused(tmp_path: Path) -> None:
+    bundle = build_tiny_bundle(tmp_path)
+    manifest = read_bundle(bundle).manifest
+    probes = manifest.probes.model_dump()
+    probes["examples"][0]["scores"][0] -= 0.01
+    write_manifest(bundle, manifest.model_validate(manifest.model_dump() | {"probes": probes}))
+    with pytest.raises(BundleError, match="probes"):
+        Scorer.load(read_bundle(bundle))
+
+
+def test_weights_that_are_no_model_are_refused(tmp_path: Path) -> None:
+    bundle = build_tiny_bundle(tmp_path)
+    manifest = read_bundle(bundle).manifest
+    (bundle / ONNX_WEIGHTS).write_bytes(b"not a model")
+    write_manifest(bundle, manifest)
+    with pytest.raises(BundleError, match=ONNX_WEIGHTS):
+        Scorer.load(read_bundle(bundle))
+
+
+def test_weights_for_other_labels_are_refused(tmp_path: Path) -> None:
+    bundle = build_tiny_bundle(tmp_path)
+    manifest = json.loads((bundle / MANIFEST).read_text())
+    manifest["labels"].pop()
+    for probe in manifest["probes"]["examples"]:
+        probe["scores"].pop()
+    (bundle / MANIFEST).write_text(json.dumps(manifest))
+    with pytest.raises(BundleError, match="6 labels"):
+        Scorer.load(read_bundle(bundle))
+
+
+@given(st.floats(width=32, allow_nan=False, allow_infinity=False), st.floats(0.01, 10), st.floats(-10, 10))
+def test_any_finite_logit_becomes_a_score(logit: float, scale: float, offset: float) -> None:
+    score = to_scores(np.array([[logit]], dtype=np.float32), [PlattCalibration(scale=scale, offset=offset)])
+    assert 0 <= score[0, 0] <= 1

@@ -1,0 +1,111 @@
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from moderation.bundle import MANIFEST, ONNX_WEIGHTS, TOKENIZER, read_bundle, write_manifest
+from moderation.errors import BundleError
+from moderation.labels import LABELS
+from tests.bundles import build_tiny_bundle
+
+
+@pytest.fixture
+def bundle(tmp_path: Path) -> Path:
+    return build_tiny_bundle(tmp_path / "bundle")
+
+
+def change_manifest(bundle: Path, change: Callable[[dict[str, object]], object]) -> None:
+    manifest = json.loads((bundle / MANIFEST).read_text())
+    change(manifest)
+    (bundle / MANIFEST).write_text(json.dumps(manifest))
+
+
+def test_a_written_bundle_reads_back_with_its_labels(bundle: Path) -> None:
+    read = read_bundle(bundle, expected_labels=LABELS)
+    assert read.manifest.label_names == LABELS
+    assert set(read.manifest.files) == {path.name for path in bundle.iterdir()} - {MANIFEST}
+
+
+def test_the_version_depends_on_the_content_alone(tmp_path: Path) -> None:
+    one, same, other = (
+        read_bundle(build_tiny_bundle(tmp_path / name, bias=bias)).version
+        for name, bias in [("one", -4.0), ("same", -4.0), ("other", -3.0)]
+    )
+    assert one == same != other
+
+
+@given(st.integers(0), st.integers(1, 255))
+@settings(max_examples=30)
+def test_any_changed_byte_of_any_file_is_found(
+    tmp_path_factory: pytest.TempPathFactory, position: int, change: int
+) -> None:
+    bundle = build_tiny_bundle(tmp_path_factory.mktemp("bundle"))
+    names = sorted(path.name for path in bundle.iterdir() if path.name != MANIFEST)
+    path = bundle / names[position % len(names)]
+    content = bytearray(path.read_bytes())
+    content[position % len(content)] ^= change
+    path.write_bytes(content)
+    with pytest.raises(BundleError, match=path.name):
+        read_bundle(bundle)
+
+
+@pytest.mark.parametrize("name", [ONNX_WEIGHTS, TOKENIZER, "README.md", "config.json"])
+def test_a_missing_or_cut_file_is_named(bundle: Path, name: str) -> None:
+    (bundle / name).write_bytes((bundle / name).read_bytes()[:-1])
+    with pytest.raises(BundleError, match=name):
+        read_bundle(bundle)
+    (bundle / name).unlink()
+    with pytest.raises(BundleError, match=f"{name} missing"):
+        read_bundle(bundle)
+
+
+def test_a_file_that_the_manifest_does_not_state_is_refused(bundle: Path) -> None:
+    (bundle / "extra.bin").write_bytes(b"x")
+    with pytest.raises(BundleError, match=r"extra\.bin"):
+        read_bundle(bundle)
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        (lambda m: m.update(schema_version=2), "schema version 2"),
+        (lambda m: m.update(normalizer_version="0"), "normaliser 0"),
+        (lambda m: m.update(surprise=1), "surprise"),
+        (lambda m: m["labels"].append(m["labels"][0]), "repeat"),
+        (lambda m: m["labels"][0].update(threshold=1.5), "threshold"),
+        (lambda m: m["probes"]["examples"][0]["scores"].pop(), "5 scores for 6 labels"),
+        (lambda m: m["files"].update({"../escape": {"size_bytes": 1, "sha256": "0" * 64}}), "escape"),
+        (lambda m: m.pop("probes"), "probes"),
+    ],
+)
+def test_a_manifest_that_does_not_hold_is_refused_with_its_place(
+    bundle: Path, change: Callable[[dict[str, object]], object], named: str
+) -> None:
+    change_manifest(bundle, change)
+    with pytest.raises(BundleError, match=named):
+        read_bundle(bundle)
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"\xff\xfe", b"null"])
+def test_a_manifest_that_is_no_manifest_is_refused(bundle: Path, content: bytes) -> None:
+    (bundle / MANIFEST).write_bytes(content)
+    with pytest.raises(BundleError, match=MANIFEST):
+        read_bundle(bundle)
+
+
+def test_a_directory_without_a_manifest_is_no_bundle(tmp_path: Path) -> None:
+    with pytest.raises(BundleError, match="no bundle"):
+        read_bundle(tmp_path / "nowhere")
+
+
+def test_other_labels_or_another_order_are_refused(bundle: Path) -> None:
+    with pytest.raises(BundleError, match="in that order"):
+        read_bundle(bundle, expected_labels=reversed(LABELS))
+
+
+def test_writing_the_manifest_again_keeps_the_version(bundle: Path) -> None:
+    before = read_bundle(bundle)
+    assert write_manifest(bundle, before.manifest) == before.version

@@ -1,0 +1,47 @@
+import os
+import subprocess
+import sys
+
+import pytest
+
+from moderation.errors import ConfigurationError
+from moderation.settings import ApiSettings, MonitorSettings, load
+
+READ = "from moderation.settings import ApiSettings, load; print(load(ApiSettings))"
+
+
+@pytest.mark.parametrize(
+    ("variable", "hint"),
+    [("MODERATION_API_PROT", "MODERATION_API_PORT"), ("moderation_statedir", "MODERATION_STATE_DIR")],
+)
+def test_a_misspelt_variable_stops_the_start_and_names_the_nearest(variable: str, hint: str) -> None:
+    with pytest.raises(ConfigurationError, match=hint):
+        load(ApiSettings, {variable: "1"})
+
+
+def test_variables_of_other_programs_are_ignored() -> None:
+    assert load(ApiSettings, {"PATH": "", "OTHER_API_PORT": "x"}).api_port == 8000
+
+
+@pytest.mark.parametrize("port", ["0", "65536", "http"])
+def test_a_value_that_does_not_fit_names_its_variable(port: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", READ],
+        env={**os.environ, "MODERATION_API_PORT": port},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode != 0
+    assert "ConfigurationError: MODERATION_API_PORT" in done.stderr
+
+
+def test_the_password_of_the_database_is_not_shown() -> None:
+    settings = MonitorSettings.model_validate({"database_url": "postgresql+psycopg2://me:hidden@host/db"})
+    assert "hidden" not in repr(settings)
+    assert settings.resolved_database_url() == "postgresql+psycopg2://me:hidden@host/db"
+
+
+def test_the_default_database_lies_in_the_state_folder() -> None:
+    settings = MonitorSettings.model_validate({"state_dir": "/srv/state"})
+    assert settings.resolved_database_url() == "sqlite:////srv/state/moderation.db"

