@@ -93,8 +93,10 @@ def _write_bundle(
     shutil.rmtree(directory, ignore_errors=True)
     directory.mkdir()
     shutil.copy(config.run_dir / TOKENIZER, directory / TOKENIZER)
+    encoder = model.encoder.config.to_dict()
+    encoder.pop("_name_or_path", None)  # a path of this machine
     head = {"pooling": config.model.pooling, "labels": list(LABELS)}
-    (directory / CONFIG).write_text(json.dumps({**model.encoder.config.to_dict(), "head": head}, indent=2) + "\n")
+    (directory / CONFIG).write_text(json.dumps({**encoder, "head": head}, indent=2) + "\n")
     export_int8(model, directory / ONNX_WEIGHTS)
 
     tokenizer = TextTokenizer(directory / TOKENIZER, config.model.max_tokens)

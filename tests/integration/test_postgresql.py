@@ -138,7 +138,7 @@ def test_every_query_finds_its_rows_through_an_index(postgres: Engine) -> None:
         connection.execute(text("ANALYZE"))
     asked: list[tuple[str, Any]] = []
 
-    def remember(_: Any, __: Any, statement: str, parameters: Any, *___: Any) -> None:  # noqa: ANN401
+    def remember(_: Any, __: Any, statement: str, parameters: Any, *___: Any) -> None:
         asked.append((statement, parameters))
 
     event.listen(postgres, "before_cursor_execute", remember)

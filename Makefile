@@ -1,0 +1,69 @@
+# Needs make, a POSIX shell and Python 3.11 or newer; everything else goes into .venv.
+
+PYTHON := .venv/bin/python
+STARTED := $(shell date +%s)
+
+INSTALL := requirements/install.sh requirements/constraints.txt
+UP_FILES := $(addprefix requirements/,api.txt moderator.txt monitor.txt tools.txt)
+TRAIN_FILES := $(addprefix requirements/,train.txt encoder.txt)
+# A stamp is newer than the files it was installed from, so that a second call has nothing to do.
+UP := .venv/.installed-up
+TRAIN := .venv/.installed-train
+DEV := .venv/.installed-dev
+
+.DEFAULT_GOAL := help
+.PHONY: help install install-dev install-train up test test-full lint format lock clean
+
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' Makefile
+
+install: $(UP) ## Install what `make up` needs (no torch)
+
+install-dev: $(DEV) ## Install what `make test` needs
+
+install-train: $(TRAIN) ## Install what training needs, the starter's encoder included
+
+up: $(UP) ## Start the API and both apps; Ctrl-C stops them
+	@$(PYTHON) -m cli up
+
+test: $(DEV) ## Lint, check types and layers, run all tests but the long ones
+	@$(call checks,)
+
+test-full: $(DEV) ## The same with the long tests (chaos, soak, scale, images)
+	@$(call checks,-m "full or not full")
+
+lint: $(DEV) ## Check style, types and layers
+	@$(PYTHON) -m ruff check --quiet .
+	@$(PYTHON) -m ruff format --quiet --check .
+	@$(PYTHON) -m mypy --no-error-summary
+	@.venv/bin/lint-imports --no-logo
+
+format: $(DEV) ## Format the code and fix what ruff can fix
+	@$(PYTHON) -m ruff check --quiet --fix --exit-zero .
+	@$(PYTHON) -m ruff format --quiet .
+
+lock: $(DEV) ## Resolve requirements/constraints.txt anew
+	@UV_SYSTEM_CERTS=1 $(PYTHON) -m uv pip compile --quiet --universal --python-version 3.11 requirements/dev.txt \
+		-o requirements/constraints.txt --no-annotate --custom-compile-command "make lock"
+
+clean: ## Remove .venv and caches; data under var/ stays
+	@rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(UP): $(INSTALL) $(UP_FILES)
+	@requirements/install.sh up
+	@touch $@
+
+$(TRAIN): $(INSTALL) $(TRAIN_FILES)
+	@requirements/install.sh train
+	@touch $@
+
+$(DEV): $(INSTALL) $(UP_FILES) $(TRAIN_FILES) requirements/dev.txt
+	@requirements/install.sh dev
+	@touch $(UP) $(TRAIN) $@
+
+# $(call checks,PYTEST ARGUMENTS): lint and tests, then their number and the time since `make` began.
+checks = $(MAKE) --no-print-directory lint && $(PYTHON) -m pytest -q --junitxml=.venv/tests.xml $(1) && \
+	tests=$$(sed -n 's/.*<testsuite [^>]*tests="\([0-9]*\)".*/\1/p' .venv/tests.xml) && \
+	seconds=$$(( $$(date +%s) - $(STARTED) )) && \
+	echo "$$tests tests in $$(( seconds / 60 )) min $$(( seconds % 60 )) s, installation and lint included"

@@ -1,0 +1,136 @@
+"""Upload, column, controls and results of a file of comments."""
+
+import pandas as pd
+import streamlit as st
+
+from apps.moderator.services.job import NOT_SCORED, ScoringJob
+from apps.moderator.services.open_file import OpenFile
+from apps.moderator.services.table import likely_text_column, texts_of, unique_names
+from apps.ui.notice import show_problem
+from apps.ui.problem import Problem
+from moderation.errors import InvalidInputError
+from moderation.policy import DECISIONS
+
+MOST_SHOWN_ROWS = 1_000
+MOST_UPLOAD_MB = 50
+
+
+def open_upload() -> OpenFile | None:
+    """Return the uploaded file, read; say what to do if there is none or it cannot be read."""
+    opened: OpenFile | None = st.session_state.get("opened")
+    uploaded = st.file_uploader(
+        "CSV file",
+        type=["csv", "tsv", "txt"],
+        max_upload_size=MOST_UPLOAD_MB,
+        disabled=opened is not None and opened.running_job() is not None,
+        help="UTF-8, with column names in its first line. Comma, semicolon, tab or bar between the cells.",
+    )
+    if uploaded is None:
+        st.session_state["opened"] = None
+        st.info(
+            "Give a file with one comment per row. You get it back with the scores, the decision and the model "
+            "version in columns of their own behind yours.",
+            icon=":material/upload_file:",
+        )
+        return None
+    if opened is None or opened.file_id != uploaded.file_id:
+        try:
+            with st.spinner("Reading …"):
+                opened = OpenFile(uploaded.file_id, uploaded.name, uploaded.getvalue())
+        except InvalidInputError as error:
+            st.session_state["opened"] = None
+            show_problem(Problem("This file cannot be read.", "Correct it and upload it again.", str(error)))
+            return None
+        st.session_state["opened"] = opened
+    return opened
+
+
+def choose_column(opened: OpenFile) -> int | None:
+    """Return the position of the column with the comments; ask when there are several."""
+    header = opened.table.header
+    if len(header) == 1:
+        return 0
+    return st.selectbox(
+        "Column with the comments",
+        range(len(header)),
+        index=likely_text_column(opened.table),
+        format_func=lambda position: header[position] or f"(column {position + 1}, without a name)",
+        placeholder="Choose a column",
+        key=f"column-{opened.file_id}",
+        disabled=opened.running_job() is not None,
+    )
+
+
+def start_button(opened: OpenFile, column: int) -> None:
+    """Offer to score the column, or say that there is nothing in it."""
+    try:
+        texts = texts_of(opened.table, column)
+    except InvalidInputError as error:
+        show_problem(Problem("There is nothing to score.", "Choose another column or file.", str(error)))
+        return
+    blank = sum(not text.strip() for text in texts)
+    words = f"{len(texts):,} row{'s' if len(texts) > 1 else ''}"
+    if blank:
+        st.caption(f"{blank:,} of {words} have no text: they are kept, marked, and not scored.")
+    if st.button(f"Score {words}", type="primary", icon=":material/speed:"):
+        opened.start(column)
+        st.rerun()
+
+
+def show_controls(job: ScoringJob) -> None:
+    """Offer to stop what runs, and to go on with what stopped."""
+    if job.running:
+        if st.button("Stop", icon=":material/stop:", help="What is scored so far is kept."):
+            job.stop()
+            st.rerun()
+    elif not job.done and st.button("Go on", type="primary", icon=":material/play_arrow:"):
+        job.resume()
+        st.rerun()
+
+
+def show_results(opened: OpenFile, job: ScoringJob, column: int) -> None:
+    """Show the counts, the rows and the download."""
+    counts = job.counts()
+    with st.container(horizontal=True):
+        for outcome in (*DECISIONS, NOT_SCORED):
+            st.metric(outcome.capitalize(), f"{counts[outcome]:,}", border=True)
+    st.download_button(
+        "Download as CSV",
+        job.download,
+        file_name=opened.download_name,
+        mime="text/csv",
+        on_click="ignore",
+        icon=":material/download:",
+        help="Your rows in their order and your cells as they were, formulas too: open files of strangers with "
+        "care. The columns behind yours hold nothing that a spreadsheet would run.",
+    )
+    if len(job.rows) > MOST_SHOWN_ROWS:
+        st.caption(f"The first {MOST_SHOWN_ROWS:,} of {len(job.rows):,} rows; the download has all.")
+    frame, score_columns = _frame(job, column)
+    bars = {
+        name: st.column_config.ProgressColumn(name, min_value=0, max_value=1, format="%.3f", width="small")
+        for name in score_columns
+    }
+    st.dataframe(frame, hide_index=True, column_config=bars, placeholder="", alt="Scored rows")
+
+
+def _frame(job: ScoringJob, column: int) -> tuple[pd.DataFrame, list[str]]:
+    """Return the rows as shown, the comment first, and the names of the columns that hold scores."""
+    rows = job.rows[:MOST_SHOWN_ROWS]
+    labels = next((list(row.prediction.scores) for row in rows if row.prediction), [])
+    their_names = unique_names(name or "(no name)" for name in job.table.header)
+    own_names = unique_names(["decision", "note", *labels], taken=their_names)
+    theirs = [
+        pd.Series([cells[position] for cells in job.table.rows[: len(rows)]], name=name, dtype=str)
+        for position, name in enumerate(their_names)
+    ]
+    own = [
+        pd.Series([row.prediction.decision if row.prediction else NOT_SCORED for row in rows], name=own_names[0]),
+        pd.Series([row.note for row in rows], name=own_names[1]),
+        *(
+            pd.Series([row.prediction.scores.get(label) if row.prediction else None for row in rows], name=name)
+            for label, name in zip(labels, own_names[2:], strict=True)
+        ),
+    ]
+    shown = theirs.pop(column)
+    return pd.concat([shown, *own, *theirs], axis="columns"), own_names[2:]

@@ -1,0 +1,142 @@
+"""One comment: scored, shown, and judged by a moderator at most once. Knows no Streamlit.
+
+Streamlit may start a second run of a page while the first still waits for the API (a double click
+does that), and stops the first at its next Streamlit call. So everything that must happen once, or
+must not get lost, happens under this object's lock and is kept in it before the page goes on.
+"""
+
+import threading
+from dataclasses import dataclass
+from typing import Literal
+
+from moderation.client import ModerationClient
+from moderation.contracts import Prediction
+from moderation.errors import ModerationError
+
+Reached = Literal["below", "review", "remove"]
+
+
+@dataclass(frozen=True)
+class LabelScore:
+    """One label's score and thresholds, in [0, 1]; a threshold of None is never reached."""
+
+    label: str
+    score: float
+    review: float | None
+    remove: float | None
+
+    @property
+    def reached(self) -> Reached:
+        """The strictest threshold that the score reaches."""
+        if self.remove is not None and self.score >= self.remove:
+            return "remove"
+        return "review" if self.review is not None and self.score >= self.review else "below"
+
+
+@dataclass(frozen=True)
+class ScoredComment:
+    """A comment with its prediction; ``thresholds_known`` is False if they belong to another version."""
+
+    text: str
+    prediction: Prediction
+    label_scores: tuple[LabelScore, ...]
+    thresholds_known: bool
+
+    @property
+    def predicted_labels(self) -> list[str]:
+        """Labels that reach at least their review threshold."""
+        return [each.label for each in self.label_scores if each.reached != "below"]
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What the moderator said, and the receipt for it."""
+
+    agree: bool
+    receipt: str
+
+
+class CommentDesk:
+    """The comment in front of one moderator."""
+
+    def __init__(self) -> None:
+        """Start with nothing scored."""
+        self._lock = threading.Lock()
+        self._scored: ScoredComment | None = None
+        self._verdict: Verdict | None = None
+        self._error: ModerationError | None = None
+
+    @property
+    def scored(self) -> ScoredComment | None:
+        """The newest scored comment; waits for one that is on its way."""
+        with self._lock:
+            return self._scored
+
+    @property
+    def verdict(self) -> Verdict | None:
+        """What was sent about the scored comment; waits for one that is on its way."""
+        with self._lock:
+            return self._verdict
+
+    @property
+    def error(self) -> ModerationError | None:
+        """Why the newest step failed, or None."""
+        with self._lock:
+            return self._error
+
+    def score(self, client: ModerationClient, text: str) -> None:
+        """Score ``text`` in place of what was there; a failure is kept in `error`."""
+        with self._lock:
+            self._scored = self._verdict = self._error = None
+            try:
+                self._scored = score_comment(client, text)
+            except ModerationError as error:
+                self._error = error
+
+    def judge(
+        self, client: ModerationClient, scored: ScoredComment, agree: bool, labels: dict[str, bool] | None
+    ) -> None:
+        """Send the verdict on ``scored`` unless one was sent already; a failure is kept in `error`."""
+        with self._lock:
+            if self._verdict is not None or self._scored is not scored:
+                return
+            self._error = None
+            try:
+                receipt = client.feedback(scored.prediction.id, agree, labels)
+                self._verdict = Verdict(agree, receipt.id)
+            except ModerationError as error:
+                self._error = error
+
+
+def score_comment(client: ModerationClient, text: str) -> ScoredComment:
+    """Score ``text`` and lay its scores beside the thresholds of the version that scored it."""
+    prediction = client.predict(text)
+    thresholds: dict[str, dict[str, float | None]] = {}
+    try:
+        served = client.version()
+        # The API may have changed to another version between the two calls.
+        if served.version == prediction.version:
+            thresholds = served.thresholds
+    except ModerationError:
+        pass  # the scores are worth showing without their thresholds, and the page says that they are missing
+    scores = tuple(
+        LabelScore(label, score, thresholds.get(label, {}).get("review"), thresholds.get(label, {}).get("remove"))
+        for label, score in prediction.scores.items()
+    )
+    return ScoredComment(text, prediction, scores, thresholds_known=bool(thresholds))
+
+
+def decision_words(scored: ScoredComment) -> str:
+    """Return the decision and why, as one plain sentence."""
+    prediction = scored.prediction
+    if prediction.decision == "allow":
+        return "Stays up: no label reaches its review threshold."
+    by_label = {each.label: each for each in scored.label_scores}
+    causes = []
+    for label in prediction.reasons:
+        cause = by_label[label]
+        threshold = cause.remove if prediction.decision == "remove" else cause.review
+        reaches = f", threshold {threshold:.3f}" if threshold is not None else ""
+        causes.append(f"{label.replace('_', ' ')} ({cause.score:.3f}{reaches})")
+    action = "Goes to a person" if prediction.decision == "review" else "Comes down"
+    return f"{action} because of {', '.join(causes)}."

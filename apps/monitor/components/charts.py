@@ -1,0 +1,157 @@
+"""The charts of the dashboard, as Altair specifications; what they show comes from `apps.monitor.services.frames`."""
+
+from collections.abc import Sequence
+
+import altair as alt
+import pandas as pd
+
+from apps.ui.colors import BLUE, DECISION_COLORS, GREEN, ORANGE
+
+# Of the whole chart, axes and legend included.
+_HEIGHT, _HEIGHT_WITH_LEGEND = 280, 340
+_FROM = alt.Tooltip("at:T", title="From (UTC)", format="%Y-%m-%d %H:%M", timeUnit="utcyearmonthdatehoursminutes")
+
+
+def volume_chart(frame: pd.DataFrame, bucket: str, time_format: str) -> alt.Chart:
+    """Bars of predictions per bucket."""
+    chart: alt.Chart = (
+        alt.Chart(frame, height=_HEIGHT)
+        .mark_bar(color=BLUE, orient="vertical")
+        .encode(
+            x=_time(time_format),
+            x2="until:T",
+            y=_count(f"Predictions per {bucket}"),
+            tooltip=[_FROM, alt.Tooltip("predictions:Q", format=",")],
+        )
+    )
+    return chart
+
+
+def decisions_chart(frame: pd.DataFrame, bucket: str, time_format: str) -> alt.Chart:
+    """Stacked bars of predictions per bucket, by decision."""
+    chart: alt.Chart = (
+        alt.Chart(frame, height=_HEIGHT_WITH_LEGEND)
+        .mark_bar(orient="vertical")
+        .encode(
+            x=_time(time_format),
+            x2="until:T",
+            y=_count(f"Predictions per {bucket}"),
+            color=alt.Color(
+                "decision:N", scale=_scale(list(DECISION_COLORS), list(DECISION_COLORS.values())), legend=_legend()
+            ),
+            tooltip=[_FROM, alt.Tooltip("decision:N"), alt.Tooltip("predictions:Q", format=",")],
+        )
+    )
+    return chart
+
+
+def latency_chart(frame: pd.DataFrame, time_format: str) -> alt.Chart:
+    """Lines of the three percentiles, told apart by colour and by dash."""
+    names = ["p50", "p95", "p99"]
+    legend = alt.Legend(title=None, orient="bottom", columns=3, symbolType="stroke", symbolSize=400)
+    chart: alt.Chart = (
+        alt.Chart(frame, height=_HEIGHT)
+        .mark_line(point=alt.OverlayMarkDef(size=16), strokeWidth=2)
+        .encode(
+            x=_time(time_format),
+            y=alt.Y("latency_ms:Q", title="Latency (ms)", axis=alt.Axis(format="~s")),
+            color=alt.Color("percentile:N", scale=_scale(names, (BLUE, ORANGE, GREEN)), legend=legend),
+            strokeDash=alt.StrokeDash(
+                "percentile:N", scale=_scale(names, [[1.0, 0.0], [6.0, 3.0], [2.0, 2.0]]), legend=legend
+            ),
+            tooltip=[_FROM, alt.Tooltip("percentile:N"), alt.Tooltip("latency_ms:Q", title="ms", format=",.1f")],
+        )
+    )
+    return chart
+
+
+def classes_chart(frame: pd.DataFrame, time_format: str) -> alt.Chart:
+    """A strip per class, the darker the larger its share; one comment may have several classes."""
+    # The root spreads the small shares, where the rare classes live.
+    shades = alt.Scale(type="sqrt", domainMin=0, range=[0.03, 1])
+    chart: alt.Chart = (
+        alt.Chart(frame, height=_HEIGHT_WITH_LEGEND)
+        .mark_rect(color=BLUE)
+        .encode(
+            x=_time(time_format),
+            x2="until:T",
+            y=alt.Y(
+                "label:N",
+                sort=frame["label"].drop_duplicates().to_list(),
+                title=None,
+                scale=alt.Scale(paddingInner=0.15),
+            ),
+            opacity=alt.Opacity(
+                "share:Q",
+                scale=shades,
+                legend=alt.Legend(
+                    title="Share of predictions (%)",
+                    orient="bottom",
+                    format=".0%",
+                    tickCount=4,
+                    symbolType="square",
+                    symbolFillColor=BLUE,
+                    symbolStrokeWidth=0,
+                ),
+            ),
+            tooltip=[
+                _FROM,
+                alt.Tooltip("label:N", title="class"),
+                alt.Tooltip("share:Q", format=".1%"),
+                alt.Tooltip("predicted:Q", title="with the class", format=","),
+                alt.Tooltip("predictions:Q", title="of predictions", format=","),
+            ],
+        )
+    )
+    return chart
+
+
+def agreement_chart(frame: pd.DataFrame, ink_color: str) -> alt.LayerChart:
+    """A point for the share and a line for its interval."""
+    scale, axis = alt.Scale(domain=[0, 1]), alt.Axis(format="%", tickCount=5)
+    tooltip = [alt.Tooltip(f"{name}:Q", format=".1%") for name in ("low", "share", "high")]
+    base = alt.Chart(frame).encode(tooltip=tooltip)
+    interval = base.mark_rule(strokeWidth=4, color=BLUE).encode(
+        x=alt.X("low:Q", scale=scale, axis=axis, title="Feedback that agrees (%)"), x2="high:Q"
+    )
+    share = base.mark_point(size=160, filled=True, opacity=1, color=ink_color).encode(x=alt.X("share:Q", scale=scale))
+    return alt.LayerChart(layer=[interval, share], height=100)
+
+
+def corrections_chart(frame: pd.DataFrame) -> alt.Chart:
+    """Bars of what corrections said per label: classes that were missed, and false alarms."""
+    kinds = ["missed", "false alarm"]
+    chart: alt.Chart = (
+        alt.Chart(frame, height=_HEIGHT_WITH_LEGEND)
+        .mark_bar()
+        .encode(
+            y=alt.Y("label:N", sort=frame["label"].drop_duplicates().to_list(), title=None),
+            yOffset=alt.YOffset("kind:N", sort=kinds),
+            x=alt.X("corrections:Q", title="Corrections (count)", axis=alt.Axis(tickMinStep=1, format="~s")),
+            color=alt.Color("kind:N", scale=_scale(kinds, [ORANGE, BLUE]), legend=_legend()),
+            tooltip=[
+                alt.Tooltip("label:N"),
+                alt.Tooltip("kind:N"),
+                alt.Tooltip("corrections:Q", format=","),
+                alt.Tooltip("judged:Q", title="of corrections with this label", format=","),
+            ],
+        )
+    )
+    return chart
+
+
+def _time(time_format: str) -> alt.X:
+    axis = alt.Axis(labelOverlap=True, format=time_format)
+    return alt.X("at:T", title="Time (UTC)", scale=alt.Scale(type="utc"), axis=axis)
+
+
+def _count(title: str) -> alt.Y:
+    return alt.Y("predictions:Q", title=title, axis=alt.Axis(tickMinStep=1, format="~s"))
+
+
+def _scale(domain: Sequence[str], values: Sequence[str] | Sequence[list[float]]) -> alt.Scale:
+    return alt.Scale(domain=list(domain), range=list(values))
+
+
+def _legend() -> alt.Legend:
+    return alt.Legend(title=None, orient="bottom", columns=3)

@@ -1,0 +1,136 @@
+"""The parts of the dashboard, from the figures at the top to the tables at the bottom."""
+
+import streamlit as st
+
+from apps.monitor.components import charts
+from apps.monitor.services import frames
+from apps.monitor.services.snapshot import MOST_ROWS, Snapshot
+from apps.ui.colors import ink
+
+_TRY_IT = (
+    """curl -s http://127.0.0.1:8000/predict -H 'Content-Type: application/json' """
+    """-d '{"comment_text": "You are disgusting."}'"""
+)
+
+
+def show_emptiness(snapshot: Snapshot) -> None:
+    """Say why there is nothing to see, and what to do about it."""
+    if snapshot.last_at is not None:
+        newest = f"{snapshot.last_at:%Y-%m-%d %H:%M} UTC"
+        st.info(
+            f"No predictions in this range. The newest is from {newest}: choose a longer one.",
+            icon=":material/history:",
+        )
+        return
+    st.info(
+        "No predictions yet. Start the API with `make up` or `moderation serve`, then score a comment in the moderator "
+        "app or with the line below, and refresh.",
+        icon=":material/hourglass_empty:",
+    )
+    st.code(_TRY_IT, language="bash", wrap_lines=True)
+
+
+def show_figures(snapshot: Snapshot) -> None:
+    """Show the range in five figures."""
+    feedback, latency = snapshot.feedback, snapshot.total_latency
+    with st.container(horizontal=True):
+        st.metric("Predictions", f"{snapshot.predictions:,}", border=True)
+        st.metric(
+            "Latency, p95",
+            f"{latency.p95_ms:,.1f} ms" if latency else "–",
+            border=True,
+            help="19 of 20 predictions took no longer, measured in the API.",
+        )
+        st.metric(
+            "Reviewed or removed",
+            _percent(snapshot.acted_on_share),
+            border=True,
+            help="Share of predictions whose decision was not allow.",
+        )
+        st.metric("Feedback", f"{feedback.received:,}", border=True, help="Verdicts that arrived in this range.")
+        st.metric("Agreement", _percent(feedback.share), border=True, help="Share of the feedback that agrees.")
+
+
+def show_charts(snapshot: Snapshot) -> None:
+    """Draw volume, latency, decisions and classes over time."""
+    bucket, time_format = snapshot.time_range.bucket_name, snapshot.time_range.time_format
+    left, right = st.columns(2, gap="medium")
+    with left:
+        st.subheader("Volume")
+        volume = charts.volume_chart(frames.volume_frame(snapshot), bucket, time_format)
+        st.altair_chart(volume, alt="Predictions over time")
+        st.subheader("Decisions")
+        decisions = charts.decisions_chart(frames.decisions_frame(snapshot), bucket, time_format)
+        st.altair_chart(decisions, alt="Decisions over time")
+    with right:
+        st.subheader("Latency")
+        latency = charts.latency_chart(frames.latency_frame(snapshot), time_format)
+        st.altair_chart(latency, alt="Latency percentiles over time")
+        st.subheader(
+            "Predicted classes",
+            help="A class is predicted when its score reaches the review threshold of the version that scored it. "
+            "One comment may have several.",
+        )
+        classes = charts.classes_chart(frames.classes_frame(snapshot), time_format)
+        st.altair_chart(classes, alt="Share of each class over time")
+
+
+def show_feedback(snapshot: Snapshot) -> None:
+    """Show what people said, and what that does not mean."""
+    feedback = snapshot.feedback
+    st.subheader("Feedback")
+    if feedback.share is None or feedback.low is None or feedback.high is None:
+        st.info("No feedback in this range. The moderator app sends it, and so does `POST /feedback`.")
+        return
+    left, right = st.columns(2, gap="medium")
+    with left:
+        st.markdown(
+            f"**{feedback.agreed:,} of {feedback.received:,} agree: {_percent(feedback.share)}** "
+            f"(95 % interval {_percent(feedback.low)} to {_percent(feedback.high)})"
+        )
+        agreement = charts.agreement_chart(frames.agreement_frame(snapshot), ink())
+        st.altair_chart(agreement, alt="Share of feedback that agrees, with its interval")
+        st.caption(
+            "People choose which predictions they answer, and answer most when something strikes them. So this is "
+            "no measure of the model's accuracy; the interval covers chance alone, not that choice."
+        )
+    with right:
+        if any(each.missed or each.false_alarms for each in feedback.labels):
+            st.markdown("**What the corrections say**")
+            st.altair_chart(charts.corrections_chart(frames.corrections_frame(snapshot)), alt="Corrections per label")
+        else:
+            st.caption("No label was corrected in this range.")
+
+
+def show_newest(snapshot: Snapshot) -> None:
+    """List the newest predictions."""
+    st.subheader("Newest predictions")
+    only_judged = st.toggle("Only those with feedback", key="only_judged", help=f"Among the newest {MOST_ROWS}.")
+    rows = [each for each in snapshot.newest if each.feedback is not None or not only_judged]
+    if not rows:
+        st.caption(f"None of the newest {len(snapshot.newest):,} has feedback.")
+        return
+    st.dataframe(
+        frames.newest_frame(rows),
+        hide_index=True,
+        column_config={
+            "Time (UTC)": st.column_config.DatetimeColumn(format="YYYY-MM-DD HH:mm:ss"),
+            "Comment": st.column_config.TextColumn(width="large"),
+            "Latency (ms)": st.column_config.NumberColumn(format="%.1f"),
+        },
+        alt="Newest predictions",
+    )
+
+
+def show_versions(snapshot: Snapshot) -> None:
+    """List the versions that answered."""
+    st.subheader("Model versions in service")
+    time = st.column_config.DatetimeColumn(format="YYYY-MM-DD HH:mm:ss")
+    columns = dict.fromkeys(("First answer (UTC)", "Last answer (UTC)", "First seen (UTC)"), time)
+    st.dataframe(
+        frames.versions_frame(snapshot), hide_index=True, column_config=columns, placeholder="–", alt="Model versions"
+    )
+
+
+def _percent(share: float | None) -> str:
+    return "–" if share is None else f"{100 * share:.0f} %"

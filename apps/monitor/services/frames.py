@@ -1,0 +1,118 @@
+"""Snapshots as data frames, one per chart or table. Times are UTC; a bucket spans ``at`` to ``until``."""
+
+import pandas as pd
+
+from apps.monitor.services.snapshot import Snapshot
+from apps.ui.colors import label_words, short_version
+from moderation.db.queries import LoggedPrediction
+
+NOT_STORED = "(not stored)"
+
+
+def volume_frame(snapshot: Snapshot) -> pd.DataFrame:
+    """Predictions per bucket."""
+    rows = [(each.at, each.at + snapshot.time_range.bucket, each.predictions) for each in snapshot.volume]
+    return pd.DataFrame(rows, columns=["at", "until", "predictions"])
+
+
+def latency_frame(snapshot: Snapshot) -> pd.DataFrame:
+    """Latency percentiles per bucket, one row per percentile; None where nothing was answered, so that lines break."""
+    by_bucket = {each.at: each for each in snapshot.latency}
+    rows = [
+        (bucket.at, percentile, getattr(by_bucket[bucket.at], f"{percentile}_ms") if bucket.at in by_bucket else None)
+        for bucket in snapshot.volume
+        for percentile in ("p50", "p95", "p99")
+    ]
+    return pd.DataFrame(rows, columns=["at", "percentile", "latency_ms"])
+
+
+def decisions_frame(snapshot: Snapshot) -> pd.DataFrame:
+    """Predictions per bucket and decision."""
+    rows = [
+        (each.at, each.at + snapshot.time_range.bucket, decision, count)
+        for each in snapshot.decisions
+        for decision, count in each.counts.items()
+    ]
+    return pd.DataFrame(rows, columns=["at", "until", "decision", "predictions"])
+
+
+def classes_frame(snapshot: Snapshot) -> pd.DataFrame:
+    """Share of the bucket's predictions, in [0, 1], that have each class; empty buckets have no row."""
+    rows = [
+        (each.at, each.at + snapshot.time_range.bucket, label_words(label), count, each.predictions)
+        for each in snapshot.classes
+        for label, count in each.counts.items()
+        if each.predictions
+    ]
+    frame = pd.DataFrame(rows, columns=["at", "until", "label", "predicted", "predictions"])
+    return frame.assign(share=frame["predicted"] / frame["predictions"])
+
+
+def corrections_frame(snapshot: Snapshot) -> pd.DataFrame:
+    """Corrections per label and kind."""
+    rows = [
+        (label_words(each.label), kind, count, each.judged)
+        for each in snapshot.feedback.labels
+        for kind, count in (("missed", each.missed), ("false alarm", each.false_alarms))
+    ]
+    return pd.DataFrame(rows, columns=["label", "kind", "corrections", "judged"])
+
+
+def agreement_frame(snapshot: Snapshot) -> pd.DataFrame:
+    """The share of feedback that agrees with the ends of its interval, one row."""
+    feedback = snapshot.feedback
+    return pd.DataFrame([(feedback.low, feedback.share, feedback.high)], columns=["low", "share", "high"])
+
+
+def newest_frame(logged: list[LoggedPrediction]) -> pd.DataFrame:
+    """One row per prediction, with the newest feedback on it in words."""
+    return pd.DataFrame(
+        [
+            {
+                "Time (UTC)": each.prediction.created_at,
+                "Comment": NOT_STORED if each.prediction.text is None else each.prediction.text,
+                "Decision": each.prediction.decision,
+                "Because of": ", ".join(map(label_words, each.prediction.reasons)),
+                "Feedback": _verdict(each),
+                "Corrected labels": _corrected_labels(each),
+                "Latency (ms)": each.prediction.latency_ms,
+                "Tokens": each.prediction.tokens_read,
+                "Cut": each.prediction.truncated,
+                "Client": each.prediction.client,
+                "Route": each.prediction.route,
+                "Version": short_version(each.prediction.version),
+                "Prediction": each.prediction.id,
+            }
+            for each in logged
+        ]
+    )
+
+
+def versions_frame(snapshot: Snapshot) -> pd.DataFrame:
+    """One row per version that answered in the range."""
+    return pd.DataFrame(
+        [
+            {
+                "Name": each.record.name if each.record else "(not recorded)",
+                "Predictions": each.predictions,
+                "First answer (UTC)": each.first_at,
+                "Last answer (UTC)": each.last_at,
+                "First seen (UTC)": each.record.first_seen_at if each.record else None,
+                "Version": each.version,
+            }
+            for each in snapshot.versions
+        ]
+    )
+
+
+def _verdict(logged: LoggedPrediction) -> str:
+    if logged.feedback is None:
+        return ""
+    return "agrees" if logged.feedback.agree else "disagrees"
+
+
+def _corrected_labels(logged: LoggedPrediction) -> str:
+    if logged.feedback is None or logged.feedback.labels is None:
+        return ""
+    fitting = [label_words(label) for label, fits in logged.feedback.labels.items() if fits]
+    return ", ".join(fitting) or "none of them"

@@ -1,0 +1,54 @@
+"""The one page of the monitor."""
+
+from datetime import UTC, datetime
+
+import streamlit as st
+from sqlalchemy import Engine
+
+from apps.monitor.components.controls import choose_refresh_s, choose_time_range
+from apps.monitor.components.panels import (
+    show_charts,
+    show_emptiness,
+    show_feedback,
+    show_figures,
+    show_newest,
+    show_versions,
+)
+from apps.monitor.services.database import check_database, explain, open_database
+from apps.monitor.services.snapshot import TimeRange, take_snapshot
+from apps.ui.notice import show_problem
+from moderation.errors import ModerationError
+
+
+def dashboard_view(database_url: str) -> None:
+    """Draw the controls, and below them what refreshes by itself."""
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        time_range = choose_time_range()
+        refresh_s = choose_refresh_s()
+        st.button("Refresh", icon=":material/refresh:")
+    st.fragment(_refreshing, run_every=refresh_s)(database_url, time_range)
+
+
+def _refreshing(database_url: str, time_range: TimeRange) -> None:
+    try:
+        engine = _engine(database_url)
+        check_database(engine)
+        snapshot = take_snapshot(engine, time_range, datetime.now(UTC))
+    except ModerationError as error:
+        show_problem(explain(error))
+        return
+    if not snapshot.predictions:
+        show_emptiness(snapshot)
+    else:
+        show_figures(snapshot)
+        show_charts(snapshot)
+    if snapshot.predictions or snapshot.feedback.received:
+        show_feedback(snapshot)
+    if snapshot.predictions:
+        show_newest(snapshot)
+        show_versions(snapshot)
+
+
+@st.cache_resource(max_entries=4, show_spinner=False, on_release=Engine.dispose)
+def _engine(database_url: str) -> Engine:
+    return open_database(database_url)

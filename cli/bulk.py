@@ -1,0 +1,94 @@
+"""Adds scores and decisions to the rows of a table, a chunk at a time."""
+
+from collections import Counter
+from collections.abc import Callable
+
+import numpy as np
+import pyarrow as pa
+
+from moderation.errors import InvalidInputError
+from moderation.policy import Policy
+from moderation.scoring.scorer import Scored, Scorer
+from moderation.text import normalize
+
+TEXTS_PER_CALL = 64
+"""Enough to keep all cores busy, few enough that progress is seen."""
+
+
+def check_text_column(schema: pa.Schema, name: str) -> None:
+    """Check that a table has texts in the column ``name``.
+
+    Raises:
+        InvalidInputError: no such column, or it holds something else.
+    """
+    if name not in schema.names:
+        raise InvalidInputError(f"no column {name!r}; the input has {', '.join(map(repr, schema.names)) or 'none'}")
+    stated = schema.field(name).type
+    kind = stated.value_type if pa.types.is_dictionary(stated) else stated
+    if not (pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_null(kind)):
+        raise InvalidInputError(f"column {name!r} holds {stated}, expected text")
+
+
+class TableScorer:
+    """Scores one text column; ``decisions`` counts what was decided, ``without_text`` the rows with nothing to read."""
+
+    def __init__(self, scorer: Scorer, policy: Policy, text_column: str, prefix: str = "") -> None:
+        """Name the new columns with ``prefix`` in front."""
+        self.version = scorer.bundle.version
+        self.decisions: Counter[str] = Counter()
+        self.without_text = 0
+        self._scorer = scorer
+        self._policy = policy
+        self._text_column = text_column
+        self._new_fields = [
+            *(pa.field(prefix + label, pa.float32()) for label in scorer.labels),
+            pa.field(prefix + "decision", pa.string()),
+            pa.field(prefix + "version", pa.string()),
+            pa.field(prefix + "tokens_read", pa.int64()),
+            pa.field(prefix + "truncated", pa.bool_()),
+        ]
+
+    def output_schema(self, schema: pa.Schema) -> pa.Schema:
+        """Return ``schema`` with the new columns at its end.
+
+        Raises:
+            InvalidInputError: a new column has the name of an old one.
+        """
+        if taken := [field.name for field in self._new_fields if field.name in schema.names]:
+            raise InvalidInputError(
+                f"the input already has columns named {', '.join(taken)}; give the new ones a prefix, such as "
+                "--prefix score_"
+            )
+        return pa.schema([*schema, *self._new_fields])
+
+    def add_scores(self, chunk: pa.RecordBatch, on_done: Callable[[int], object]) -> pa.RecordBatch:
+        """Return ``chunk`` with the new columns; ``on_done`` is told how many more rows are done."""
+        texts: list[str] = [text or "" for text in chunk.column(self._text_column).to_pylist()]
+        rows = [row for row, text in enumerate(texts) if normalize(text)]
+        scored: list[Scored] = []
+        for start in range(0, len(rows), TEXTS_PER_CALL):
+            part = rows[start : start + TEXTS_PER_CALL]
+            scored.append(self._scorer.score([texts[row] for row in part]))
+            on_done(len(part))
+        self.without_text += len(texts) - len(rows)
+        on_done(len(texts) - len(rows))
+        place_of_row: list[int | None] = [None] * len(texts)
+        for place, row in enumerate(rows):
+            place_of_row[row] = place
+        places = pa.array(place_of_row, pa.int64())
+        new_columns = [column.take(places) for column in self._columns(scored)]  # no place: null
+        return pa.RecordBatch.from_arrays([*chunk.columns, *new_columns], schema=self.output_schema(chunk.schema))
+
+    def _columns(self, scored: list[Scored]) -> list[pa.Array]:
+        labels = self._scorer.labels
+        scores = np.concatenate([part.scores for part in scored] or [np.empty((0, len(labels)), np.float32)])
+        decisions = [self._policy.decide(dict(zip(labels, row, strict=True))).decision for row in scores.tolist()]
+        self.decisions.update(decisions)
+        values = [
+            *scores.T,
+            decisions,
+            [self.version] * len(decisions),
+            [tokens for part in scored for tokens in part.tokens_read],
+            [cut for part in scored for cut in part.truncated],
+        ]
+        return [pa.array(column, field.type) for column, field in zip(values, self._new_fields, strict=True)]

@@ -1,0 +1,64 @@
+"""The `moderation` command: its subcommands, and what becomes of their errors.
+
+An expected error is one line on stderr and exit code 1, a wrong call one line and exit code 2; a
+traceback is a bug. Commands import what they need when they run, so that ``--help`` is quick.
+"""
+
+import sys
+
+import typer
+
+from cli import registry, score, up
+from moderation.errors import ModerationError
+
+app = typer.Typer(
+    help="Multi-label comment moderation, from the command line.",
+    epilog="Settings are MODERATION_ environment variables; README.md lists them.",
+    add_completion=False,
+    rich_markup_mode=None,
+)
+app.command("up")(up.up)
+app.command("score")(score.score)
+app.add_typer(registry.app, name="registry")
+
+
+@app.command()
+def migrate() -> None:
+    """Bring the database to this release's schema.
+
+    Does nothing if it is there already. The database is MODERATION_DATABASE_URL, or a SQLite file in the state folder.
+    """
+    from moderation.db.database import connect, describe, migrate
+    from moderation.settings import DatabaseSettings, load
+
+    url = load(DatabaseSettings).resolved_database_url()
+    migrate(connect(url))
+    typer.echo(f"{describe(url)} has this release's schema")
+
+
+@app.command()
+def serve() -> None:
+    """Serve the API until it is stopped.
+
+    Needs a migrated database, and the alias to serve in the registry.
+    """
+    from moderation.settings import ApiSettings, load
+    from serve.app import run
+
+    run(load(ApiSettings))
+
+
+def main() -> None:
+    """Run the command and exit."""
+    try:
+        # Without its own error handling, typer returns the exit code or raises.
+        sys.exit(app(sys.argv[1:] or ["--help"], prog_name="moderation", standalone_mode=False))
+    except ModerationError as error:
+        _fail(str(error), 1)
+    except typer.TyperException as error:
+        _fail(f"{error.format_message()} See `moderation --help`.", error.exit_code)
+
+
+def _fail(message: str, exit_code: int) -> None:
+    typer.echo(f"error: {' '.join(message.split())}", err=True)
+    sys.exit(exit_code)

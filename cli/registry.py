@@ -1,0 +1,74 @@
+"""`moderation registry`: publish, find and name bundles."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from moderation.registry.registry import Registry
+
+app = typer.Typer(
+    help="Publish, find and name bundles.",
+    epilog="The registry is MODERATION_REGISTRY_DIR, or `registry` in the state folder.",
+    rich_markup_mode=None,
+)
+Alias = Annotated[str, typer.Argument(help="Name that points to a version, such as production.")]
+Version = Annotated[str, typer.Argument(help="A bundle's content address, or its first 8 or more digits.")]
+
+
+def open_registry() -> "Registry":
+    """Return the registry that the settings name."""
+    from moderation.registry.local import LocalRegistry
+    from moderation.settings import RegistrySettings, load
+
+    return LocalRegistry(load(RegistrySettings).resolved_registry_dir())
+
+
+@app.command("list")
+def list_versions() -> None:
+    """Print every version with its aliases, oldest first."""
+    registry = open_registry()
+    aliases = registry.aliases()
+    for version in registry.versions():
+        names = [alias for alias, target in aliases.items() if target == version]
+        typer.echo("  ".join([version, ", ".join(names)]).rstrip())
+
+
+@app.command()
+def publish(directory: Annotated[Path, typer.Argument(help="Folder of a bundle.", metavar="BUNDLE_DIR")]) -> None:
+    """Verify a bundle, keep a copy, and print its version."""
+    typer.echo(open_registry().publish(directory))
+
+
+@app.command()
+def resolve(alias: Alias) -> None:
+    """Print the version that an alias points to."""
+    typer.echo(open_registry().resolve(alias))
+
+
+@app.command()
+def fetch(version: Version) -> None:
+    """Print the local folder that holds a version."""
+    typer.echo(open_registry().fetch(version))
+
+
+@app.command()
+def point(alias: Alias, version: Version) -> None:
+    """Make an alias point to a published version.
+
+    The API serves what `production` points to.
+    """
+    registry = open_registry()
+    registry.point(alias, version)
+    typer.echo(f"{alias} -> {registry.resolve(alias)}")
+
+
+@app.command()
+def seed(
+    alias: Annotated[str, typer.Argument(help="Alias to make.")] = "production",
+) -> None:
+    """Point an alias to the starter bundle, unless it exists."""
+    from moderation.registry.starter import seed
+
+    typer.echo(f"{alias} -> {seed(open_registry(), alias)}")

@@ -1,0 +1,191 @@
+"""`moderation up`: the whole system on one machine, with what it needs made first."""
+
+import os
+import socket
+import sys
+import time
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+from moderation.errors import ConfigurationError, UnavailableError
+
+if TYPE_CHECKING:
+    import httpx
+
+    from moderation.settings import ApiSettings
+
+ROOT = Path(__file__).resolve().parents[1]
+READY_WITHIN_S = 120.0
+STREAMLIT = (
+    *("--server.headless", "true", "--server.address", "127.0.0.1", "--browser.gatherUsageStats", "false"),
+    *("--server.fileWatcherType", "none"),
+)
+
+
+@dataclass(frozen=True)
+class Service:
+    """One of the processes that `up` starts."""
+
+    name: str
+    port: int
+    port_variable: str
+    health_path: str
+    argv: tuple[str, ...]
+
+    @property
+    def url(self) -> str:
+        """Where it answers."""
+        return f"http://127.0.0.1:{self.port}"
+
+
+def up() -> None:
+    """Start the API and both apps, and stop them together.
+
+    Migrates the database, gives the registry the starter bundle if the alias is missing, waits until all three
+    answer, and prints where. Ctrl-C stops all; so does the end of any of them. Their logs are in the state folder;
+    warnings and errors are shown here as well.
+    """
+    from moderation.settings import ApiSettings, ModeratorSettings, MonitorSettings, load
+
+    begun = time.monotonic()
+    settings = load(ApiSettings)
+    services = _services(settings.api_port, load(ModeratorSettings).ui_port, load(MonitorSettings).monitor_port)
+    state_dir = settings.state_dir.resolve()
+    with _claim(state_dir):
+        _check_ports(services)
+        _prepare(settings)
+        raise typer.Exit(_run(services, state_dir, begun))
+
+
+def _services(api_port: int, ui_port: int, monitor_port: int) -> list[Service]:
+    def app(name: str, port: int) -> tuple[str, ...]:
+        script = str(ROOT / "apps" / name / "app.py")
+        return (sys.executable, "-m", "streamlit", "run", script, "--server.port", str(port), *STREAMLIT)
+
+    serve = (sys.executable, "-m", "cli", "serve")
+    return [
+        Service("api", api_port, "MODERATION_API_PORT", "/ready", serve),
+        Service("moderator", ui_port, "MODERATION_UI_PORT", "/_stcore/health", app("moderator", ui_port)),
+        Service("monitor", monitor_port, "MODERATION_MONITOR_PORT", "/_stcore/health", app("monitor", monitor_port)),
+    ]
+
+
+def _claim(state_dir: Path) -> AbstractContextManager[object]:
+    """Hold the state folder; the lock goes with the process, however it ends."""
+    from filelock import FileLock, Timeout
+
+    try:
+        state_dir.mkdir(parents=True, exist_ok=True)
+        return FileLock(state_dir / "up.lock").acquire(blocking=False)
+    except Timeout:
+        raise ConfigurationError(
+            f"`moderation up` already runs with state folder {state_dir}; stop it or set MODERATION_STATE_DIR"
+        ) from None
+    except OSError as error:
+        raise ConfigurationError(f"cannot write to state folder {state_dir}: {error.strerror}") from error
+
+
+def _check_ports(services: list[Service]) -> None:
+    held: list[socket.socket] = []
+    try:
+        for service in services:
+            probe = socket.socket()
+            held.append(probe)
+            # As the servers do: a port that a stopped server has just left is free.
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(("127.0.0.1", service.port))
+                probe.listen()
+            except OSError as error:
+                raise ConfigurationError(
+                    f"port {service.port} for the {service.name} is taken ({error.strerror}); "
+                    f"stop what listens there or set {service.port_variable} to a free port"
+                ) from None
+    finally:
+        for probe in held:
+            probe.close()
+
+
+def _prepare(settings: "ApiSettings") -> None:
+    from moderation.db.database import connect, migrate
+    from moderation.registry.local import LocalRegistry
+    from moderation.registry.starter import seed
+
+    engine = connect(settings.resolved_database_url())
+    migrate(engine)
+    engine.dispose()
+    seed(LocalRegistry(settings.resolved_registry_dir()), settings.alias)
+
+
+def _run(services: list[Service], state_dir: Path, begun: float) -> int:
+    from cli.processes import Command, Runner
+
+    environment = {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]),
+        "PYTHONUNBUFFERED": "1",
+        "MODERATION_API_URL": services[0].url,
+    }
+    late: list[str] = []
+
+    def announce(runner: Runner) -> None:
+        late.extend(_wait(services))
+        if late:
+            runner.terminate()
+        else:
+            _print_addresses(services, state_dir, time.monotonic() - begun)
+
+    typer.echo("Starting the API and both apps ...")
+    commands = [Command(service.name, service.argv, environment) for service in services]
+    runner = Runner(commands, state_dir / "logs", announce)
+    exit_code = runner.run()
+    failed = runner.first_ended or next(iter(late), None)
+    if failed is None:
+        typer.echo("Stopped.")
+        return exit_code
+    typer.echo(f"Last lines of {runner.logs.paths[failed]}:", err=True)
+    typer.echo("\n".join(f"  {line}" for line in runner.logs.last_lines[failed]), err=True)
+    reason = "ended" if runner.first_ended else f"did not answer within {READY_WITHIN_S:.0f} s"
+    raise UnavailableError(f"the {failed} {reason}, so all were stopped")
+
+
+def _wait(services: list[Service]) -> list[str]:
+    """Return the names of those that have not answered in time."""
+    import httpx
+
+    deadline = time.monotonic() + READY_WITHIN_S
+    waiting = list(services)
+    with httpx.Client(timeout=2.0, trust_env=False) as client:  # a proxy of the environment is not for loopback
+        while waiting and time.monotonic() < deadline:
+            waiting = [service for service in waiting if not _answers(client, service.url + service.health_path)]
+            time.sleep(0.1 if waiting else 0)
+    return [service.name for service in waiting]
+
+
+def _answers(client: "httpx.Client", url: str) -> bool:
+    import httpx
+
+    try:
+        return client.get(url).is_success
+    except httpx.HTTPError:
+        return False
+
+
+def _print_addresses(services: list[Service], state_dir: Path, seconds: float) -> None:
+    api, moderator, monitor = services
+    typer.echo(f"""
+Up after {seconds:.1f} s. Ctrl-C stops all three.
+
+  API            {api.url}  (documentation: {api.url}/docs)
+  Moderator app  {moderator.url}
+  Monitor app    {monitor.url}
+  Data and logs  {state_dir}
+
+Try it:
+
+  curl -s {api.url}/predict -H 'Content-Type: application/json' -d '{{"comment_text": "You are disgusting."}}'
+""")

@@ -1,0 +1,222 @@
+"""The API server: its parts put together (`create_app`), and the process that runs it (`run`).
+
+Order of work: a request is checked at the edge and at the door, its texts wait in the batcher, worker
+threads score them, the rows are committed to the outbox, the answer leaves; a shipper moves the rows to
+the database. The event loop never runs the model and never waits for a disk or a database.
+"""
+
+import asyncio
+import logging
+import os
+import signal
+import socket
+from collections.abc import AsyncIterator, Iterator
+from contextlib import ExitStack, asynccontextmanager, contextmanager
+from http import HTTPStatus
+
+import uvicorn
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.responses import JSONResponse
+
+from moderation.db.database import connect, require_current
+from moderation.db.log import record_version
+from moderation.errors import ConfigurationError
+from moderation.settings import ApiSettings
+from serve import logs
+from serve.batcher import Batcher
+from serve.edge import LOOPBACK, Edge
+from serve.errors import UnreadableError, body_response, error_response
+from serve.feedback import FeedbackDesk
+from serve.limits import BodyLimit
+from serve.metrics import Metrics
+from serve.model import Model, TextScores
+from serve.model import load as load_model
+from serve.outbox import Outbox
+from serve.prediction_log import PredictionLog
+from serve.predictor import Predictor
+from serve.routes import feedback, page, predictions, status
+from serve.routes.status import OK, Readiness
+from serve.shipper import Shipper
+
+BODY_TIMEOUT_S = 10.0
+BACKLOG = 1024
+"""Connections that wait to be accepted."""
+DRAIN_S = 20
+"""How long requests that are being answered may take after the signal to stop."""
+FLUSH_S = 5.0
+"""How long the outbox is emptied after that; what is left is shipped by the next start."""
+
+logger = logging.getLogger(__name__)
+
+
+def create_app(
+    settings: ApiSettings,
+    *,
+    model: Model,
+    outbox: Outbox,
+    log: PredictionLog,
+    body_timeout_s: float = BODY_TIMEOUT_S,
+    flush_s: float = FLUSH_S,
+) -> FastAPI:
+    """Return the app around its parts; starting it starts the threads, stopping it ends them.
+
+    The outbox and the log stay the caller's to close. ``body_timeout_s`` bounds how long a request's body may
+    take to arrive, ``flush_s`` how long the outbox is emptied at the end.
+
+    Raises:
+        ConfigurationError: limits that contradict each other.
+    """
+    if settings.max_batch_texts > min(settings.max_waiting_texts, settings.max_outbox_rows):
+        raise ConfigurationError(
+            "MODERATION_MAX_BATCH_TEXTS is larger than MODERATION_MAX_WAITING_TEXTS or MODERATION_MAX_OUTBOX_ROWS: "
+            "such a batch could never be taken"
+        )
+    batcher = Batcher(model.score, settings.threads or _cores(), settings.max_waiting_texts)
+    shipper = Shipper(outbox, log)
+    metrics = _metrics(model, batcher, outbox, shipper)
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        batcher.start()
+        outbox.start()
+        shipper.start()
+        yield
+        await asyncio.to_thread(batcher.close)
+        await asyncio.to_thread(outbox.stop)
+        await asyncio.to_thread(shipper.close, flush_s)
+
+    app = FastAPI(
+        title="Moderation",
+        version="1",
+        description="Scores comments for six kinds of toxicity and decides whether to allow, review or remove them.",
+        lifespan=lifespan,
+        redirect_slashes=False,
+        telemetry={"tracing": False, "metrics": False, "logs": False},
+    )
+    predictor = Predictor(model, batcher, outbox, metrics, settings.max_text_bytes)
+    app.include_router(predictions.router(predictor, settings.max_batch_texts))
+    app.include_router(feedback.router(FeedbackDesk(model.served.labels, outbox, log)))
+    app.include_router(status.router(model.served, metrics, lambda: _readiness(batcher, outbox, shipper)))
+    app.include_router(page.router())
+    app.exception_handler(HTTPException)(_http_error)
+    app.exception_handler(RequestValidationError)(_validation_error)
+    app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes, timeout_s=body_timeout_s)
+    app.add_middleware(Edge, metrics=metrics)  # added last: outermost
+    return app
+
+
+def run(settings: ApiSettings) -> None:
+    """Serve until SIGTERM or SIGINT, then answer what was admitted, empty the outbox and return.
+
+    Raises:
+        ModerationError: as `prepared` does, before anything is served.
+    """
+    logs.configure()
+    with prepared(settings) as (app, listener):
+        _serve(app, listener)
+
+
+@contextmanager
+def prepared(settings: ApiSettings) -> Iterator[tuple[FastAPI, socket.socket]]:
+    """Yield the app around its real parts, all of them checked, and the socket to serve it on.
+
+    Raises:
+        ConfigurationError: an address that is not loopback or is in use, a database that is behind, a bad policy,
+            a state folder that cannot be written or that another server uses.
+        UnavailableError: the database cannot be reached.
+        NotFoundError: the registry has no such alias.
+        BundleError: the bundle cannot be served.
+    """
+    with ExitStack() as stack:
+        listener = stack.enter_context(_listener(settings.api_host, settings.api_port))
+        engine = connect(settings.resolved_database_url())
+        stack.callback(engine.dispose)
+        require_current(engine)
+        model = load_model(settings)
+        outbox = Outbox(settings.state_dir / "outbox.db", settings.max_outbox_rows)
+        stack.callback(outbox.close)
+        with engine.begin() as connection:
+            record_version(connection, model.record())
+        app = create_app(settings, model=model, outbox=outbox, log=PredictionLog(engine))
+        logger.info("serving %s, version %s", model.served.name, model.served.version)
+        yield app, listener
+
+
+@contextmanager
+def _listener(host: str, port: int) -> Iterator[socket.socket]:
+    """Yield the listening socket: taken first, so that a port in use is said before a model is loaded."""
+    if host not in LOOPBACK:
+        raise ConfigurationError(
+            f"MODERATION_API_HOST is {host!r}: without keys the API only listens on {', '.join(LOOPBACK)}"
+        )
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        listener = socket.create_server((host, port), family=family, backlog=BACKLOG)
+    except OSError as error:
+        raise ConfigurationError(
+            f"cannot listen on {host}:{port} ({error.strerror}); stop what uses it or set MODERATION_API_PORT"
+        ) from error
+    with listener:
+        yield listener
+
+
+def _serve(app: FastAPI, listener: socket.socket) -> None:
+    config = uvicorn.Config(
+        app,
+        log_config=None,
+        access_log=False,
+        ws="none",
+        lifespan="on",
+        backlog=BACKLOG,
+        timeout_graceful_shutdown=DRAIN_S,
+    )
+    # uvicorn raises the signal that stopped it again once it is done; the exit status would be the signal's.
+    previous = {number: signal.signal(number, _ignore) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        uvicorn.Server(config).run(sockets=[listener])
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+
+
+def _ignore(number: int, frame: object) -> None:
+    pass
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0))
+
+
+def _readiness(batcher: Batcher[TextScores], outbox: Outbox, shipper: Shipper) -> Readiness:
+    problem = outbox.problem
+    parts = {
+        "model": OK if batcher.running else "stopped",
+        "outbox": OK if problem is None else problem,
+        "database": OK if shipper.database_reachable else f"away, {outbox.pending()} rows wait in the outbox",
+    }
+    # Without the database the outbox keeps every row; without the outbox nothing can be answered.
+    return Readiness(ready=parts["model"] == parts["outbox"] == OK, parts=parts)
+
+
+def _metrics(model: Model, batcher: Batcher[TextScores], outbox: Outbox, shipper: Shipper) -> Metrics:
+    metrics = Metrics()
+    metrics.serves(model.served)
+    metrics.gauge("waiting_texts", "Comments admitted and not yet answered.", lambda: batcher.waiting_texts)
+    metrics.gauge("outbox_rows", "Rows that the database does not have yet.", outbox.pending)
+    metrics.gauge("refused_rows", "Rows that the database refused, since the start.", lambda: shipper.refused_rows)
+    metrics.gauge("database_up", "1 if the database was reached at last attempt.", lambda: shipper.database_reachable)
+    return metrics
+
+
+async def _http_error(request: Request, error: HTTPException) -> JSONResponse:
+    """Answer what the framework refuses: no such path, no such method."""
+    phrase = HTTPStatus(error.status_code).phrase
+    code = phrase.lower().replace(" ", "_")
+    return body_response(error.status_code, code, phrase, request.state.request_id, dict(error.headers or {}))
+
+
+async def _validation_error(request: Request, _: RequestValidationError) -> JSONResponse:
+    """Answer what FastAPI's own validation refuses, without the input that its default answer repeats."""
+    return error_response(UnreadableError("the request is not what the contract asks for"), request.state.request_id)

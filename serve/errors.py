@@ -1,0 +1,99 @@
+"""The one table from errors to HTTP answers, and the body that all of them share.
+
+A message is shown to callers as it is, so it never holds a comment's text.
+"""
+
+from typing import Any
+
+from starlette.responses import JSONResponse
+
+from moderation.contracts import ErrorBody
+from moderation.errors import (
+    BundleError,
+    ConfigurationError,
+    ForbiddenError,
+    InvalidInputError,
+    ModerationError,
+    NotFoundError,
+    OverloadedError,
+    RegistryError,
+    TooLargeError,
+    UnavailableError,
+)
+
+
+class UnreadableError(ModerationError):
+    """The body is not the JSON that the contract asks for."""
+
+    code = "unreadable"
+
+
+class SlowBodyError(ModerationError):
+    """The body did not arrive in time."""
+
+    code = "timeout"
+
+
+STATUS: dict[type[ModerationError], int] = {
+    InvalidInputError: 400,
+    ForbiddenError: 403,
+    NotFoundError: 404,
+    SlowBodyError: 408,
+    TooLargeError: 413,
+    UnreadableError: 422,
+    ModerationError: 500,
+    ConfigurationError: 500,
+    BundleError: 500,
+    RegistryError: 500,
+    OverloadedError: 503,
+    UnavailableError: 503,
+}
+
+_MEANING: dict[type[ModerationError], tuple[str, str]] = {
+    InvalidInputError: ("The input cannot be used.", "comment_text is empty or holds nothing visible"),
+    ForbiddenError: ("The host or origin is not served.", "requests from other origins are refused"),
+    NotFoundError: ("There is no such thing.", "no prediction has this id"),
+    SlowBodyError: ("The body did not arrive in time.", "the body did not arrive within 10 s"),
+    TooLargeError: ("Over a limit.", "comment_text is longer than 65536 bytes"),
+    UnreadableError: ("The body does not parse.", "comment_text: Field required"),
+    ModerationError: ("A fault of the server.", "internal error"),
+    OverloadedError: ("No room now; see Retry-After.", "4096 comments are waiting; try again later"),
+}
+
+
+def status_of(error: ModerationError) -> int:
+    """Return the HTTP status of ``error``."""
+    return STATUS.get(type(error), 500)
+
+
+def error_response(error: ModerationError, request_id: str) -> JSONResponse:
+    """Return the answer that tells a caller of ``error``."""
+    status, headers = status_of(error), {}
+    if isinstance(error, OverloadedError):
+        headers["Retry-After"] = str(error.retry_after_s)
+    elif isinstance(error, SlowBodyError):
+        headers["Connection"] = "close"  # what is left of the body must not be read as the next request
+    return body_response(status, error.code, str(error), request_id, headers)
+
+
+def body_response(
+    status: int, code: str, message: str, request_id: str, headers: dict[str, str] | None = None
+) -> JSONResponse:
+    """Return an error answer in the one shape that all of them have."""
+    body = ErrorBody(code=code, message=message, request_id=request_id)
+    return JSONResponse(body.model_dump(), status, headers)
+
+
+def documented(*errors: type[ModerationError]) -> dict[int | str, dict[str, Any]]:
+    """Return OpenAPI's ``responses`` for a route that raises ``errors``; the ones any route has are added."""
+    answers: dict[int | str, dict[str, Any]] = {}
+    every: tuple[type[ModerationError], ...] = (*errors, ForbiddenError, ModerationError)
+    for error in every:
+        description, message = _MEANING[error]
+        example = ErrorBody(code=error.code, message=message, request_id="01934f6e-9d2a-7c51-9f5e-2b1d3c4a5e6f")
+        answers[STATUS[error]] = {
+            "model": ErrorBody,
+            "description": description,
+            "content": {"application/json": {"example": example.model_dump()}},
+        }
+    return answers

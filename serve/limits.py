@@ -1,0 +1,116 @@
+"""What is refused at the door: bodies too large or too slow, payloads too long, texts too long or empty.
+
+Nothing here depends on the model; how many texts may wait is the batcher's to know.
+"""
+
+import asyncio
+import re
+from collections.abc import Mapping
+
+from starlette.datastructures import Headers
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from moderation.errors import InvalidInputError, TooLargeError
+from moderation.text import normalize
+from serve.errors import SlowBodyError
+
+_SURELY_VISIBLE = re.compile("[0-9A-Za-z]")
+
+
+class BodyLimit:
+    """ASGI middleware: reads the body within bounds of size and time, and cancels what its caller has left.
+
+    The app inside gets the body whole, and is cancelled when the connection closes before the answer.
+    """
+
+    def __init__(self, app: ASGIApp, max_bytes: int, timeout_s: float) -> None:
+        """Bound bodies to ``max_bytes`` and the time that they take to arrive to ``timeout_s``."""
+        self._app = app
+        self._max_bytes = max_bytes
+        self._timeout_s = timeout_s
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one connection event."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                body = await self._read(scope, receive)
+        except TimeoutError:
+            raise SlowBodyError(f"the body did not arrive within {self._timeout_s:g} s") from None
+        if body is None:
+            return  # the caller left
+        await _serve_until_left(self._app, scope, receive, send, body)
+
+    async def _read(self, scope: Scope, receive: Receive) -> bytes | None:
+        declared = Headers(scope=scope).get("content-length", "")
+        if declared.isdecimal() and int(declared) > self._max_bytes:
+            raise self._too_large()
+        chunks, size = [], 0
+        while True:
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                return None
+            chunks.append(message.get("body", b""))
+            size += len(chunks[-1])
+            if size > self._max_bytes:
+                raise self._too_large()
+            if not message.get("more_body", False):
+                return b"".join(chunks)
+
+    def _too_large(self) -> TooLargeError:
+        return TooLargeError(f"the body is larger than {self._max_bytes} bytes")
+
+
+async def _serve_until_left(app: ASGIApp, scope: Scope, receive: Receive, send: Send, body: bytes) -> None:
+    left = asyncio.ensure_future(_disconnect(receive))
+    unread = [body]
+
+    async def receive_again() -> Message:
+        if unread:
+            return {"type": "http.request", "body": unread.pop(), "more_body": False}
+        return await asyncio.shield(left)
+
+    answer = asyncio.ensure_future(app(scope, receive_again, send))
+    try:
+        await asyncio.wait((answer, left), return_when=asyncio.FIRST_COMPLETED)
+        if not answer.done():
+            answer.cancel()
+            await asyncio.wait((answer,))
+        if not answer.cancelled():
+            answer.result()  # raises what the app raised
+    finally:
+        answer.cancel()
+        left.cancel()
+
+
+async def _disconnect(receive: Receive) -> Message:
+    while (message := await receive())["type"] != "http.disconnect":
+        pass
+    return message
+
+
+async def check_texts(texts: Mapping[str, str], max_bytes: int) -> None:
+    """Refuse texts that cannot be scored; ``texts`` maps the field as callers know it to its text.
+
+    Raises:
+        TooLargeError: more than ``max_bytes`` of UTF-8.
+        InvalidInputError: nothing that a reader could see.
+    """
+    doubtful = {}
+    for field, text in texts.items():
+        # A character is 1 to 4 bytes, so most texts need not be encoded to be measured.
+        if 4 * len(text) > max_bytes and len(text.encode(errors="surrogatepass")) > max_bytes:
+            raise TooLargeError(f"{field} is longer than {max_bytes} bytes")
+        if not _SURELY_VISIBLE.search(text):
+            doubtful[field] = text
+    # Normalising can take milliseconds, so it stays off the event loop, and texts with a plain letter skip it.
+    if doubtful:
+        await asyncio.to_thread(_refuse_empty, doubtful)
+
+
+def _refuse_empty(texts: Mapping[str, str]) -> None:
+    for field, text in texts.items():
+        if not normalize(text):
+            raise InvalidInputError(f"{field} is empty or holds nothing visible")

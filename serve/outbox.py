@@ -1,0 +1,238 @@
+"""Records on their way to the database: kept in a local SQLite file until the database has them.
+
+`append` returns once the rows are committed, so an answer that follows it survives ``kill -9``. The file is
+in WAL mode with ``synchronous=NORMAL``: a commit is safe against the end of this process, not against
+power loss or a crash of the machine, which may take the last commits (never corrupt the file).
+
+One writer thread commits whatever has come together (group commit). `serve.shipper` takes rows out.
+One process owns the file: a second one that is started on it is refused.
+"""
+
+import asyncio
+import fcntl
+import logging
+import sqlite3
+import threading
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from queue import SimpleQueue
+from typing import IO
+
+from moderation.db.log import FeedbackRecord, PredictionRecord
+from moderation.errors import ConfigurationError, OverloadedError, UnavailableError
+
+Record = PredictionRecord | FeedbackRecord
+PREDICTION, FEEDBACK = "prediction", "feedback"
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS outbox (
+    seq INTEGER PRIMARY KEY, kind TEXT NOT NULL, id TEXT NOT NULL, body TEXT NOT NULL);
+CREATE INDEX IF NOT EXISTS outbox_id ON outbox (id);
+CREATE TABLE IF NOT EXISTS refused (
+    id TEXT PRIMARY KEY, kind TEXT NOT NULL, body TEXT NOT NULL, reason TEXT NOT NULL);
+"""
+_BUSY_TIMEOUT_S = 10.0
+_APPENDS_PER_COMMIT = 256
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Row:
+    """One record in the outbox; ``seq`` is its place in the order of commits."""
+
+    seq: int
+    kind: str
+    id: str
+    body: str
+
+
+class _Append:
+    """Records that one caller waits for."""
+
+    def __init__(self, records: Sequence[Record]) -> None:
+        self.records = records
+        self._loop = asyncio.get_running_loop()
+        self.committed: asyncio.Future[None] = self._loop.create_future()
+
+    def resolve(self, problem: str | None) -> None:
+        """Wake the waiting caller; called from the writer thread."""
+        with suppress(RuntimeError):  # the caller's event loop is closed: nobody waits any more
+            self._loop.call_soon_threadsafe(self._set, problem)
+
+    def _set(self, problem: str | None) -> None:
+        if self.committed.done():
+            return
+        if problem is None:
+            self.committed.set_result(None)
+        else:
+            self.committed.set_exception(UnavailableError(f"the outbox {problem}; try again later"))
+
+
+class Outbox:
+    """A bounded queue on disk, filled from the event loop and emptied by one shipper."""
+
+    def __init__(self, path: Path, max_rows: int) -> None:
+        """Open or make the file at ``path``; rows left by an earlier process are still in it.
+
+        Raises:
+            ConfigurationError: the file cannot be written, or another process has it.
+        """
+        self._max_rows = max_rows
+        self._queue: SimpleQueue[_Append | None] = SimpleQueue()
+        self._counts = threading.Lock()  # held for a few instructions only: the event loop takes it too
+        self._queued_rows = 0
+        self._problem: str | None = None
+        self._closed = False
+        self._shipping_lock = threading.Lock()
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._owned = _own(path.with_suffix(".lock"))
+            self._writer, self._shipping = _connect(path), _connect(path)
+            self._writer.executescript(_SCHEMA)
+            self._stored_rows = int(self._writer.execute("SELECT count(*) FROM outbox").fetchone()[0])
+        except (OSError, sqlite3.Error) as error:
+            raise ConfigurationError(f"cannot write the outbox {path}: {error}; check MODERATION_STATE_DIR") from error
+        self._thread = threading.Thread(target=self._write, name="outbox", daemon=True)
+
+    @property
+    def problem(self) -> str | None:
+        """Why rows cannot be taken now; None when they can."""
+        if self._problem is None and self.pending() >= self._max_rows:
+            return f"is full with {self.pending()} rows"
+        return self._problem
+
+    def pending(self) -> int:
+        """Return the number of rows that the database does not have yet."""
+        return self._stored_rows + self._queued_rows
+
+    def start(self) -> None:
+        """Start the writer thread."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Take no more rows and commit what is queued; what is stored can still be shipped (blocking)."""
+        with self._counts:
+            self._closed = True
+        self._queue.put(None)
+        self._thread.join()
+
+    def close(self) -> None:
+        """Give the file back; nothing of this object can be used any more."""
+        with self._shipping_lock:
+            self._writer.close()
+            self._shipping.close()
+            self._owned.close()
+
+    def require_room(self, rows: int) -> None:
+        """Raise OverloadedError if ``rows`` more would not fit."""
+        if self.pending() + rows > self._max_rows:
+            raise OverloadedError(
+                f"{self.pending()} rows wait for the database and at most {self._max_rows} are kept; try again later",
+                retry_after_s=10,
+            )
+
+    async def append(self, records: Sequence[Record]) -> None:
+        """Return when ``records`` are committed, all or none.
+
+        Raises:
+            OverloadedError: they would exceed the bound.
+            UnavailableError: the file cannot be written, or the outbox is stopped.
+        """
+        append = _Append(records)
+        with self._counts:
+            if self._closed:
+                raise UnavailableError("the server is shutting down")
+            self.require_room(len(records))
+            self._queued_rows += len(records)
+            self._queue.put(append)
+        await append.committed
+
+    def holds_prediction(self, prediction_id: str) -> bool:
+        """Return whether the prediction waits here for the database (blocking)."""
+        with self._shipping_lock:
+            found = self._shipping.execute(
+                "SELECT 1 FROM outbox WHERE id = ? AND kind = ?", (prediction_id, PREDICTION)
+            )
+            return found.fetchone() is not None
+
+    def oldest(self, limit: int) -> list[Row]:
+        """Return up to ``limit`` rows in the order of their commits (blocking)."""
+        with self._shipping_lock:
+            rows = self._shipping.execute("SELECT seq, kind, id, body FROM outbox ORDER BY seq LIMIT ?", (limit,))
+            return [Row(*row) for row in rows]
+
+    def forget(self, rows: Sequence[Row]) -> None:
+        """Delete ``rows``, the oldest ones, which the database has committed (blocking)."""
+        with self._shipping_lock:
+            deleted = self._shipping.execute("DELETE FROM outbox WHERE seq <= ?", (rows[-1].seq,)).rowcount
+        with self._counts:
+            self._stored_rows -= deleted
+
+    def set_aside(self, row: Row, reason: str) -> None:
+        """Keep a row that the database refuses for good, out of the way of those behind it (blocking)."""
+        with self._shipping_lock:
+            self._shipping.execute(
+                "INSERT OR REPLACE INTO refused VALUES (?, ?, ?, ?)", (row.id, row.kind, row.body, reason)
+            )
+
+    def _write(self) -> None:
+        stopping = False
+        while not stopping:
+            group = [self._queue.get()]
+            while len(group) < _APPENDS_PER_COMMIT and not self._queue.empty():
+                group.append(self._queue.get())
+            stopping = group[-1] is None  # nothing is put behind it
+            self._commit([append for append in group if append is not None])
+
+    def _commit(self, appends: Sequence[_Append]) -> None:
+        problem = None
+        try:
+            self._insert([record for append in appends for record in append.records])
+        except Exception as error:  # the edge of this thread: every waiting caller hears of it
+            problem = f"cannot be written ({type(error).__name__})"
+            logger.error("the outbox %s", problem, exc_info=error)
+        rows = sum(len(append.records) for append in appends)
+        with self._counts:
+            self._queued_rows -= rows
+            self._stored_rows += rows if problem is None else 0
+        self._problem = problem
+        for append in appends:
+            append.resolve(problem)
+
+    def _insert(self, records: Sequence[Record]) -> None:
+        lines = [(_kind(record), record.id, record.to_json()) for record in records]
+        self._writer.execute("BEGIN IMMEDIATE")
+        try:
+            self._writer.executemany("INSERT INTO outbox (kind, id, body) VALUES (?, ?, ?)", lines)
+            self._writer.execute("COMMIT")
+        except BaseException:
+            self._writer.rollback()
+            raise
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    # Used by several threads, never by two at a time; without a transaction open, each statement is one.
+    connection = sqlite3.connect(path, timeout=_BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False)
+    connection.execute("PRAGMA journal_mode = WAL")
+    connection.execute("PRAGMA synchronous = NORMAL")
+    return connection
+
+
+def _own(path: Path) -> IO[str]:
+    """Return the open lock file; the operating system gives the lock back when the process ends, however it ends."""
+    file = path.open("w")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        file.close()
+        raise ConfigurationError(
+            f"another API server uses {path.parent}; stop it, or give this one its own MODERATION_STATE_DIR"
+        ) from None
+    return file
+
+
+def _kind(record: Record) -> str:
+    return PREDICTION if isinstance(record, PredictionRecord) else FEEDBACK

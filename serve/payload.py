@@ -1,0 +1,65 @@
+"""Reading a request's JSON by its contract, without ever repeating what was sent.
+
+Not FastAPI's own reading: that answers with the input in it, takes 16 s for an 8 MB list of wrong items
+(measured: one error object each), and calls invalid UTF-8 a 400.
+"""
+
+from typing import Any, TypeVar
+
+from pydantic import ValidationError
+from pydantic_core import from_json
+from starlette.requests import Request as HttpRequest
+
+from moderation.contracts import Request
+from moderation.errors import TooLargeError
+from serve.errors import UnreadableError
+
+M = TypeVar("M", bound=Request)
+
+
+async def read(request: HttpRequest, model: type[M], max_items: int) -> M:
+    """Return the body as ``model``; of a repeated key the last one counts.
+
+    Raises:
+        UnreadableError: not JSON, or not what the contract asks for.
+        TooLargeError: a list or object of more than ``max_items``.
+    """
+    if not _is_json(request.headers.get("content-type", "")):
+        raise UnreadableError("send the body as Content-Type: application/json")
+    try:
+        # Keys only: a cache of values would keep comments.
+        payload = from_json(await request.body(), allow_inf_nan=False, cache_strings="keys")
+    except ValueError as error:
+        raise UnreadableError(f"the body is not JSON: {error}") from None
+    _check_shape(payload, model, max_items)
+    try:
+        return model.model_validate(payload)
+    except ValidationError as error:
+        raise UnreadableError(_first_fault(error, model)) from None
+
+
+def request_body(model: type[Request]) -> dict[str, Any]:
+    """Return OpenAPI's description of a body that `read` reads as ``model``."""
+    return {"requestBody": {"required": True, "content": {"application/json": {"schema": model.model_json_schema()}}}}
+
+
+def _is_json(content_type: str) -> bool:
+    return content_type.partition(";")[0].strip().lower() == "application/json"
+
+
+def _check_shape(payload: object, model: type[Request], max_items: int) -> None:
+    """Refuse what would make validation collect an error for each of very many items."""
+    if not isinstance(payload, dict):
+        raise UnreadableError("the body is not a JSON object")
+    if any(name not in model.model_fields for name in payload):
+        raise UnreadableError(f"unknown field; known are {', '.join(model.model_fields)}")
+    for name, value in payload.items():
+        if isinstance(value, list | dict) and len(value) > max_items:
+            raise TooLargeError(f"{name} has {len(value)} items; at most {max_items} are taken")
+
+
+def _first_fault(error: ValidationError, model: type[Request]) -> str:
+    first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+    # Keys below a field are the caller's own words.
+    where = ".".join(str(part) for part in first["loc"] if isinstance(part, int) or part in model.model_fields)
+    return f"{where or 'body'}: {first['msg']}"

@@ -1,0 +1,31 @@
+"""The database, as far as serving needs it. Every method blocks: never call one on the event loop."""
+
+from collections.abc import Sequence
+
+from sqlalchemy import Engine, text
+
+from moderation.db import log
+from moderation.db.log import FeedbackRecord, PredictionRecord
+
+
+class PredictionLog:
+    """Predictions and feedback in the database."""
+
+    def __init__(self, engine: Engine) -> None:
+        """Use ``engine``, which stays its owner's to dispose of."""
+        self._engine = engine
+
+    def insert(self, predictions: Sequence[PredictionRecord], feedback: Sequence[FeedbackRecord]) -> None:
+        """Insert all or none; records that are there already stay as they are."""
+        with self._engine.begin() as connection:
+            log.insert(connection, predictions, feedback)
+
+    def has_prediction(self, prediction_id: str) -> bool:
+        """Return whether the database holds the prediction."""
+        with self._engine.connect() as connection:
+            return log.has_prediction(connection, prediction_id)
+
+    def ping(self) -> None:
+        """Raise if the database cannot be reached."""
+        with self._engine.connect() as connection:
+            connection.execute(text("SELECT 1"))

@@ -1,0 +1,10 @@
+"""What the edge of the app noted of a request, for the parts that log it."""
+
+from fastapi import Request
+
+from serve.predictor import Call
+
+
+def call_of(request: Request) -> Call:
+    """Return who asks, for which route, since when."""
+    return Call(request_id=request.state.request_id, route=request.scope["route"].path, started=request.state.started)

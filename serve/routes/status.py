@@ -1,0 +1,59 @@
+"""Whether the server lives, can answer, what it serves, and its figures."""
+
+from collections.abc import Callable
+from typing import Annotated, Literal
+
+from fastapi import APIRouter, Response
+from prometheus_client import CONTENT_TYPE_LATEST
+from pydantic import BaseModel, Field
+
+from moderation.contracts import ServedVersion
+from serve.errors import documented
+from serve.metrics import Metrics
+
+OK: Literal["ok"] = "ok"
+
+
+class Health(BaseModel):
+    """The process answers."""
+
+    status: Literal["ok"] = OK
+
+
+class Readiness(BaseModel):
+    """Whether predictions are answered now."""
+
+    ready: bool
+    parts: Annotated[
+        dict[str, str],
+        Field(description="Per part 'ok' or what is wrong. Without the database, the outbox keeps predictions."),
+    ]
+
+
+def router(served: ServedVersion, metrics: Metrics, readiness: Callable[[], Readiness]) -> APIRouter:
+    """Return the routes for operators; none of them waits for anything."""
+    routes = APIRouter(tags=["operation"], responses=documented())
+
+    @routes.get("/health")
+    async def health() -> Health:
+        """Return ok while the process lives."""
+        return Health()
+
+    @routes.get("/ready", responses={503: {"model": Readiness, "description": "Not ready; the parts say why."}})
+    async def ready(response: Response) -> Readiness:
+        """Say whether predictions are answered, part by part."""
+        found = readiness()
+        response.status_code = 200 if found.ready else 503
+        return found
+
+    @routes.get("/version")
+    async def version() -> ServedVersion:
+        """Say which bundle scores and from which scores it decides."""
+        return served
+
+    @routes.get("/metrics", response_class=Response, responses={200: {"content": {"text/plain": {}}}})
+    async def figures() -> Response:
+        """Return Prometheus metrics."""
+        return Response(metrics.text(), media_type=CONTENT_TYPE_LATEST)
+
+    return routes

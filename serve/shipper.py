@@ -1,0 +1,133 @@
+"""Moves rows from the outbox to the database, in order and in bulk, for as long as there are any.
+
+A row is deleted after the database has committed it, and inserts are idempotent: whenever this process
+or the database dies, every row arrives, once. What the database refuses for good is set aside.
+"""
+
+import logging
+import random
+import threading
+import time
+from collections.abc import Sequence
+
+from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, StatementError
+
+from moderation.db.log import FeedbackRecord, PredictionRecord
+from moderation.errors import InvalidInputError
+from serve.outbox import PREDICTION, Outbox, Row
+from serve.prediction_log import PredictionLog
+
+ROWS_PER_INSERT = 500
+LINGER_S = 0.1
+"""How long rows come together before they are shipped."""
+PING_S = 5.0
+MIN_BACKOFF_S, MAX_BACKOFF_S = 0.2, 10.0
+
+logger = logging.getLogger(__name__)
+
+
+class Shipper:
+    """One thread between an outbox and a database."""
+
+    def __init__(self, outbox: Outbox, log: PredictionLog, ping_s: float = PING_S) -> None:
+        """Ship from ``outbox`` to ``log``; when idle, ask every ``ping_s`` seconds whether the database is there."""
+        self._outbox = outbox
+        self._log = log
+        self._ping_s = ping_s
+        self._stopping = threading.Event()
+        self._flush_s = 0.0
+        self._failures = 0
+        self._behind = False  # whether there is more to ship than one insert takes
+        self._asked_at = time.monotonic()
+        self._refused_rows = 0
+        self._thread = threading.Thread(target=self._run, name="shipper", daemon=True)
+
+    @property
+    def database_reachable(self) -> bool:
+        """Whether the last attempt to reach the database succeeded."""
+        return self._failures == 0
+
+    @property
+    def refused_rows(self) -> int:
+        """Rows set aside since the start."""
+        return self._refused_rows
+
+    def start(self) -> None:
+        """Start the thread."""
+        self._thread.start()
+
+    def close(self, flush_s: float) -> None:
+        """Ship what is there for at most about ``flush_s`` seconds and end the thread (blocking)."""
+        self._flush_s = flush_s
+        self._stopping.set()
+        self._thread.join(flush_s + 1)
+        if left := self._outbox.pending():
+            logger.warning("%d rows stay in the outbox; the next start ships them", left)
+
+    def _run(self) -> None:
+        wait_s = LINGER_S
+        while not self._stopping.wait(wait_s):
+            if not self._attempt():
+                wait_s = self._backoff_s()
+            else:
+                wait_s = 0 if self._behind else LINGER_S
+        deadline = time.monotonic() + self._flush_s
+        while self._outbox.pending() and time.monotonic() < deadline and self._attempt():
+            pass
+
+    def _backoff_s(self) -> float:
+        longest = min(MAX_BACKOFF_S, MIN_BACKOFF_S * 2.0 ** min(self._failures, 16))
+        # Half to whole, so that servers that lost the same database do not come back in step.
+        return longest * random.uniform(0.5, 1)  # noqa: S311 - no secret
+
+    def _attempt(self) -> bool:
+        """Ship once, or ask whether the database is there; return False if it is not."""
+        try:
+            if self._outbox.pending():
+                self._ship()
+            elif self._failures or time.monotonic() - self._asked_at >= self._ping_s:
+                self._log.ping()
+            else:
+                return True
+        except Exception as error:  # the edge of this thread: whatever it is, the rows stay and it is tried again
+            if self.database_reachable:
+                logger.error("the database is away; predictions wait in the outbox", exc_info=error)
+            self._failures += 1
+            return False
+        if not self.database_reachable:
+            logger.info("the database is back")
+        self._failures = 0
+        self._asked_at = time.monotonic()
+        return True
+
+    def _ship(self) -> None:
+        rows = self._outbox.oldest(ROWS_PER_INSERT)
+        if rows:
+            self._insert(rows)
+            self._outbox.forget(rows)
+        self._behind = len(rows) == ROWS_PER_INSERT
+
+    def _insert(self, rows: Sequence[Row]) -> None:
+        """Insert ``rows``; if one of them is refused, halve until it is alone and set it aside."""
+        try:
+            predictions = [PredictionRecord.from_json(row.body) for row in rows if row.kind == PREDICTION]
+            feedback = [FeedbackRecord.from_json(row.body) for row in rows if row.kind != PREDICTION]
+            self._log.insert(predictions, feedback)
+        except Exception as error:
+            if not _is_refusal(error):
+                raise
+            if len(rows) == 1:
+                self._outbox.set_aside(rows[0], type(error).__name__)
+                self._refused_rows += 1
+                logger.error("the database refuses %s %s; set aside", rows[0].kind, rows[0].id, exc_info=error)
+                return
+            middle = len(rows) // 2
+            self._insert(rows[:middle])
+            self._insert(rows[middle:])
+
+
+def _is_refusal(error: Exception) -> bool:
+    """Return whether the fault is a row's and not the connection's: sending it again would not help."""
+    if isinstance(error, DBAPIError):
+        return isinstance(error, DataError | IntegrityError)
+    return isinstance(error, StatementError | InvalidInputError | ValueError)

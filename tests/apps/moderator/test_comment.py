@@ -1,0 +1,96 @@
+import threading
+from collections.abc import Sequence
+
+from apps.moderator.services.comment import CommentDesk, LabelScore, decision_words, score_comment
+from moderation.errors import UnavailableError
+from tests.apps.moderator.fakes import FakeClient, prediction_of
+
+
+class Switch:
+    """Refuses while it is off."""
+
+    def __init__(self) -> None:
+        self.off = False
+
+    def __call__(self, texts: Sequence[str]) -> None:
+        if self.off:
+            raise UnavailableError("nobody there")
+
+
+def test_scores_lie_beside_the_thresholds_of_their_version() -> None:
+    scored = score_comment(FakeClient(), "hello")
+    assert scored.label_scores[0] == LabelScore("toxic", 0.7, 0.5, 0.95)
+    assert scored.predicted_labels == ["toxic"]
+    assert scored.thresholds_known
+
+
+def test_thresholds_of_another_version_are_not_shown() -> None:
+    scored = score_comment(FakeClient(served="b" * 64), "hello")
+    assert not scored.thresholds_known
+    assert scored.label_scores[0] == LabelScore("toxic", 0.7, None, None)
+
+
+def test_threshold_is_reached_at_equality_and_none_is_never_reached() -> None:
+    assert LabelScore("a", 0.5, 0.5, 0.9).reached == "review"
+    assert LabelScore("a", 0.9, 0.5, 0.9).reached == "remove"
+    assert LabelScore("a", 1.0, None, None).reached == "below"
+    assert LabelScore("a", 0.95, None, 0.9).reached == "remove"
+
+
+def test_decision_is_said_in_words_with_its_causes() -> None:
+    scored = score_comment(FakeClient(), "hello")
+    assert decision_words(scored) == "Goes to a person because of toxic (0.700, threshold 0.500)."
+
+
+def test_verdict_is_sent_once_even_when_two_runs_send_it_at_the_same_time() -> None:
+    client, desk = FakeClient(), CommentDesk()
+    desk.score(client, "hello")
+    scored = desk.scored
+    assert scored is not None
+    client.release.clear()
+    runs = [threading.Thread(target=desk.judge, args=(client, scored, True, None)) for _ in range(2)]
+    for run in runs:
+        run.start()
+    assert client.entered.wait(10)
+    client.release.set()
+    for run in runs:
+        run.join(10)
+    assert client.verdicts == [("id-hello", True, None)]
+    assert desk.verdict is not None
+    assert desk.verdict.receipt == "receipt-1"
+
+
+def test_failed_verdict_keeps_the_comment_and_can_be_sent_again() -> None:
+    switch = Switch()
+    client, desk = FakeClient(refuse=switch), CommentDesk()
+    desk.score(client, "hello")
+    scored = desk.scored
+    assert scored is not None
+    switch.off = True
+    desk.judge(client, scored, False, {"toxic": False})
+    assert isinstance(desk.error, UnavailableError)
+    assert desk.scored is scored
+    switch.off = False
+    desk.judge(client, scored, False, {"toxic": False})
+    assert desk.error is None
+    assert client.verdicts == [("id-hello", False, {"toxic": False})]
+
+
+def test_verdict_on_a_comment_that_was_replaced_is_not_sent() -> None:
+    client, desk = FakeClient(), CommentDesk()
+    desk.score(client, "first")
+    first = desk.scored
+    assert first is not None
+    desk.score(client, "second")
+    desk.judge(client, first, True, None)
+    assert client.verdicts == []
+
+
+def test_failed_scoring_leaves_no_result_of_an_earlier_text() -> None:
+    switch = Switch()
+    client, desk = FakeClient(refuse=switch), CommentDesk()
+    desk.score(client, "first")
+    switch.off = True
+    desk.score(client, "second")
+    assert desk.scored is None
+    assert prediction_of("first").id not in str(desk.error)

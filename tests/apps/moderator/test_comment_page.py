@@ -1,0 +1,150 @@
+import json
+
+import pytest
+from sqlalchemy import select
+from streamlit.testing.v1 import AppTest
+
+from moderation.db.models import Feedback
+from tests.apps.hostile import HOSTILE
+from tests.apps.pages import charts, page, parsed_texts
+from tests.serve.server import Server, wait_until
+
+
+def score(at: AppTest, text: str) -> AppTest:
+    at.text_area(key="comment_text").set_value(text)
+    return button(at, "Score").click().run()
+
+
+def button(at: AppTest, label: str):  # noqa: ANN201 - AppTest's own type is private
+    return next(each for each in at.button if each.label == label)
+
+
+def has_button(at: AppTest, label: str) -> bool:
+    return any(each.label == label for each in at.button)
+
+
+def test_page_begins_with_what_it_is_for(moderator: AppTest) -> None:
+    at = moderator.run()
+    assert not at.exception
+    assert "appear here" in at.info[0].value
+    assert not at.error
+
+
+def test_comment_is_scored_with_decision_reasons_version_and_bars(moderator: AppTest, api: Server) -> None:
+    at = score(moderator.run(), "You are disgusting.")
+    assert not at.exception
+    assert "Remove" in at.subheader[0].value
+    assert at.text[0].value.startswith("Comes down because of toxic (0.953, threshold 0.950)")
+    assert charts(at) == 1
+    version = api.model.served.version
+    assert f"Model {version[:12]}" in at.caption[1].value
+    assert version in [code.value for code in at.code]
+    numbers = at.dataframe[0].value
+    assert list(numbers["Label"])[:2] == ["toxic", "severe toxic"]
+    assert numbers.loc[0, "Score"] == pytest.approx(0.9526, abs=1e-4)
+    assert list(numbers.loc[0, ["Review from", "Remove from", "Reached"]]) == [0.5, 0.95, "reaches removal"]
+
+
+def test_harmless_comment_stays_up(moderator: AppTest) -> None:
+    at = score(moderator.run(), "Thank you for the clear explanation.")
+    assert "Allow" in at.subheader[0].value
+    assert at.text[0].value == "Stays up: no label reaches its review threshold."
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+def test_comment_is_shown_as_it_was_sent_and_never_parsed(moderator: AppTest, text: str) -> None:
+    at = score(moderator.run(), text)
+    assert not at.exception
+    assert not at.error
+    assert text in [code.value for code in at.code]
+    assert text not in parsed_texts(at)
+    assert at.text_area(key="comment_text").value == text
+
+
+def test_long_comment_is_said_to_be_cut(moderator: AppTest, api: Server) -> None:
+    at = score(moderator.run(), "word " * 500)
+    tokens = api.model.served.max_tokens
+    assert f"only its first {tokens} tokens" in at.warning[0].value
+
+
+@pytest.mark.parametrize("text", ["", " \n\t", "x" * 70_000])
+def test_comment_that_cannot_be_scored_is_kept_with_a_reason(moderator: AppTest, text: str) -> None:
+    at = score(moderator.run(), text)
+    assert not at.exception
+    assert len(at.error) == 1
+    assert at.text_area(key="comment_text").value == text
+
+
+def test_agreement_is_sent_once_and_its_receipt_shown(moderator: AppTest, api: Server) -> None:
+    at = score(moderator.run(), "You damn idiot.")
+    button(at, "Agree").click().run()
+    assert not at.exception
+    assert "you agree" in at.success[0].value
+    receipt = at.code[0].value
+    assert feedback_row(api, receipt).agree
+    assert not has_button(at, "Agree")
+    assert not has_button(at, "Disagree …")
+    assert at.run().code[0].value == receipt
+
+
+def test_disagreement_carries_the_corrected_labels(moderator: AppTest, api: Server) -> None:
+    at = score(moderator.run(), "They are vermin.")
+    button(at, "Disagree …").click().run()
+    assert set(at.pills[0].value) == {"toxic", "insult", "identity_hate"}
+    at.pills[0].set_value(["toxic", "threat"]).run()
+    button(at, "Send correction").click().run()
+    assert "you disagree" in at.success[0].value
+    row = feedback_row(api, at.code[0].value)
+    assert not row.agree
+    right = {label for label, fits in row.labels.items() if fits}
+    assert right == {"toxic", "threat"}
+    assert len(row.labels) == 6
+    assert not has_button(at, "Send correction")
+
+
+def test_disagreement_with_the_labels_unchanged_says_what_it_means(moderator: AppTest) -> None:
+    at = score(moderator.run(), "They are vermin.")
+    button(at, "Disagree …").click().run()
+    assert any("the decision is wrong" in caption.value for caption in at.caption)
+
+
+def test_next_comment_asks_again(moderator: AppTest) -> None:
+    at = score(moderator.run(), "first")
+    button(at, "Agree").click().run()
+    at = score(at, "second")
+    assert has_button(at, "Agree")
+    assert not at.success
+
+
+def test_api_that_is_away_is_said_with_what_to_do_and_the_text_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MODERATION_API_URL", "http://127.0.0.1:9")
+    at = score(page("moderator").run(), "typed with care")
+    assert not at.exception
+    assert "The API at `http://127.0.0.1:9` does not answer." in at.error[0].value
+    assert "make up" in at.error[0].value
+    assert at.text_area(key="comment_text").value == "typed with care"
+
+
+def test_misspelt_setting_is_one_clear_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MODERATION_API_ULR", "http://127.0.0.1:8000")
+    at = page("moderator").run()
+    assert not at.exception
+    assert "did you mean MODERATION_API_URL" in at.text[0].value
+    assert not at.text_area
+
+
+def test_chart_draws_both_thresholds_of_each_label(moderator: AppTest) -> None:
+    at = score(moderator.run(), "You are disgusting.")
+    chart = json.loads(at.get("vega_lite_chart")[0].proto.spec)
+    fields = {layer["encoding"]["x"]["field"] for layer in chart["layer"]}
+    assert fields == {"score", "threshold", "number_at"}
+    assert chart["layer"][0]["encoding"]["x"]["title"] == "Score (probability, 0 to 1)"
+
+
+def feedback_row(api: Server, receipt: str):  # noqa: ANN201
+    def rows():  # noqa: ANN202
+        with api.engine.connect() as connection:
+            return connection.execute(select(Feedback.__table__).where(Feedback.id == receipt)).all()
+
+    wait_until(rows)
+    return rows()[0]

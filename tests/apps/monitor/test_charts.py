@@ -1,0 +1,72 @@
+from datetime import UTC, datetime, timedelta
+
+import pandas as pd
+import pytest
+from sqlalchemy import Engine
+
+from apps.monitor.components import charts
+from apps.monitor.services import frames
+from apps.monitor.services.snapshot import TIME_RANGES, Snapshot, TimeRange, take_snapshot
+from tests.apps.monitor.records import feedback, fill, prediction
+
+
+@pytest.fixture
+def snapshot(engine: Engine) -> Snapshot:
+    rows = [prediction(toxic=0.9, decision="remove"), prediction(ago=timedelta(minutes=30))]
+    fill(engine, rows, [feedback(rows[0], False, {"toxic": False})])
+    return take_snapshot(engine, TIME_RANGES[0], datetime.now(UTC))
+
+
+@pytest.mark.parametrize("time_range", TIME_RANGES, ids=lambda each: each.name)
+def test_every_range_has_a_readable_number_of_buckets(time_range: TimeRange) -> None:
+    assert 50 <= time_range.length / time_range.bucket <= 100
+
+
+def test_every_axis_of_time_or_number_says_what_it_measures(snapshot: Snapshot) -> None:
+    bucket, time_format = snapshot.time_range.bucket_name, snapshot.time_range.time_format
+    titles = {
+        chart: {channel: axis.get("title") for channel, axis in spec["encoding"].items() if channel in ("x", "y")}
+        for chart, spec in {
+            "volume": charts.volume_chart(frames.volume_frame(snapshot), bucket, time_format).to_dict(),
+            "decisions": charts.decisions_chart(frames.decisions_frame(snapshot), bucket, time_format).to_dict(),
+            "latency": charts.latency_chart(frames.latency_frame(snapshot), time_format).to_dict(),
+            "classes": charts.classes_chart(frames.classes_frame(snapshot), time_format).to_dict(),
+            "corrections": charts.corrections_chart(frames.corrections_frame(snapshot)).to_dict(),
+        }.items()
+    }
+    assert titles == {
+        "volume": {"x": "Time (UTC)", "y": "Predictions per minute"},
+        "decisions": {"x": "Time (UTC)", "y": "Predictions per minute"},
+        "latency": {"x": "Time (UTC)", "y": "Latency (ms)"},
+        "classes": {"x": "Time (UTC)", "y": None},  # the names of the classes
+        "corrections": {"x": "Corrections (count)", "y": None},
+    }
+
+
+def test_frames_count_every_prediction_once(snapshot: Snapshot) -> None:
+    assert snapshot.predictions == 2
+    assert frames.volume_frame(snapshot)["predictions"].sum() == 2
+    assert frames.decisions_frame(snapshot).groupby("decision")["predictions"].sum().to_dict() == {
+        "allow": 1,
+        "remove": 1,
+        "review": 0,
+    }
+    assert snapshot.acted_on_share == 0.5
+
+
+def test_latency_has_gaps_where_nothing_was_answered(snapshot: Snapshot) -> None:
+    frame = frames.latency_frame(snapshot)
+    assert frame["latency_ms"].notna().sum() == 2 * 3
+    assert len(frame) == len(snapshot.volume) * 3
+
+
+def test_class_shares_are_of_the_buckets_predictions(snapshot: Snapshot) -> None:
+    frame = frames.classes_frame(snapshot)
+    assert sorted(frame[frame["label"] == "toxic"]["share"]) == [0.0, 1.0]
+    assert frame["share"].between(0, 1).all()
+
+
+def test_corrections_tell_missed_classes_from_false_alarms(snapshot: Snapshot) -> None:
+    frame = frames.corrections_frame(snapshot)
+    toxic: pd.DataFrame = frame[frame["label"] == "toxic"]
+    assert dict(zip(toxic["kind"], toxic["corrections"], strict=True)) == {"missed": 0, "false alarm": 1}

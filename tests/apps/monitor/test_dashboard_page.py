@@ -1,0 +1,150 @@
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+import streamlit as st
+from sqlalchemy import Engine
+from streamlit.testing.v1 import AppTest
+
+from moderation.db.database import connect, migrate
+from tests.apps.hostile import HOSTILE, NUL
+from tests.apps.monitor.records import VERSION, feedback, fill, prediction
+from tests.apps.pages import charts, page, parsed_texts
+
+
+def figures(at: AppTest) -> dict[str, str]:
+    return {metric.label: metric.value for metric in at.metric}
+
+
+def look_back(at: AppTest, length: str) -> AppTest:
+    return at.segmented_control(key="range").set_value(length).run()
+
+
+def test_empty_database_says_what_to_do(monitor: AppTest, engine: Engine) -> None:
+    at = monitor.run()
+    assert not at.exception
+    assert not at.error
+    assert "No predictions yet. Start the API with `make up`" in at.info[0].value
+    assert "curl" in at.code[0].value
+    assert charts(at) == 0
+
+
+def test_predictions_and_feedback_are_shown_in_figures_charts_and_tables(monitor: AppTest, engine: Engine) -> None:
+    judged = prediction("You are vermin.", decision="review", toxic=0.6)
+    right = prediction("Thank you.")
+    wrong_labels = {"toxic": False, "identity_hate": True}
+    fill(engine, [judged, right, prediction("hi")], [feedback(judged, False, wrong_labels), feedback(right, True)])
+    at = monitor.run()
+    assert not at.exception
+    assert figures(at) == {
+        "Predictions": "3",
+        "Latency, p95": "12.5 ms",
+        "Reviewed or removed": "33 %",
+        "Feedback": "2",
+        "Agreement": "50 %",
+    }
+    assert charts(at) == 6  # volume, decisions, latency, classes, agreement, corrections
+    newest, versions = at.dataframe[0].value, at.dataframe[1].value
+    row = newest[newest["Comment"] == "You are vermin."].iloc[0]
+    assert list(row[["Decision", "Because of", "Feedback", "Corrected labels"]]) == [
+        "review",
+        "toxic",
+        "disagrees",
+        "identity hate",
+    ]
+    assert list(versions.loc[0, ["Name", "Predictions", "Version"]]) == ["tiny", 3, VERSION]
+
+
+def test_agreement_is_given_with_its_interval_and_said_to_be_no_accuracy(monitor: AppTest, engine: Engine) -> None:
+    rows = [prediction() for _ in range(10)]
+    fill(engine, rows, [feedback(row, agree=number < 8) for number, row in enumerate(rows)])
+    at = monitor.run()
+    assert any("8 of 10 agree: 80 %** (95 % interval 49 % to 94 %)" in each.value for each in at.markdown)
+    assert any("no measure of the model's accuracy" in each.value for each in at.caption)
+
+
+def test_only_predictions_with_feedback_on_request(monitor: AppTest, engine: Engine) -> None:
+    judged = prediction("judged")
+    fill(engine, [judged, prediction("not judged")], [feedback(judged, True)])
+    at = monitor.run()
+    assert set(at.dataframe[0].value["Comment"]) == {"judged", "not judged"}
+    at.toggle(key="only_judged").set_value(True).run()
+    assert list(at.dataframe[0].value["Comment"]) == ["judged"]
+
+
+def test_range_without_predictions_names_the_newest_and_a_longer_range_shows_them(
+    monitor: AppTest, engine: Engine
+) -> None:
+    fill(engine, [prediction(ago=timedelta(hours=3)), prediction(ago=timedelta(days=20))])
+    at = monitor.run()
+    assert "No predictions in this range. The newest is from" in at.info[0].value
+    assert figures(look_back(at, "1 day"))["Predictions"] == "1"
+    assert figures(look_back(at, "1 week"))["Predictions"] == "1"
+    assert figures(look_back(at, "30 days"))["Predictions"] == "2"
+
+
+def test_hostile_comments_are_data_only(monitor: AppTest, engine: Engine) -> None:
+    fill(engine, [prediction(text) for text in HOSTILE])
+    at = monitor.run()
+    assert not at.exception
+    stored = [text.replace("\x00", "\ufffd") for text in HOSTILE]
+    assert set(at.dataframe[0].value["Comment"]) == set(stored)
+    assert NUL not in stored
+    for text in stored:
+        assert text not in parsed_texts(at)
+
+
+def test_comment_that_was_not_stored_is_said_to_be_so(monitor: AppTest, engine: Engine) -> None:
+    fill(engine, [prediction(text=None)])
+    assert list(monitor.run().dataframe[0].value["Comment"]) == ["(not stored)"]
+
+
+def test_page_refreshes_by_itself_only_when_asked(monitor: AppTest, engine: Engine) -> None:
+    at = monitor.run()
+    assert at.segmented_control(key="refresh").value == "1 min"
+    at.segmented_control(key="refresh").set_value("Off").run()
+    assert not at.exception
+
+
+def test_database_behind_is_one_clear_line(monitor: AppTest, database_url: str) -> None:
+    at = monitor.run()
+    assert not at.exception
+    assert len(at.error) == 1
+    assert "run `moderation migrate`" in at.text[0].value
+
+
+@pytest.mark.parametrize(
+    ("url", "said"),
+    [
+        ("postgresql://nobody:secret@127.0.0.1:9/none", "cannot use database postgresql://nobody@127.0.0.1:9/none"),
+        ("mysql://127.0.0.1/none", "works with sqlite and postgresql"),
+    ],
+)
+def test_database_away_is_one_clear_line_without_the_password(
+    url: str, said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MODERATION_DATABASE_URL", url)
+    at = page("monitor").run()
+    st.cache_resource.clear()
+    assert not at.exception
+    assert said in at.text[0].value
+    assert "secret" not in at.text[0].value + at.error[0].value
+
+
+def test_database_that_goes_away_is_said_at_the_next_refresh(
+    tmp_path: Path, sqlite_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MODERATION_DATABASE_URL", sqlite_url)
+    engine = connect(sqlite_url)
+    migrate(engine)
+    engine.dispose()
+    at = page("monitor").run()
+    assert not at.error
+    st.cache_resource.clear()
+    for file in tmp_path.glob("moderation.db*"):
+        file.write_bytes(b"this is no database" * 100)
+    at.run()
+    st.cache_resource.clear()
+    assert not at.exception
+    assert "does not answer" in at.error[0].value
+    assert "cannot use database" in at.text[0].value

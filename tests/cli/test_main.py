@@ -1,0 +1,69 @@
+"""The command as people call it: help, one line per error, exit codes."""
+
+import pytest
+
+from tests.cli.conftest import Moderation
+
+COMMANDS: list[tuple[str, ...]] = [(), ("up",), ("migrate",), ("serve",), ("score",), ("registry",)]
+REGISTRY_COMMANDS: list[tuple[str, ...]] = [
+    ("registry", name) for name in ("list", "publish", "resolve", "fetch", "point", "seed")
+]
+
+
+@pytest.mark.parametrize("command", COMMANDS + REGISTRY_COMMANDS, ids=" ".join)
+def test_every_command_explains_itself(moderation: Moderation, command: tuple[str, ...]) -> None:
+    done = moderation(*command, "--help")
+    assert done.returncode == 0
+    assert done.stdout.startswith(" ".join(("Usage: moderation", *command)))
+    assert "\u2026" not in done.stdout
+    assert "..." not in done.stdout.partition("Commands:")[2]  # a summary that is cut short
+
+
+def test_no_arguments_is_a_call_for_help(moderation: Moderation) -> None:
+    done = moderation()
+    assert done.returncode == 0
+    assert "registry  Publish, find and name bundles." in done.stdout
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [("nonsense",), ("registry",), ("registry", "point", "production"), ("score", "in.csv"), ("up", "--nonsense")],
+    ids=" ".join,
+)
+def test_a_wrong_call_is_one_line_and_exit_code_2(moderation: Moderation, arguments: tuple[str, ...]) -> None:
+    done = moderation(*arguments)
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert done.stderr.startswith("error: ")
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_an_expected_error_is_one_line_and_exit_code_1(moderation: Moderation) -> None:
+    done = moderation("registry", "resolve", "staging")
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: registry ")
+    assert "has no alias 'staging' (it has: production)" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_migrate_makes_the_database_and_may_be_repeated(moderation: Moderation, environment: dict[str, str]) -> None:
+    for _ in range(2):
+        done = moderation("migrate")
+        assert done.returncode == 0, done.stderr
+        assert f"{environment['MODERATION_STATE_DIR']}/moderation.db has this release's schema" in done.stdout
+
+
+def test_migrate_says_in_one_line_that_a_database_cannot_be_reached(moderation: Moderation) -> None:
+    url = "postgresql+psycopg2://someone:secret@127.0.0.1:1/none"
+    done = moderation("migrate", MODERATION_DATABASE_URL=url)
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: ")
+    assert len(done.stderr.splitlines()) == 1
+    assert "secret" not in done.stderr
+
+
+def test_serve_refuses_a_database_that_was_not_migrated(moderation: Moderation) -> None:
+    done = moderation("serve", MODERATION_API_PORT="1")
+    assert done.returncode == 1
+    assert "run `moderation migrate`" in done.stderr.splitlines()[-1]
+    assert "Traceback" not in done.stderr

@@ -1,0 +1,37 @@
+"""A database that goes away and comes back when a test says so."""
+
+from collections.abc import Callable, Sequence
+
+from sqlalchemy import Engine
+
+from moderation.db.log import FeedbackRecord, PredictionRecord
+from moderation.errors import UnavailableError
+from serve.prediction_log import PredictionLog
+
+
+class UnsteadyLog(PredictionLog):
+    """The real log behind a switch; ``after_insert`` runs once rows are committed."""
+
+    def __init__(self, engine: Engine) -> None:
+        super().__init__(engine)
+        self.away = False
+        self.after_insert: Callable[[], None] = lambda: None
+        self.largest_insert = 0
+
+    def insert(self, predictions: Sequence[PredictionRecord], feedback: Sequence[FeedbackRecord]) -> None:
+        self._check()
+        self.largest_insert = max(self.largest_insert, len(predictions) + len(feedback))
+        super().insert(predictions, feedback)
+        self.after_insert()
+
+    def has_prediction(self, prediction_id: str) -> bool:
+        self._check()
+        return super().has_prediction(prediction_id)
+
+    def ping(self) -> None:
+        self._check()
+        super().ping()
+
+    def _check(self) -> None:
+        if self.away:
+            raise UnavailableError("cannot use database: it is away")

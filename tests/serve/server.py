@@ -1,0 +1,105 @@
+"""The app in a real uvicorn server on a free port, around small real parts."""
+
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import httpx
+import uvicorn
+from fastapi import FastAPI
+from sqlalchemy import Engine
+
+from moderation.db.database import connect, migrate
+from moderation.registry.local import LocalRegistry
+from moderation.scoring.scorer import Scored
+from moderation.settings import ApiSettings
+from serve.app import create_app
+from serve.model import Model, load
+from serve.outbox import Outbox
+from serve.prediction_log import PredictionLog
+from tests.bundles import build_tiny_bundle
+
+Score = Callable[[Sequence[str]], Scored]
+POLICY = Path(__file__).resolve().parents[2] / "configs" / "policy.yaml"
+
+
+@dataclass(frozen=True)
+class Server:
+    """A running server and what lies behind it."""
+
+    url: str
+    http: httpx.Client
+    engine: Engine
+    outbox: Outbox
+    model: Model
+
+
+def settings_in(folder: Path, **values: object) -> ApiSettings:
+    usual = {"state_dir": folder / "state", "policy_path": POLICY, "threads": 2}
+    return ApiSettings.model_validate(usual | values)
+
+
+def tiny_registry(settings: ApiSettings, folder: Path) -> str:
+    """Publish the tiny bundle as ``production`` where ``settings`` look for it; return its version."""
+    registry = LocalRegistry(settings.resolved_registry_dir())
+    version = registry.publish(build_tiny_bundle(folder / "tiny"))
+    registry.point("production", version)
+    return version
+
+
+@contextmanager
+def served(
+    settings: ApiSettings,
+    model: Model,
+    log: Callable[[Engine], PredictionLog] = PredictionLog,
+    **options: float,
+) -> Iterator[Server]:
+    """Run the app with a migrated SQLite database; ``log`` may wrap it, ``options`` go to `create_app`."""
+    engine = connect(settings.resolved_database_url())
+    migrate(engine)
+    outbox = Outbox(settings.state_dir / "outbox.db", settings.max_outbox_rows)
+    try:
+        app = create_app(settings, model=model, outbox=outbox, log=log(engine), **options)
+        with listening(app) as url, httpx.Client(base_url=url, timeout=30, trust_env=False) as http:
+            yield Server(url, http, engine, outbox, model)
+    finally:
+        outbox.close()
+        engine.dispose()
+
+
+@contextmanager
+def listening(app: FastAPI) -> Iterator[str]:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        config = uvicorn.Config(app, log_config=None, access_log=False, ws="none", lifespan="on")
+        server = uvicorn.Server(config)
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
+        thread.start()
+        try:
+            wait_until(lambda: server.started or not thread.is_alive())
+            yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+        finally:
+            server.should_exit = True
+            thread.join()
+
+
+def tiny_model(settings: ApiSettings, folder: Path) -> Model:
+    tiny_registry(settings, folder)
+    return load(settings)
+
+
+def with_scoring(model: Model, around: Callable[[Score, Sequence[str]], Scored]) -> Model:
+    """Return ``model`` with its scoring wrapped: ``around`` gets the real function and the texts."""
+    real = model.score_texts
+    return replace(model, score_texts=lambda texts: around(real, texts))
+
+
+def wait_until(condition: Callable[[], object], timeout_s: float = 30) -> None:
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"still not so after {timeout_s} s")
+        time.sleep(0.02)

@@ -1,0 +1,43 @@
+import importlib
+import json
+import pkgutil
+
+import serve
+from moderation import errors
+from moderation.errors import ModerationError, OverloadedError
+from serve.errors import STATUS, documented, error_response
+
+
+def all_errors(base: type[ModerationError] = ModerationError) -> set[type[ModerationError]]:
+    return {base}.union(*(all_errors(child) for child in base.__subclasses__()))
+
+
+def test_every_error_has_a_status_and_a_code_of_its_own() -> None:
+    for module in pkgutil.walk_packages(serve.__path__, "serve."):
+        if module.name != "serve.__main__":
+            importlib.import_module(module.name)
+    ours = {kind for kind in all_errors() if kind.__module__.partition(".")[0] in ("moderation", "serve")}
+    assert errors.InvalidInputError in ours
+    assert ours == set(STATUS)
+    assert len({kind.code for kind in ours}) == len(ours)
+
+
+def test_the_body_says_code_message_and_request_id() -> None:
+    for kind, status in STATUS.items():
+        response = error_response(kind("what is wrong"), "id-1")
+        assert response.status_code == status
+        assert json.loads(bytes(response.body)) == {
+            "code": kind.code,
+            "message": "what is wrong",
+            "request_id": "id-1",
+        }
+
+
+def test_overload_says_when_to_come_back() -> None:
+    assert error_response(OverloadedError("full", retry_after_s=7), "id-1").headers["retry-after"] == "7"
+
+
+def test_documented_answers_show_the_body_of_that_error() -> None:
+    answers = documented(OverloadedError)
+    assert set(answers) == {403, 500, 503}
+    assert answers[503]["content"]["application/json"]["example"]["code"] == "overloaded"

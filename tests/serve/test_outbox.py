@@ -1,0 +1,186 @@
+import asyncio
+import sqlite3
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from moderation.errors import ConfigurationError, OverloadedError, UnavailableError
+from serve.outbox import Outbox
+from tests.moderation.db.records import feedback, prediction
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "state" / "outbox.db"
+
+
+@pytest.fixture
+def outbox(path: Path) -> Iterator[Outbox]:
+    outbox = Outbox(path, max_rows=1000)
+    outbox.start()
+    yield outbox
+    outbox.stop()
+    outbox.close()
+
+
+def test_rows_are_on_disk_when_append_returns_in_the_order_of_appending(outbox: Outbox, path: Path) -> None:
+    records = [prediction(text=f"text {number}") for number in range(5)]
+    verdict = feedback(prediction_id=records[0].id)
+
+    async def scenario() -> None:
+        for record in records:
+            await outbox.append([record])
+        await outbox.append([verdict])
+
+    asyncio.run(scenario())
+    with sqlite3.connect(path) as other:
+        rows = other.execute("SELECT kind, id, body FROM outbox ORDER BY seq").fetchall()
+    other.close()
+    assert rows == [("prediction", record.id, record.to_json()) for record in records] + [
+        ("feedback", verdict.id, verdict.to_json())
+    ]
+    assert outbox.pending() == 6
+
+
+def test_many_callers_share_commits_and_all_are_stored(outbox: Outbox) -> None:
+    records = [prediction() for _ in range(600)]
+
+    async def scenario() -> None:
+        await asyncio.gather(*(outbox.append([record]) for record in records))
+
+    asyncio.run(scenario())
+    assert [row.id for row in outbox.oldest(1000)] == [record.id for record in records]
+
+
+def test_shipped_rows_are_forgotten_and_newer_ones_stay(outbox: Outbox) -> None:
+    first, second = prediction(), prediction()
+    asyncio.run(outbox.append([first]))
+    shipped = outbox.oldest(10)
+    asyncio.run(outbox.append([second]))
+    outbox.forget(shipped)
+    assert [row.id for row in outbox.oldest(10)] == [second.id]
+    assert outbox.pending() == 1
+    assert not outbox.holds_prediction(first.id)
+    assert outbox.holds_prediction(second.id)
+
+
+def test_feedback_is_no_prediction(outbox: Outbox) -> None:
+    verdict = feedback()
+    asyncio.run(outbox.append([verdict]))
+    assert not outbox.holds_prediction(verdict.id)
+
+
+def test_the_bound_is_kept_and_room_comes_back(path: Path) -> None:
+    outbox = Outbox(path, max_rows=3)
+    outbox.start()
+    asyncio.run(outbox.append([prediction(), prediction()]))
+    with pytest.raises(OverloadedError):
+        asyncio.run(outbox.append([prediction(), prediction()]))
+    asyncio.run(outbox.append([prediction()]))
+    assert outbox.problem == "is full with 3 rows"
+    outbox.forget(outbox.oldest(2))
+    assert outbox.problem is None
+    asyncio.run(outbox.append([prediction(), prediction()]))
+    outbox.stop()
+    outbox.close()
+
+
+def test_rows_of_an_earlier_process_are_still_there(outbox: Outbox, path: Path, tmp_path: Path) -> None:
+    record = prediction()
+    asyncio.run(outbox.append([record]))
+    copy = tmp_path / "copy"  # as it lies on disk while the first process has it open
+    copy.mkdir()
+    for name in ("outbox.db", "outbox.db-wal"):
+        (copy / name).write_bytes((path.parent / name).read_bytes())
+    later = Outbox(copy / "outbox.db", max_rows=1000)
+    assert later.pending() == 1
+    assert later.holds_prediction(record.id)
+    later.close()
+
+
+def test_stopping_commits_what_is_queued_and_refuses_what_comes_later(path: Path) -> None:
+    outbox = Outbox(path, max_rows=1000)
+
+    async def scenario() -> None:
+        queued = [asyncio.create_task(outbox.append([prediction()])) for _ in range(50)]
+        await asyncio.sleep(0)
+        outbox.start()
+        await asyncio.to_thread(outbox.stop)
+        await asyncio.gather(*queued)
+        with pytest.raises(UnavailableError):
+            await outbox.append([prediction()])
+
+    asyncio.run(scenario())
+    assert len(outbox.oldest(1000)) == 50
+    outbox.close()
+
+
+def test_a_file_that_cannot_be_written_is_told_to_callers_and_heals(outbox: Outbox, path: Path) -> None:
+    other = sqlite3.connect(path, isolation_level=None)
+    other.execute("ALTER TABLE outbox RENAME TO away")
+    with pytest.raises(UnavailableError, match="OperationalError"):
+        asyncio.run(outbox.append([prediction()]))
+    assert outbox.problem is not None
+    other.execute("ALTER TABLE away RENAME TO outbox")
+    other.close()
+    asyncio.run(outbox.append([prediction()]))
+    assert outbox.problem is None
+    assert outbox.pending() == 1
+
+
+def test_a_caller_who_leaves_does_not_stop_the_writer(outbox: Outbox) -> None:
+    async def scenario() -> None:
+        leaving = asyncio.create_task(outbox.append([prediction()]))
+        await asyncio.sleep(0)
+        leaving.cancel()
+        await outbox.append([prediction()])
+
+    asyncio.run(scenario())
+    assert outbox.pending() == 2
+
+
+def test_a_second_process_on_the_same_file_is_refused(outbox: Outbox, path: Path) -> None:
+    with pytest.raises(ConfigurationError, match="another API server uses"):
+        Outbox(path, max_rows=1)
+
+
+def test_a_folder_that_cannot_be_made_is_one_clear_line(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ConfigurationError, match="MODERATION_STATE_DIR"):
+        Outbox(tmp_path / "file" / "outbox.db", max_rows=1)
+
+
+def test_what_the_database_refuses_is_kept_aside(outbox: Outbox, path: Path) -> None:
+    record = prediction()
+    asyncio.run(outbox.append([record]))
+    rows = outbox.oldest(1)
+    outbox.set_aside(rows[0], "DataError")
+    outbox.set_aside(rows[0], "DataError")  # again, after a crash before it was forgotten
+    outbox.forget(rows)
+    other = sqlite3.connect(path)
+    assert other.execute("SELECT id, kind, body, reason FROM refused").fetchall() == [
+        (record.id, "prediction", record.to_json(), "DataError")
+    ]
+    other.close()
+    assert outbox.pending() == 0
+
+
+def test_the_event_loop_does_not_wait_for_a_slow_disk(outbox: Outbox, path: Path) -> None:
+    other = sqlite3.connect(path, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")  # nobody else can write now
+    reading = threading.Thread(target=lambda: outbox.holds_prediction("x"))
+
+    async def scenario() -> None:
+        waiting = asyncio.create_task(outbox.append([prediction()]))
+        reading.start()
+        for _ in range(20):
+            await asyncio.wait_for(asyncio.sleep(0.001), 0.5)
+        assert not waiting.done()
+        other.execute("ROLLBACK")
+        await asyncio.wait_for(waiting, 10)
+
+    asyncio.run(scenario())
+    reading.join()
+    other.close()

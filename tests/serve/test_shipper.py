@@ -1,0 +1,137 @@
+import asyncio
+import logging
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from sqlalchemy import Engine, select
+from sqlalchemy.exc import DataError
+
+from moderation.db.log import FeedbackRecord, PredictionRecord
+from moderation.db.models import Feedback, Prediction
+from serve.outbox import Outbox
+from serve.shipper import ROWS_PER_INSERT, Shipper
+from tests.moderation.db.records import feedback, prediction
+from tests.serve.fakes import UnsteadyLog
+from tests.serve.server import wait_until
+
+
+@pytest.fixture
+def outbox(tmp_path: Path) -> Iterator[Outbox]:
+    outbox = Outbox(tmp_path / "outbox.db", max_rows=10_000)
+    outbox.start()
+    yield outbox
+    outbox.stop()
+    outbox.close()
+
+
+@contextmanager
+def shipping(outbox: Outbox, log: UnsteadyLog) -> Iterator[Shipper]:
+    shipper = Shipper(outbox, log)
+    shipper.start()
+    yield shipper
+    shipper.close(flush_s=10)
+
+
+def append(outbox: Outbox, records: Sequence[PredictionRecord | FeedbackRecord]) -> None:
+    asyncio.run(outbox.append(records))
+
+
+def stored(engine: Engine) -> list[str]:
+    with engine.connect() as connection:
+        return list(connection.scalars(select(Prediction.id)))
+
+
+def test_every_row_arrives_once_in_bulk_and_leaves_the_outbox(engine: Engine, outbox: Outbox) -> None:
+    records = [prediction(text=f"text {number}\x00") for number in range(1200)]
+    verdict = feedback(prediction_id=records[0].id)
+    append(outbox, [*records, verdict])
+    log = UnsteadyLog(engine)
+    with shipping(outbox, log):
+        wait_until(lambda: outbox.pending() == 0)
+    assert sorted(stored(engine)) == sorted(record.id for record in records)
+    with engine.connect() as connection:
+        assert list(connection.scalars(select(Feedback.id))) == [verdict.id]
+    assert log.largest_insert == ROWS_PER_INSERT
+
+
+def test_rows_wait_while_the_database_is_away_and_each_change_is_one_line(
+    engine: Engine, outbox: Outbox, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "serve.shipper")
+    log = UnsteadyLog(engine)
+    log.away = True
+    records = [prediction(text="secret") for _ in range(3)]
+    append(outbox, records)
+    with shipping(outbox, log) as shipper:
+        wait_until(lambda: shipper._failures >= 3)
+        assert not shipper.database_reachable
+        assert outbox.pending() == 3
+        log.away = False
+        wait_until(lambda: outbox.pending() == 0)
+        assert shipper.database_reachable
+    assert sorted(stored(engine)) == sorted(record.id for record in records)
+    assert len(caplog.records) == 2
+    assert "secret" not in caplog.text
+
+
+def test_an_idle_shipper_notices_that_the_database_went_away(sqlite_engine: Engine, outbox: Outbox) -> None:
+    log = UnsteadyLog(sqlite_engine)
+    shipper = Shipper(outbox, log, ping_s=0.05)
+    shipper.start()
+    log.away = True
+    wait_until(lambda: not shipper.database_reachable)
+    log.away = False
+    wait_until(lambda: shipper.database_reachable)
+    shipper.close(flush_s=1)
+
+
+def test_a_crash_between_insert_and_delete_loses_and_repeats_nothing(engine: Engine, outbox: Outbox) -> None:
+    log = UnsteadyLog(engine)
+    crashes = iter([True, False, True])
+
+    def crash() -> None:
+        if next(crashes, False):
+            raise OSError("the process dies here")
+
+    log.after_insert = crash
+    records = [prediction() for _ in range(10)]
+    append(outbox, records)
+    with shipping(outbox, log):
+        wait_until(lambda: outbox.pending() == 0)
+    assert sorted(stored(engine)) == sorted(record.id for record in records)
+
+
+def test_a_row_that_the_database_refuses_does_not_hold_up_the_others(
+    sqlite_engine: Engine, outbox: Outbox, caplog: pytest.LogCaptureFixture
+) -> None:
+    refused = prediction(text="secret")
+
+    class Picky(UnsteadyLog):
+        def insert(self, predictions: Sequence[PredictionRecord], feedback: Sequence[FeedbackRecord]) -> None:
+            if any(record.id == refused.id for record in predictions):
+                raise DataError("INSERT", {"text": "secret"}, Exception("value out of range: secret"))
+            super().insert(predictions, feedback)
+
+    before, after = [prediction() for _ in range(5)], [prediction() for _ in range(6)]
+    append(outbox, [*before, refused, *after])
+    with shipping(outbox, Picky(sqlite_engine)) as shipper:
+        wait_until(lambda: outbox.pending() == 0)
+        assert shipper.refused_rows == 1
+    assert sorted(stored(sqlite_engine)) == sorted(record.id for record in before + after)
+    assert refused.id in caplog.messages[0]
+    assert "secret" not in " ".join(caplog.messages)
+
+
+def test_closing_ships_what_is_left_but_does_not_wait_for_an_absent_database(
+    sqlite_engine: Engine, outbox: Outbox
+) -> None:
+    log = UnsteadyLog(sqlite_engine)
+    with shipping(outbox, log):
+        append(outbox, [prediction() for _ in range(700)])
+    assert outbox.pending() == 0
+    log.away = True
+    with shipping(outbox, log):
+        append(outbox, [prediction()])
+    assert outbox.pending() == 1

@@ -1,0 +1,87 @@
+from pathlib import Path
+
+import pytest
+from pydantic import SecretStr
+from sqlalchemy import select
+
+from moderation.db.database import connect, migrate
+from moderation.db.models import Version
+from moderation.errors import BundleError, ConfigurationError, NotFoundError
+from moderation.labels import LABELS
+from moderation.settings import ApiSettings
+from serve.app import prepared
+from tests.serve.process import free_port
+from tests.serve.server import settings_in, tiny_registry
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> ApiSettings:
+    """Settings of a server that can start."""
+    settings = settings_in(tmp_path, api_port=free_port())
+    tiny_registry(settings, tmp_path)
+    engine = connect(settings.resolved_database_url())
+    migrate(engine)
+    engine.dispose()
+    return settings
+
+
+def refuses(settings: ApiSettings, error: type[Exception], *words: str, **changes: object) -> None:
+    with pytest.raises(error) as raised, prepared(settings.model_copy(update=changes)):
+        pass
+    assert all(word in str(raised.value) for word in words), raised.value
+    with prepared(settings):  # nothing is left locked or bound
+        pass
+
+
+def test_the_served_version_is_recorded_with_what_it_decides_by(settings: ApiSettings) -> None:
+    with prepared(settings):
+        pass
+    engine = connect(settings.resolved_database_url())
+    with engine.connect() as connection:
+        (row,) = connection.execute(select(Version)).all()
+    engine.dispose()
+    assert (row.name, row.labels) == ("tiny", list(LABELS))
+    assert row.thresholds["severe_toxic"] == {"review": 0.5, "remove": 0.6}
+    assert row.reference["prevalence"]["toxic"] == 0.1
+
+
+def test_an_unknown_alias_is_refused(settings: ApiSettings) -> None:
+    refuses(settings, NotFoundError, "'canary'", "production", "moderation registry", alias="canary")
+
+
+def test_an_empty_registry_is_refused(settings: ApiSettings, tmp_path: Path) -> None:
+    refuses(settings, NotFoundError, "'production'", "none", registry_dir=tmp_path / "empty")
+
+
+def test_a_corrupt_bundle_is_refused(settings: ApiSettings) -> None:
+    (weights,) = settings.resolved_registry_dir().glob("versions/*/model.int8.onnx")
+    whole = weights.read_bytes()
+    weights.write_bytes(whole[:-1] + b"\x00")
+    with pytest.raises(BundleError, match=r"model\.int8\.onnx"), prepared(settings):
+        pass
+
+
+def test_a_database_that_is_behind_is_refused(settings: ApiSettings, tmp_path: Path) -> None:
+    url = SecretStr(f"sqlite:///{tmp_path / 'new.db'}")
+    refuses(settings, ConfigurationError, "moderation migrate", database_url=url)
+
+
+def test_a_missing_policy_is_refused(settings: ApiSettings, tmp_path: Path) -> None:
+    refuses(settings, ConfigurationError, "none.yaml", "MODERATION_POLICY_PATH", policy_path=tmp_path / "none.yaml")
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.1", "example.com", ""])
+def test_an_address_other_than_loopback_is_refused(settings: ApiSettings, host: str) -> None:
+    refuses(settings, ConfigurationError, "MODERATION_API_HOST", "127.0.0.1", api_host=host)
+
+
+def test_a_port_in_use_is_refused(settings: ApiSettings) -> None:
+    with prepared(settings):
+        with pytest.raises(ConfigurationError, match=f"{settings.api_port}.*MODERATION_API_PORT"), prepared(settings):
+            pass
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
+def test_loopback_is_taken_by_address_and_by_name(settings: ApiSettings, host: str) -> None:
+    with prepared(settings.model_copy(update={"api_host": host})) as (_, listener):
+        assert listener.getsockname()[1] == settings.api_port
