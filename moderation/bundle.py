@@ -58,7 +58,7 @@ class LabelManifest(_Part):
 
 
 class Provenance(_Part):
-    """Where the bundle comes from."""
+    """Where the bundle comes from; the code that exported it can be newer than the one that trained it."""
 
     git_commit: str
     git_dirty: bool
@@ -68,6 +68,7 @@ class Provenance(_Part):
     seed: int
     run_url: str | None = None
     created_at: str
+    exported_commit: str
 
 
 class Probe(_Part):

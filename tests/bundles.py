@@ -68,6 +68,7 @@ def build_tiny_bundle(directory: Path, name: str = "tiny", bias: float = BIAS) -
             config={},
             seed=0,
             created_at="2026-01-01T00:00:00+00:00",
+            exported_commit="0" * 40,
         ),
         metrics={},
         reference=Reference(

@@ -20,7 +20,7 @@ one another. Made by `python -m train`; serve it with `moderation serve`.
 | weights | int8, ONNX Runtime on CPU |
 | trained on | {dataset}, digest `{digest}`; {licence} |
 | rows | {rows} |
-| code | commit `{commit}`{dirty}, config `{name}`, seed {seed} |
+| code | trained at commit `{commit}`{dirty}, exported at `{exported}`, config `{name}`, seed {seed} |
 | text normaliser | version {normalizer} |
 
 ## Measured
@@ -83,6 +83,7 @@ def model_card(manifest: Manifest, config: TrainConfig, rows: pd.DataFrame) -> s
         licence=config.data.licence,
         rows=", ".join(f"{counts[split]:,} {split}" for split in ("train", "validation", "test")),
         commit=provenance.git_commit[:12],
+        exported=provenance.exported_commit[:12],
         dirty=" with uncommitted changes" if provenance.git_dirty else "",
         seed=provenance.seed,
         normalizer=manifest.normalizer_version,

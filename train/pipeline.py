@@ -193,23 +193,25 @@ def _provenance(config: TrainConfig, rows: pd.DataFrame) -> Provenance:
         dataset_digest=data.digest(rows),
         config=config.model_dump(mode="json"),
         seed=config.fit.seed,
+        exported_commit=_git("rev-parse", "HEAD"),
         **origin,
     )
 
 
 def _origin() -> dict[str, object]:
-    def git(*arguments: str) -> str:
-        done = subprocess.run(  # noqa: S603 - fixed arguments
-            ["git", *arguments],  # noqa: S607 - git from the path, as the Makefile uses it
-            cwd=Path(__file__).parent,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        return done.stdout.strip() if done.returncode == 0 else "unknown"
-
     return {
-        "git_commit": git("rev-parse", "HEAD"),
-        "git_dirty": git("status", "--porcelain") != "",
+        "git_commit": _git("rev-parse", "HEAD"),
+        "git_dirty": _git("status", "--porcelain") != "",
         "created_at": datetime.now(UTC).isoformat(timespec="seconds"),
     }
+
+
+def _git(*arguments: str) -> str:
+    done = subprocess.run(  # noqa: S603 - fixed arguments
+        ["git", *arguments],  # noqa: S607 - git from the path, as the Makefile uses it
+        cwd=Path(__file__).parent,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return done.stdout.strip() if done.returncode == 0 else "unknown"

@@ -2,7 +2,9 @@ import csv
 import io
 import time
 from pathlib import Path
+from urllib.parse import urlsplit
 
+import httpx
 import pytest
 from playwright.sync_api import BrowserContext, Locator, Page, expect
 from sqlalchemy import select
@@ -101,6 +103,24 @@ def test_hostile_comment_runs_nothing_loads_nothing_and_fits(
     expect(tab).to_have_title("Moderation monitor")
     assert fits(tab)
     assert elsewhere == []
+
+
+@pytest.mark.parametrize(("host", "answered"), [("127.0.0.1", True), ("rebound.example", False)])
+def test_page_is_read_under_a_name_of_this_machine_only(system: System, host: str, answered: bool) -> None:
+    """A web page may point its own name to 127.0.0.1; what the apps show travels over the WebSocket."""
+    for url in (system.moderator_url, system.monitor_url):
+        address = f"{host}:{urlsplit(url).port}"
+        upgrade = {
+            "Host": address,
+            "Origin": f"http://{address}",
+            "Connection": "Upgrade",
+            "Upgrade": "websocket",
+            "Sec-WebSocket-Version": "13",
+            "Sec-WebSocket-Key": "MDEyMzQ1Njc4OWFiY2RlZg==",
+            "Sec-WebSocket-Protocol": "streamlit",
+        }
+        with httpx.stream("GET", f"{url}/_stcore/stream", headers=upgrade, trust_env=False) as response:
+            assert response.status_code == (101 if answered else 403)
 
 
 def test_typed_comment_survives_an_api_that_is_away(tab: Page, tmp_path: Path) -> None:

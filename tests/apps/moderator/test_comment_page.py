@@ -125,6 +125,14 @@ def test_api_that_is_away_is_said_with_what_to_do_and_the_text_is_kept(monkeypat
     assert at.text_area(key="comment_text").value == "typed with care"
 
 
+def test_address_of_the_api_that_is_no_url_is_one_clear_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MODERATION_API_URL", "http://[::1")
+    at = page("moderator").run()
+    assert not at.exception
+    assert "A setting is wrong." in at.error[0].value
+    assert "'http://[::1' is not the URL of an API" in at.text[0].value
+
+
 def test_misspelt_setting_is_one_clear_line(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MODERATION_API_ULR", "http://127.0.0.1:8000")
     at = page("moderator").run()
