@@ -4,8 +4,11 @@ Every stage keeps its result in the run's folder, so the same command goes on wh
 """
 
 import argparse
+import logging
 import sys
 from pathlib import Path
+
+from transformers.utils.logging import set_verbosity_error
 
 from moderation.errors import ModerationError
 from train.config import load
@@ -20,6 +23,8 @@ def main() -> int:
         "--set", action="append", default=[], metavar="KEY=VALUE", dest="overrides", help="e.g. data.path=train.csv"
     )
     arguments = parser.parse_args()
+    logging.basicConfig(level=logging.ERROR)  # the exporter's advice
+    set_verbosity_error()  # type: ignore[no-untyped-call]  # the unused pooler of every encoder
     try:
         bundle = run(load(arguments.config, arguments.overrides))
     except ModerationError as error:

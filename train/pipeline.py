@@ -45,8 +45,8 @@ from train.probes import PROBES
 
 RUN = "run.json"
 BASELINE = "baseline.parquet"
-# int8 is exact on every CPU, but what surrounds it is not: kernels differ by float rounding, which can move a
-# value over an int8 step. On CPUs without VNNI, U8S8 products saturate and scores are off by tenths.
+# The integer products are exact on every CPU, but what surrounds them is float: kernels differ in rounding, which can
+# move an activation over an int8 step. Wrong weights or a CPU that computes int8 wrongly are off by far more.
 PROBE_TOLERANCE = 0.02
 SCORE_BINS = np.linspace(0.0, 1.0, 21)
 
