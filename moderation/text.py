@@ -16,7 +16,7 @@ _WHITESPACE = re.compile(r"\s+")
 _ASCII_CONTROL = re.compile("[\x00-\x08\x0e-\x1b\x7f]")
 _BLANK = re.compile("[\u2800\u3164\uffa0]")  # no white space to Unicode, but a gap to a reader
 _LONE_SURROGATE = re.compile("[\ud800-\udfff]")
-_OVERRIDDEN = re.compile("\u202e([^\u202a-\u202e\u2066-\u2069\n\r\u2029]*)(?:\u202c|$|(?=[\n\r\u2029]))")
+_BIDI = re.compile("([\u202a-\u202e\u2066-\u2069\n\r\u2029])")
 _CLUSTER = re.compile(r"\r\n|.(?:[\u0300-\u036f\u200d\ufe0e\ufe0f]|(?<=\u200d).)*", re.DOTALL)
 # Prepended_Concatenation_Mark of Unicode 15 (number and verse signs). Tags U+E0020–E007F are kept as well:
 # they spell out the flags of England, Scotland and Wales.
@@ -35,9 +35,7 @@ def normalize(text: str) -> str:
     """
     if text.isascii():
         return _WHITESPACE.sub(" ", _ASCII_CONTROL.sub("", text)).strip()
-    text = _BLANK.sub(" ", _LONE_SURROGATE.sub("\ufffd", text))
-    while (shown := _OVERRIDDEN.sub(_reverse, text)) != text:  # innermost first
-        text = shown
+    text = _resolve_overrides(_BLANK.sub(" ", _LONE_SURROGATE.sub("\ufffd", text)))
     # NFKC can bring characters together that removal then joins, and the other way round,
     # so one pass is not idempotent; every pass shortens or settles the text.
     while (settled := _settle(text)) != text:
@@ -50,8 +48,36 @@ def _settle(text: str) -> str:
     return _WHITESPACE.sub(" ", unicodedata.normalize("NFKC", visible)).strip()
 
 
-def _reverse(match: re.Match[str]) -> str:
-    return "".join(reversed(_CLUSTER.findall(match.group(1))))
+def _resolve_overrides(text: str) -> str:
+    """Put what stands under a right-to-left override into the order a reader sees (Unicode UAX #9).
+
+    An override inside another changes nothing, its direction is the same. Where another control stands in between
+    (an embedding, an isolate), the order is left alone.
+    """
+    if "\u202e" not in text:
+        return text
+    shown: list[str] = []
+    hidden: list[str] = []  # what stands under the open override
+    depth = 0
+    for piece in _BIDI.split(text):
+        if piece == "\u202e":
+            depth += 1
+        elif depth and piece == "\u202c":
+            depth -= 1
+        elif depth and _BIDI.match(piece):
+            shown += _reversed(hidden) if piece in "\n\r\u2029" else hidden
+            shown.append(piece)
+            hidden, depth = [], 0
+        else:
+            (hidden if depth else shown).append(piece)
+        if not depth:
+            shown += _reversed(hidden)
+            hidden = []
+    return "".join(shown + _reversed(hidden))
+
+
+def _reversed(pieces: list[str]) -> list[str]:
+    return _CLUSTER.findall("".join(pieces))[::-1]
 
 
 def _remove_invisible(text: str) -> str:

@@ -17,6 +17,7 @@ from http import HTTPStatus
 import uvicorn
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
+from fastapi_offline import FastAPIOffline
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse
 
@@ -87,7 +88,9 @@ def create_app(
         await asyncio.to_thread(outbox.stop)
         await asyncio.to_thread(shipper.close, flush_s)
 
-    app = FastAPI(
+    app = FastAPIOffline(  # its /docs loads nothing from elsewhere
+        docs_url="/docs",
+        redoc_url=None,
         title="Moderation",
         version="1",
         description="Scores comments for six kinds of toxicity and decides whether to allow, review or remove them.",

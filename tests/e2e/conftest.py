@@ -10,7 +10,7 @@ from tests.browser import LAUNCH_ARGS, chromium
 from tests.e2e.processes import System, running_system
 
 # Generous: the machine may train a model meanwhile.
-TIMEOUT_MS = 60_000
+TIMEOUT_MS = 120_000
 
 
 @pytest.fixture(scope="session")

@@ -22,7 +22,7 @@ from moderation.registry.starter import seed
 from moderation.settings import PREFIX
 
 ROOT = Path(__file__).resolve().parents[2]
-READY_WITHIN_S = 90.0
+READY_WITHIN_S = 240.0
 STOPPED_WITHIN_S = 30.0
 LAST_CHARACTERS = 2_000
 

@@ -50,6 +50,7 @@ def test_texts_that_differ_by_visible_characters_stay_different(first: str, seco
         ("\u202egnitsugsid\u202c!", "disgusting!"),
         ("\u202egnitsugsid\nnext", "disgusting next"),
         ("\u202ea\u0301b", "bá"),
+        ("\u202ecba \u202efed\u202c ihg", "ghi def abc"),
         ("lone \ud83d surrogate", "lone \ufffd surrogate"),
         ("\ufeff \u200b \u2060", ""),
         ("", ""),
@@ -76,6 +77,12 @@ def test_what_a_reader_cannot_see_is_removed_or_resolved(text: str, expected: st
 )
 def test_what_a_reader_sees_is_kept(text: str) -> None:
     assert normalize(text) == text
+
+
+@pytest.mark.timeout(5)
+@pytest.mark.parametrize("text", ["\u202ea" * 20_000, "\u202e" * 60_000, "\u202ea\u202c" * 20_000])
+def test_overrides_take_linear_time(text: str) -> None:
+    assert set(normalize(text)) <= {"a"}
 
 
 def test_ten_thousand_combining_marks_are_kept_and_quick() -> None:
