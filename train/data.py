@@ -6,13 +6,14 @@ still fall into different splits; equal texts (after normalisation, ignoring cas
 
 import argparse
 import hashlib
+import sys
 from pathlib import Path
 
 import datasets
 import numpy as np
 import pandas as pd
 
-from moderation.errors import InvalidInputError
+from moderation.errors import InvalidInputError, ModerationError
 from moderation.labels import LABELS
 from moderation.text import normalize
 from train.config import DataConfig, TrainConfig, load
@@ -134,7 +135,7 @@ def _refuse_missing_positives(rows: pd.DataFrame) -> None:
 
 def _without(rows: pd.DataFrame, excluded: pd.DataFrame, config: DataConfig) -> pd.DataFrame:
     keys = {_text_key(text) for text in excluded[config.text_column]}
-    ids = set(excluded[config.id_column]) - {None} if config.id_column in excluded else set()
+    ids = set(excluded[config.id_column].dropna()) if config.id_column in excluded else set()
     return rows[~(rows["text_key"].isin(keys) | rows["id"].isin(ids))]
 
 
@@ -151,17 +152,22 @@ def write_split(config: TrainConfig, split: str, output: Path) -> int:
     return len(chosen)
 
 
-def main() -> None:
-    """Rebuild a split from the committed rule."""
+def main() -> int:
+    """Rebuild a split from the committed rule; return the exit status."""
     parser = argparse.ArgumentParser(prog="python -m train.data", description="Write one split of a config's dataset.")
     parser.add_argument("config", type=Path)
     parser.add_argument("--split", choices=SPLITS, default="test")
     parser.add_argument("--output", type=Path, required=True, help="parquet file to write")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", dest="overrides")
     arguments = parser.parse_args()
-    count = write_split(load(arguments.config, arguments.overrides), arguments.split, arguments.output)
+    try:
+        count = write_split(load(arguments.config, arguments.overrides), arguments.split, arguments.output)
+    except ModerationError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
     print(f"{count} rows of the {arguments.split} split written to {arguments.output}")
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -35,8 +35,7 @@ def open_upload() -> OpenFile | None:
         return None
     if opened is None or opened.file_id != uploaded.file_id:
         try:
-            with st.spinner("Reading …"):
-                opened = OpenFile(uploaded.file_id, uploaded.name, uploaded.getvalue())
+            opened = OpenFile(uploaded.file_id, uploaded.name, uploaded.getvalue())
         except InvalidInputError as error:
             st.session_state["opened"] = None
             show_problem(Problem("This file cannot be read.", "Correct it and upload it again.", str(error)))
@@ -72,20 +71,15 @@ def start_button(opened: OpenFile, column: int) -> None:
     words = f"{len(texts):,} row{'s' if len(texts) > 1 else ''}"
     if blank:
         st.caption(f"{blank:,} of {words} have no text: they are kept, marked, and not scored.")
-    if st.button(f"Score {words}", type="primary", icon=":material/speed:"):
-        opened.start(column)
-        st.rerun()
+    st.button(f"Score {words}", type="primary", icon=":material/speed:", on_click=opened.start, args=(column,))
 
 
 def show_controls(job: ScoringJob) -> None:
     """Offer to stop what runs, and to go on with what stopped."""
     if job.running:
-        if st.button("Stop", icon=":material/stop:", help="What is scored so far is kept."):
-            job.stop()
-            st.rerun()
-    elif not job.done and st.button("Go on", type="primary", icon=":material/play_arrow:"):
-        job.resume()
-        st.rerun()
+        st.button("Stop", icon=":material/stop:", on_click=job.stop, help="What is scored so far is kept.")
+    elif not job.done:
+        st.button("Go on", type="primary", icon=":material/play_arrow:", on_click=job.resume)
 
 
 def show_results(opened: OpenFile, job: ScoringJob, column: int) -> None:
