@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 from playwright.sync_api import BrowserContext, Locator, Page, expect
-from sqlalchemy import select
+from sqlalchemy import Select, select
 
 from moderation.db.database import connect
 from moderation.db.models import Feedback, Prediction
@@ -77,6 +77,20 @@ def test_file_is_scored_and_downloaded_with_its_own_cells_unchanged(tab: Page, s
     assert outcome[0]["decision"] != "allow"
     assert (outcome[1]["decision"], outcome[1]["note"]) == ("", "no text")
     assert {row["decision"] for row in outcome[2:]} == {"allow"}
+
+
+def test_every_row_is_scored_once_while_the_page_is_used_for_another_comment(tab: Page, system: System) -> None:
+    comments = [f"Comment number {number} of a long file." for number in range(600)]
+    tab.goto(system.moderator_url)
+    tab.get_by_role("tab", name="A file of comments").click()
+    file = {"name": "long.csv", "mimeType": "text/csv", "buffer": "\n".join(["text", *comments]).encode()}
+    tab.locator("input[type=file]").set_input_files(file)
+    tab.get_by_role("button", name="Score 600 rows").click()
+    tab.get_by_role("tab", name="One comment").click()
+    score(tab, "Thank you for your patience.")
+    tab.get_by_role("tab", name="A file of comments").click()
+    expect(tab.get_by_role("button", name="Download as CSV")).to_be_visible()
+    assert sorted(logged(system, "long file")) == sorted(comments)
 
 
 @pytest.mark.parametrize("width", [1280, 390], ids=["desktop", "phone"])
@@ -169,16 +183,29 @@ def fits(tab: Page) -> bool:
 
 
 def receipts(system: System, text: str) -> list[str]:
-    """Return the feedback on the comment ``text`` in the database, once there is some."""
-    engine = connect(f"sqlite:///{system.state_dir / 'moderation.db'}")
-    query = select(Feedback.id).join(Prediction, Prediction.id == Feedback.prediction_id).where(Prediction.text == text)
+    """Return the feedback on the comment ``text`` in the database."""
+    shipped(system)
+    about = Prediction.id == Feedback.prediction_id
+    return rows(system, select(Feedback.id).join(Prediction, about).where(Prediction.text == text))
+
+
+def logged(system: System, part: str) -> list[str]:
+    """Return the comments in the database that hold ``part``."""
+    shipped(system)
+    return rows(system, select(Prediction.text).where(Prediction.text.contains(part)))
+
+
+def shipped(system: System) -> None:
+    """Wait until every row has left the API's outbox for the database."""
     deadline = time.monotonic() + SHIPPED_WITHIN_S
-    try:
-        while True:
-            with engine.connect() as connection:
-                found = list(connection.execute(query).scalars())
-            if found or time.monotonic() > deadline:
-                return found
-            time.sleep(0.1)
-    finally:
-        engine.dispose()
+    while "moderation_outbox_rows 0.0" not in httpx.get(f"{system.api_url}/metrics", trust_env=False).text:
+        assert time.monotonic() < deadline, "rows stay in the outbox"
+        time.sleep(0.1)
+
+
+def rows(system: System, query: Select[tuple[str]]) -> list[str]:
+    engine = connect(f"sqlite:///{system.state_dir / 'moderation.db'}")
+    with engine.connect() as connection:
+        found = list(connection.execute(query).scalars())
+    engine.dispose()
+    return found

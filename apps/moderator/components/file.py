@@ -1,5 +1,7 @@
 """Upload, column, controls and results of a file of comments."""
 
+from functools import partial
+
 import pandas as pd
 import streamlit as st
 
@@ -60,26 +62,33 @@ def choose_column(opened: OpenFile) -> int | None:
     )
 
 
-def start_button(opened: OpenFile, column: int) -> None:
-    """Offer to score the column, or say that there is nothing in it."""
+def show_controls(opened: OpenFile, column: int, job: ScoringJob | None) -> bool:
+    """Offer to score the column, to stop and to go on; return False after saying that there is nothing to score."""
     try:
         texts = texts_of(opened.table, column)
     except InvalidInputError as error:
         show_problem(Problem("There is nothing to score.", "Choose another column or file.", str(error)))
-        return
-    blank = sum(not text.strip() for text in texts)
-    words = f"{len(texts):,} row{'s' if len(texts) > 1 else ''}"
-    if blank:
-        st.caption(f"{blank:,} of {words} have no text: they are kept, marked, and not scored.")
-    st.button(f"Score {words}", type="primary", icon=":material/speed:", on_click=opened.start, args=(column,))
-
-
-def show_controls(job: ScoringJob) -> None:
-    """Offer to stop what runs, and to go on with what stopped."""
-    if job.running:
-        st.button("Stop", icon=":material/stop:", on_click=job.stop, help="What is scored so far is kept.")
-    elif not job.done:
-        st.button("Go on", type="primary", icon=":material/play_arrow:", on_click=job.resume)
+        return False
+    rows = f"{len(texts):,} row{'s' if len(texts) > 1 else ''}"
+    if blank := sum(not text.strip() for text in texts):
+        st.caption(f"{blank:,} of {rows} have no text: they are kept, marked, and not scored.")
+    if job is not None and job.done:
+        return True
+    # One button for both, with one key: a button that is left out stays on the page, dimmed, while a job runs.
+    label, click = (f"Score {rows}", partial(opened.start, column)) if job is None else ("Go on", job.resume)
+    running = job is not None and job.running
+    with st.container(horizontal=True):
+        st.button(
+            "Scoring …" if running else label,
+            key=f"go-{opened.file_id}-{column}",
+            type="primary",
+            icon=":material/speed:",
+            on_click=click,
+            disabled=running,
+        )
+        if job is not None and running:
+            st.button("Stop", icon=":material/stop:", on_click=job.stop, help="What is scored so far is kept.")
+    return True
 
 
 def show_results(opened: OpenFile, job: ScoringJob, column: int) -> None:
@@ -98,8 +107,8 @@ def show_results(opened: OpenFile, job: ScoringJob, column: int) -> None:
         help="Your rows in their order and your cells as they were, formulas too: open files of strangers with "
         "care. The columns behind yours hold nothing that a spreadsheet would run.",
     )
-    if len(job.rows) > MOST_SHOWN_ROWS:
-        st.caption(f"The first {MOST_SHOWN_ROWS:,} of {len(job.rows):,} rows; the download has all.")
+    if job.finished > MOST_SHOWN_ROWS:
+        st.caption(f"The first {MOST_SHOWN_ROWS:,} of {job.finished:,} rows; the download has all.")
     frame, score_columns = _frame(job, column)
     bars = {
         name: st.column_config.ProgressColumn(name, min_value=0, max_value=1, format="%.3f", width="small")

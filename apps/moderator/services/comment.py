@@ -44,7 +44,9 @@ class ScoredComment:
 
     @property
     def predicted_labels(self) -> list[str]:
-        """Labels that reach at least their review threshold."""
+        """Labels that reach at least their review threshold; those that caused the decision if it is not known."""
+        if not self.thresholds_known:
+            return list(self.prediction.reasons)
         return [each.label for each in self.label_scores if each.reached != "below"]
 
 

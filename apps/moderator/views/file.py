@@ -1,8 +1,6 @@
 """The page for a file of comments."""
 
-import streamlit as st
-
-from apps.moderator.components.file import choose_column, open_upload, show_controls, show_results, start_button
+from apps.moderator.components.file import choose_column, open_upload, show_controls, show_results
 from apps.moderator.components.progress import JobProgress
 from apps.moderator.services.problems import explain
 from apps.ui.notice import show_problem
@@ -16,16 +14,12 @@ def file_view(api_url: str) -> JobProgress | None:
     column = choose_column(opened)
     if column is None:
         return None
-    # Emptied first: what an earlier run drew here would stay, dimmed, for as long as a job runs.
-    with st.empty().container():
-        job = opened.job(column)
-        if job is None:
-            start_button(opened, column)
-            return None
-        progress = JobProgress(job)
-        show_controls(job)
-        if job.error is not None:
-            show_problem(explain(job.error, api_url))
-        if job.finished and not job.running:
-            show_results(opened, job, column)
-        return progress if job.running else None
+    job = opened.job(column)
+    if not show_controls(opened, column, job) or job is None:
+        return None
+    progress = JobProgress(job)
+    if job.error is not None:
+        show_problem(explain(job.error, api_url))
+    if job.finished and not job.running:
+        show_results(opened, job, column)
+    return progress if job.running else None

@@ -28,6 +28,7 @@ def test_thresholds_of_another_version_are_not_shown() -> None:
     scored = score_comment(FakeClient(served="b" * 64), "hello")
     assert not scored.thresholds_known
     assert scored.label_scores[0] == LabelScore("toxic", 0.7, None, None)
+    assert scored.predicted_labels == ["toxic"]  # the reason of the decision
 
 
 def test_threshold_is_reached_at_equality_and_none_is_never_reached() -> None:
