@@ -1,8 +1,10 @@
 """Real processes for a test: the API, the moderator app and the monitor app on free ports.
 
-Each runs in a process group of its own that is gone when the test is over, however it ends.
+Each runs in a process group of its own that is gone when the test is over, however it ends; on Linux also
+when the tests themselves are killed.
 """
 
+import ctypes
 import os
 import signal
 import socket
@@ -25,6 +27,8 @@ ROOT = Path(__file__).resolve().parents[2]
 READY_WITHIN_S = 240.0
 STOPPED_WITHIN_S = 30.0
 LAST_CHARACTERS = 2_000
+_LIBC = ctypes.CDLL(None)
+_PR_SET_PDEATHSIG = 1
 
 
 @dataclass(frozen=True)
@@ -91,6 +95,7 @@ def running(argv: Sequence[str], variables: Mapping[str, str], log: Path, health
             stdout=output,
             stderr=subprocess.STDOUT,
             start_new_session=True,
+            preexec_fn=_die_with_parent,  # noqa: PLW1509 - it makes one system call and takes no lock
         )
     try:
         _wait_until_healthy(process, health_url, log)
@@ -121,6 +126,11 @@ def _wait_until_healthy(process: "subprocess.Popen[bytes]", url: str, log: Path)
     ended = f"ended with {process.returncode}" if process.returncode is not None else "did not answer in time"
     said = log.read_text(errors="replace")[-LAST_CHARACTERS:]
     raise AssertionError(f"{' '.join(map(str, process.args))} {ended}; it said:\n{said}")  # type: ignore[union-attr]
+
+
+def _die_with_parent() -> None:
+    if sys.platform == "linux":
+        _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def _stop(process: "subprocess.Popen[bytes]") -> None:

@@ -75,7 +75,7 @@ def test_excluded_comments_are_left_out_by_id_and_by_text(path: Path, tmp_path: 
 
 def test_rows_without_an_id_are_not_excluded_by_a_missing_id(tmp_path: Path) -> None:
     make_rows().assign(id=None).to_parquet(tmp_path / "rows.parquet")
-    pd.DataFrame({"id": ["known", None], "comment_text": ["unseen", "as well"]}).to_parquet(tmp_path / "excluded.parquet")
+    pd.DataFrame({"id": ["known", None], "comment_text": ["one", "two"]}).to_parquet(tmp_path / "excluded.parquet")
     kept = load_rows(config(tmp_path / "rows.parquet", exclude=tmp_path / "excluded.parquet"))
     assert len(kept) == len(make_rows())
 
