@@ -132,7 +132,7 @@ def test_none_outlives_a_runner_that_is_killed(start: Start) -> None:
 
 
 def test_output_goes_to_a_file_and_warnings_to_stderr_too(start: Start) -> None:
-    run = start("print('INFO quiet'); print('2026 WARNING \\x00 odd'); import os; os.write(1, b'\\xff\\n')")
+    run = start("print('INFO quiet'); print('2026 WARNING \\x00 odd', flush=True); import os; os.write(1, b'\\xff\\n')")
     code, output, errors = run.end()
     assert code == 1
     assert "INFO" not in output + errors
