@@ -96,8 +96,8 @@ def test_a_port_in_use_is_one_line_that_names_the_variable(moderation: Moderatio
 
 
 def test_two_services_on_one_port_are_refused(moderation: Moderation) -> None:
-    (port,) = map(str, free_ports(1))
-    done = moderation("up", MODERATION_UI_PORT=port, MODERATION_MONITOR_PORT=port)
+    api_port, port = map(str, free_ports(2))
+    done = moderation("up", MODERATION_API_PORT=api_port, MODERATION_UI_PORT=port, MODERATION_MONITOR_PORT=port)
     assert done.returncode == 1
     assert f"port {port}" in done.stderr
 

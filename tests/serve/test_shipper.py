@@ -69,8 +69,7 @@ def test_rows_wait_while_the_database_is_away_and_each_change_is_one_line(
         assert not shipper.database_reachable
         assert outbox.pending() == 3
         log.away = False
-        wait_until(lambda: outbox.pending() == 0)
-        assert shipper.database_reachable
+        wait_until(lambda: outbox.pending() == 0 and shipper.database_reachable)
     assert sorted(stored(engine)) == sorted(record.id for record in records)
     assert len(caplog.records) == 2
     assert "secret" not in caplog.text

@@ -98,7 +98,7 @@ def test_the_figures_of_the_card_are_those_of_the_scored_test_split(
 
 def test_int8_scores_stay_close_to_the_torch_model(trained: tuple[Path, Bundle]) -> None:
     difference = trained[1].manifest.metrics["int8"]["max_score_difference"]  # type: ignore[index]
-    assert 0 < difference < 0.1
+    assert 0 < difference < 0.25
 
 
 def test_a_killed_run_goes_on_from_its_last_checkpoint(tmp_path: Path) -> None:

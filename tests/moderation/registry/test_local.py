@@ -1,6 +1,7 @@
-import multiprocessing
 import os
 import stat
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,8 @@ from moderation.errors import BundleError, NotFoundError, RegistryError
 from moderation.registry.local import LocalRegistry
 from moderation.registry.starter import seed
 from tests.bundles import build_tiny_bundle
+
+ROOT = Path(__file__).parents[3]
 
 
 @pytest.fixture
@@ -89,22 +92,22 @@ def test_an_empty_registry_is_seeded_once(registry: LocalRegistry, bundle: Path,
     assert seed(registry, "production", other) == version == registry.resolve("production")
 
 
-def _publish_and_point(registry_dir: Path, bundle: Path) -> None:
-    registry = LocalRegistry(registry_dir)
-    registry.point("production", registry.publish(bundle))
+PUBLISH = """
+import sys
+from pathlib import Path
+from moderation.registry.local import LocalRegistry
+registry = LocalRegistry(Path(sys.argv[1]))
+registry.point("production", registry.publish(Path(sys.argv[2])))
+"""
 
 
 def test_processes_that_publish_at_once_leave_whole_versions(tmp_path: Path) -> None:
     bundles = [build_tiny_bundle(tmp_path / str(number), bias=-1.0 - number) for number in range(3)]
-    context = multiprocessing.get_context("spawn")
     processes = [
-        context.Process(target=_publish_and_point, args=(tmp_path / "registry", bundle)) for bundle in bundles * 2
+        subprocess.Popen([sys.executable, "-c", PUBLISH, tmp_path / "registry", bundle], cwd=ROOT)
+        for bundle in bundles * 2
     ]
-    for process in processes:
-        process.start()
-    for process in processes:
-        process.join(60)
-    assert [process.exitcode for process in processes] == [0] * len(processes)
+    assert [process.wait(100) for process in processes] == [0] * len(processes)
     registry = LocalRegistry(tmp_path / "registry")
     assert len(registry.versions()) == 3
     for version in registry.versions():
