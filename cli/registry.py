@@ -1,5 +1,6 @@
 """`moderation registry`: publish, find and name bundles."""
 
+import getpass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -54,14 +55,19 @@ def fetch(version: Version) -> None:
 
 
 @app.command()
-def point(alias: Alias, version: Version) -> None:
+def point(
+    alias: Alias,
+    version: Version,
+    reason: Annotated[str, typer.Option(help="Kept with the move.")] = "by hand",
+) -> None:
     """Make an alias point to a published version.
 
     The API serves what `production` points to.
     """
-    registry = open_registry()
-    registry.point(alias, version)
-    typer.echo(f"{alias} -> {registry.resolve(alias)}")
+    from moderation.registry.registry import Move
+
+    event = open_registry().point(alias, version, Move(by=getpass.getuser(), reason=reason))
+    typer.echo(f"{alias} -> {event.version}")
 
 
 @app.command()

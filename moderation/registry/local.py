@@ -1,19 +1,22 @@
-"""A registry in a directory: ``versions/<sha256>/`` and ``aliases/<name>``.
+"""A registry in a directory: ``versions/<sha256>/``, ``aliases/<name>``, ``events.jsonl`` and ``reports/``.
 
 A version appears by one rename and an alias changes by one rename, so readers never see half of
 either; writers take a file lock. It must lie on one file system, and knows nothing of other machines.
 """
 
+import json
 import os
 import shutil
 import tempfile
+from dataclasses import asdict
+from datetime import UTC, datetime
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
 from moderation.bundle import read_bundle
 from moderation.errors import NotFoundError, RegistryError
-from moderation.registry.registry import check_alias, match_version
+from moderation.registry.registry import AliasEvent, Move, check_alias, match_version
 
 LOCK_TIMEOUT_S = 60.0
 
@@ -26,6 +29,8 @@ class LocalRegistry:
         self.path = path.resolve()
         self._versions = self.path / "versions"
         self._aliases = self.path / "aliases"
+        self._events = self.path / "events.jsonl"
+        self._reports = self.path / "reports"
 
     def publish(self, directory: Path) -> str:
         """Verify the bundle in ``directory`` and keep a copy; publishing it again changes nothing.
@@ -76,8 +81,8 @@ class LocalRegistry:
         """
         return self._versions / match_version(version, self.versions())
 
-    def point(self, alias: str, version: str) -> None:
-        """Make ``alias`` point to ``version`` (or the one version that starts with it), atomically.
+    def point(self, alias: str, version: str, move: Move) -> AliasEvent:
+        """Make ``alias`` point to ``version`` (or the one version that starts with it), atomically; keep the event.
 
         Raises:
             NotFoundError: no published version matches.
@@ -85,15 +90,29 @@ class LocalRegistry:
         """
         check_alias(alias)
         with self._lock():
-            complete = match_version(version, self.versions())
-            self._aliases.mkdir(exist_ok=True)
-            staging = self._aliases / f".{alias}"
-            with staging.open("w", encoding="ascii") as file:
-                file.write(complete + "\n")
-                file.flush()
-                os.fsync(file.fileno())
-            staging.replace(self._aliases / alias)
-            _sync(self._aliases)
+            event = AliasEvent(
+                alias=alias,
+                version=match_version(version, self.versions()),
+                previous=self.aliases().get(alias),
+                moved_at=datetime.now(UTC),
+                moved_by=move.by,
+                reason=move.reason,
+            )
+            try:
+                # The event first: a crash between the two leaves a move that was recorded but did not happen, which
+                # the alias itself shows, and never one that happened unrecorded.
+                _append(self._events, _event_line(event))
+                self._aliases.mkdir(exist_ok=True)
+                staging = self._aliases / f".{alias}"
+                with staging.open("w", encoding="ascii") as file:
+                    file.write(event.version + "\n")
+                    file.flush()
+                    os.fsync(file.fileno())
+                staging.replace(self._aliases / alias)
+                _sync(self._aliases)
+            except OSError as error:
+                raise RegistryError(f"cannot write to registry {self.path}: {error.strerror}") from error
+        return event
 
     def versions(self) -> list[str]:
         """Return every published version, oldest first."""
@@ -107,6 +126,56 @@ class LocalRegistry:
             return {}
         names = sorted(path.name for path in self._aliases.iterdir() if not path.name.startswith("."))
         return {name: self.resolve(name) for name in names}
+
+    def events(self, alias: str) -> list[AliasEvent]:
+        """Return the moves of ``alias``, oldest first.
+
+        Raises:
+            RegistryError: the file of events is damaged; the message names the line.
+        """
+        if not self._events.exists():
+            return []
+        events = []
+        lines = self._events.read_text(encoding="utf-8").splitlines()
+        for number, line in enumerate(lines, start=1):
+            try:
+                event = _parse_event(line)
+            except (ValueError, TypeError, KeyError) as error:
+                if number == len(lines):  # half of a line: its writer was killed before the alias moved
+                    break
+                raise RegistryError(f"{self._events}: line {number} is no event") from error
+            events.append(event)
+        return [event for event in events if event.alias == alias]
+
+    def keep_report(self, version: str, directory: Path) -> None:
+        """Keep a copy of the gate report in ``directory``.
+
+        Raises:
+            NotFoundError: no published version matches.
+            RegistryError: the disk refuses the copy, or another writer holds the lock.
+        """
+        with self._lock():
+            folder = self._reports / match_version(version, self.versions())
+            staging = Path(tempfile.mkdtemp(dir=self.path, prefix=".report-"))
+            try:
+                folder.mkdir(parents=True, exist_ok=True)
+                shutil.copytree(directory, staging, dirs_exist_ok=True)
+                staging.chmod(0o755)  # mkdtemp's folders are private
+                staging.rename(folder / f"{len(list(folder.iterdir())) + 1:04d}")
+                _sync(folder)
+            except OSError as error:
+                raise RegistryError(f"cannot write to registry {self.path}: {error.strerror}") from error
+            finally:
+                shutil.rmtree(staging, ignore_errors=True)
+
+    def reports(self, version: str) -> list[Path]:
+        """Return the directories of the gate reports on ``version``, oldest first.
+
+        Raises:
+            NotFoundError: no published version matches.
+        """
+        folder = self._reports / match_version(version, self.versions())
+        return sorted(folder.iterdir()) if folder.is_dir() else []
 
     def _lock(self) -> "_Lock":
         try:
@@ -127,6 +196,26 @@ class _Lock(FileLock):
                 f"another process has held {self.lock_file} for {LOCK_TIMEOUT_S:.0f} s; try again when it is done"
             ) from None
         return self
+
+
+def _event_line(event: AliasEvent) -> str:
+    return json.dumps(asdict(event) | {"moved_at": event.moved_at.isoformat()}, ensure_ascii=False)
+
+
+def _parse_event(line: str) -> AliasEvent:
+    raw = json.loads(line)
+    return AliasEvent(**(raw | {"moved_at": datetime.fromisoformat(raw["moved_at"])}))
+
+
+def _append(path: Path, line: str) -> None:
+    """Add a line, after what a killed writer may have left of its own was cut off."""
+    with path.open("ab+") as file:
+        file.seek(0)
+        content = file.read()
+        file.truncate(content.rfind(b"\n") + 1)
+        file.write((line + "\n").encode())
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def _sync_tree(directory: Path) -> None:

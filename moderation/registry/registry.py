@@ -1,6 +1,8 @@
 """What a registry of bundles can do; `moderation.registry.local` is one on a plain directory."""
 
 import re
+from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Protocol
 
@@ -10,8 +12,28 @@ _ALIAS = re.compile(r"[a-z][a-z0-9_-]{0,63}")
 _VERSION_PREFIX = re.compile(r"[0-9a-f]{8,64}")
 
 
+@dataclass(frozen=True)
+class Move:
+    """Who moves an alias, and why."""
+
+    by: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class AliasEvent:
+    """One move of an alias; ``previous`` is None for the first."""
+
+    alias: str
+    version: str
+    previous: str | None
+    moved_at: datetime
+    moved_by: str
+    reason: str
+
+
 class Registry(Protocol):
-    """Content-addressed bundles and the aliases that point to them."""
+    """Content-addressed bundles, the aliases that point to them, and what is known of both."""
 
     def publish(self, directory: Path) -> str:
         """Verify the bundle in ``directory``, keep a copy, and return its version."""
@@ -22,14 +44,23 @@ class Registry(Protocol):
     def fetch(self, version: str) -> Path:
         """Return a local directory that holds ``version``."""
 
-    def point(self, alias: str, version: str) -> None:
-        """Make ``alias`` point to a published ``version``."""
+    def point(self, alias: str, version: str, move: Move) -> AliasEvent:
+        """Make ``alias`` point to a published ``version``, and keep the event."""
 
     def versions(self) -> list[str]:
         """Return every published version, oldest first."""
 
     def aliases(self) -> dict[str, str]:
         """Return every alias with its version."""
+
+    def events(self, alias: str) -> list[AliasEvent]:
+        """Return the moves of ``alias``, oldest first."""
+
+    def keep_report(self, version: str, directory: Path) -> None:
+        """Keep a gate report on ``version``: a directory with ``report.json`` and ``report.html``."""
+
+    def reports(self, version: str) -> list[Path]:
+        """Return the directories of the gate reports on ``version``, oldest first."""
 
 
 def check_alias(alias: str) -> str:

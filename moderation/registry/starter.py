@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from moderation.errors import NotFoundError
-from moderation.registry.registry import Registry
+from moderation.registry.registry import Move, Registry
 
 STARTER_DIR = Path(__file__).resolve().parents[2] / "models" / "starter"
 
@@ -14,5 +14,5 @@ def seed(registry: Registry, alias: str, directory: Path = STARTER_DIR) -> str:
         return registry.resolve(alias)
     except NotFoundError:
         version = registry.publish(directory)
-        registry.point(alias, version)
+        registry.point(alias, version, Move(by="seed", reason="first start: the bundle of the repository"))
         return version

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from moderation.registry.local import LocalRegistry
+from moderation.registry.registry import Move
 from tests.bundles import build_tiny_bundle
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -25,7 +26,7 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def state_dir(tmp_path: Path, bundle: Path) -> Path:
     """A state folder whose registry has the tiny bundle as `production`."""
     registry = LocalRegistry(tmp_path / "state" / "registry")
-    registry.point("production", registry.publish(bundle))
+    registry.point("production", registry.publish(bundle), Move("test", "set up"))
     return tmp_path / "state"
 
 

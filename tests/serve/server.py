@@ -15,6 +15,7 @@ from sqlalchemy import Engine
 
 from moderation.db.database import connect, migrate
 from moderation.registry.local import LocalRegistry
+from moderation.registry.registry import Move
 from moderation.scoring.scorer import Scored
 from moderation.settings import ApiSettings
 from serve.app import create_app
@@ -47,7 +48,7 @@ def tiny_registry(settings: ApiSettings, folder: Path) -> str:
     """Publish the tiny bundle as ``production`` where ``settings`` look for it; return its version."""
     registry = LocalRegistry(settings.resolved_registry_dir())
     version = registry.publish(build_tiny_bundle(folder / "tiny"))
-    registry.point("production", version)
+    registry.point("production", version, Move("test", "set up"))
     return version
 
 

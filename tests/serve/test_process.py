@@ -16,6 +16,7 @@ from moderation.db.database import connect, migrate
 from moderation.db.models import Prediction
 from moderation.labels import LABELS
 from moderation.registry.local import LocalRegistry
+from moderation.registry.registry import Move
 from tests.bundles import build_tiny_bundle
 from tests.serve.process import environment, free_port, running, start
 from tests.serve.server import wait_until
@@ -26,7 +27,7 @@ def state(tmp_path: Path) -> Path:
     """A state folder with a migrated database and the tiny bundle as ``production``."""
     state = tmp_path / "state"
     registry = LocalRegistry(state / "registry")
-    registry.point("production", registry.publish(build_tiny_bundle(tmp_path / "tiny")))
+    registry.point("production", registry.publish(build_tiny_bundle(tmp_path / "tiny")), Move("test", "set up"))
     engine = connect(f"sqlite:///{state / 'moderation.db'}")
     migrate(engine)
     engine.dispose()

@@ -2,6 +2,7 @@ import os
 import stat
 import subprocess
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -9,10 +10,12 @@ import pytest
 from moderation.bundle import ONNX_WEIGHTS, read_bundle
 from moderation.errors import BundleError, NotFoundError, RegistryError
 from moderation.registry.local import LocalRegistry
+from moderation.registry.registry import Move
 from moderation.registry.starter import seed
 from tests.bundles import build_tiny_bundle
 
 ROOT = Path(__file__).parents[3]
+MOVE = Move(by="test", reason="set up")
 
 
 @pytest.fixture
@@ -47,8 +50,8 @@ def test_an_alias_moves_and_an_unknown_one_names_the_known(
 ) -> None:
     first = registry.publish(bundle)
     second = registry.publish(build_tiny_bundle(tmp_path / "second", bias=-3.0))
-    registry.point("production", first)
-    registry.point("production", second[:12])
+    registry.point("production", first, MOVE)
+    registry.point("production", second[:12], MOVE)
     assert registry.resolve("production") == second
     assert registry.aliases() == {"production": second}
     with pytest.raises(NotFoundError, match="it has: production"):
@@ -59,7 +62,7 @@ def test_an_alias_moves_and_an_unknown_one_names_the_known(
 def test_an_alias_that_is_no_name_is_refused(registry: LocalRegistry, bundle: Path, alias: str) -> None:
     version = registry.publish(bundle)
     with pytest.raises(RegistryError, match="no|not"):
-        registry.point(alias, version)
+        registry.point(alias, version, MOVE)
 
 
 @pytest.mark.parametrize("version", ["0" * 64, "", "../../etc", "abc", "*"])
@@ -68,7 +71,7 @@ def test_an_unknown_version_is_refused(registry: LocalRegistry, bundle: Path, ve
     with pytest.raises(NotFoundError):
         registry.fetch(version)
     with pytest.raises(NotFoundError):
-        registry.point("production", version)
+        registry.point("production", version, MOVE)
 
 
 def test_a_corrupt_bundle_is_not_published(registry: LocalRegistry, bundle: Path) -> None:
@@ -92,12 +95,57 @@ def test_an_empty_registry_is_seeded_once(registry: LocalRegistry, bundle: Path,
     assert seed(registry, "production", other) == version == registry.resolve("production")
 
 
+def test_every_move_of_an_alias_is_kept(registry: LocalRegistry, bundle: Path, tmp_path: Path) -> None:
+    assert registry.events("production") == []
+    first = registry.publish(bundle)
+    second = registry.publish(build_tiny_bundle(tmp_path / "second", bias=-3.0))
+    begun = datetime.now(UTC)
+    made = [
+        registry.point("production", first, Move("ann", "first")),
+        registry.point("candidate", second, Move("ann", "to try")),
+        registry.point("production", second, Move("bo", "better: näher")),
+    ]
+    events = registry.events("production")
+    assert events == [made[0], made[2]]
+    assert [(event.previous, event.version, event.moved_by) for event in events] == [
+        (None, first, "ann"),
+        (first, second, "bo"),
+    ]
+    assert begun <= events[0].moved_at <= events[1].moved_at <= datetime.now(UTC)
+
+
+def test_half_an_event_of_a_killed_writer_is_dropped_and_damage_is_named(registry: LocalRegistry, bundle: Path) -> None:
+    event = registry.point("production", registry.publish(bundle), MOVE)
+    path = registry.path / "events.jsonl"
+    path.write_bytes(path.read_bytes() + b'{"alias": "prod')
+    assert registry.events("production") == [event]
+    later = registry.point("production", event.version, MOVE)
+    assert registry.events("production") == [event, later]
+    path.write_bytes(b"damaged\n" + path.read_bytes())
+    with pytest.raises(RegistryError, match=r"events\.jsonl: line 1 is no event"):
+        registry.events("production")
+
+
+def test_reports_are_kept_in_their_order(registry: LocalRegistry, bundle: Path, tmp_path: Path) -> None:
+    version = registry.publish(bundle)
+    assert registry.reports(version) == []
+    for number in range(2):
+        report = tmp_path / f"report-{number}"
+        report.mkdir()
+        (report / "report.json").write_text(str(number))
+        registry.keep_report(version[:12], report)
+    assert [(kept / "report.json").read_text() for kept in registry.reports(version)] == ["0", "1"]
+    with pytest.raises(NotFoundError):
+        registry.keep_report("0" * 64, tmp_path / "report-0")
+
+
 PUBLISH = """
 import sys
 from pathlib import Path
 from moderation.registry.local import LocalRegistry
+from moderation.registry.registry import Move
 registry = LocalRegistry(Path(sys.argv[1]))
-registry.point("production", registry.publish(Path(sys.argv[2])))
+registry.point("production", registry.publish(Path(sys.argv[2])), Move("test", "race"))
 """
 
 
