@@ -22,10 +22,13 @@ def check_text_column(schema: pa.Schema, name: str) -> None:
         InvalidInputError: no such column, or it holds something else.
     """
     if name not in schema.names:
-        raise InvalidInputError(f"no column {name!r}; the input has {', '.join(map(repr, schema.names)) or 'none'}")
+        hint = "; its separator must be a comma" if len(schema.names) == 1 and {*";\t|"} & {*schema.names[0]} else ""
+        raise InvalidInputError(
+            f"no column {name!r}; the input has {', '.join(map(repr, schema.names)) or 'none'}{hint}"
+        )
     stated = schema.field(name).type
     kind = stated.value_type if pa.types.is_dictionary(stated) else stated
-    if not (pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_null(kind)):
+    if kind not in (pa.string(), pa.large_string(), pa.string_view(), pa.null()):
         raise InvalidInputError(f"column {name!r} holds {stated}, expected text")
 
 
@@ -43,6 +46,7 @@ class TableScorer:
         self._new_fields = [
             *(pa.field(prefix + label, pa.float32()) for label in scorer.labels),
             pa.field(prefix + "decision", pa.string()),
+            pa.field(prefix + "reasons", pa.string()),
             pa.field(prefix + "version", pa.string()),
             pa.field(prefix + "tokens_read", pa.int64()),
             pa.field(prefix + "truncated", pa.bool_()),
@@ -82,12 +86,13 @@ class TableScorer:
     def _columns(self, scored: list[Scored]) -> list[pa.Array]:
         labels = self._scorer.labels
         scores = np.concatenate([part.scores for part in scored] or [np.empty((0, len(labels)), np.float32)])
-        decisions = [self._policy.decide(dict(zip(labels, row, strict=True))).decision for row in scores.tolist()]
-        self.decisions.update(decisions)
+        decided = [self._policy.decide(dict(zip(labels, row, strict=True))) for row in scores.tolist()]
+        self.decisions.update(verdict.decision for verdict in decided)
         values = [
             *scores.T,
-            decisions,
-            [self.version] * len(decisions),
+            [verdict.decision for verdict in decided],
+            [", ".join(verdict.reasons) for verdict in decided],
+            [self.version] * len(decided),
             [tokens for part in scored for tokens in part.tokens_read],
             [cut for part in scored for cut in part.truncated],
         ]

@@ -56,7 +56,9 @@ def main() -> None:
     except ModerationError as error:
         _fail(str(error), 1)
     except typer.TyperException as error:
-        _fail(f"{error.format_message()} See `moderation --help`.", error.exit_code)
+        context = getattr(error, "ctx", None)
+        command = context.command_path if context else "moderation"
+        _fail(f"{error.format_message()} See `{command} --help`.", error.exit_code)
 
 
 def _fail(message: str, exit_code: int) -> None:

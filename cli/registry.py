@@ -31,6 +31,8 @@ def list_versions() -> None:
     """Print every version with its aliases, oldest first."""
     registry = open_registry()
     aliases = registry.aliases()
+    if not registry.versions():
+        typer.echo("The registry is empty; `moderation registry seed` adds the starter bundle.", err=True)
     for version in registry.versions():
         names = [alias for alias, target in aliases.items() if target == version]
         typer.echo("  ".join([version, ", ".join(names)]).rstrip())

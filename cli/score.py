@@ -31,8 +31,9 @@ def score(
     """Score every text of a file.
 
     Rows keep their order and their columns. New columns: one per label with its score in [0, 1], decision (allow,
-    review or remove), version (of the bundle), tokens_read and truncated; a row without text leaves them empty. The
-    columns of a CSV are text, exactly as written. An empty registry is given the starter bundle.
+    review or remove), reasons (the labels behind it), version (of the bundle), tokens_read and truncated; a row without
+    text leaves them empty. The columns of a CSV are text, exactly as written. An empty registry is given the starter
+    bundle.
     """
     from cli.bulk import TableScorer, check_text_column
     from cli.tables import create_table, open_table

@@ -1,7 +1,8 @@
 """Tables on disk, read and written a chunk at a time: CSV, JSON Lines and parquet, by suffix.
 
-A CSV's columns are text, exactly as written; JSON Lines and parquet keep their types. CSV and JSON
-Lines are read twice, first to check them and learn their columns and size, so a pipe cannot be read.
+A CSV's columns are text, exactly as written; JSON Lines and parquet keep their types (a column of
+JSON Lines has one: a whole number among fractions becomes a fraction). CSV and JSON Lines are read
+twice, first to check them and learn their columns and size, so a pipe cannot be read.
 """
 
 import csv
@@ -87,12 +88,15 @@ class CsvTable:
             yield pa.RecordBatch.from_arrays(columns, schema=self.schema)
 
     def _rows(self) -> Iterator[list[str]]:
-        """Yield the header and the rows; empty lines are left out."""
+        """Yield the header and the rows; an empty line is a row only where the header has one column."""
         with self._path.open(encoding="utf-8-sig", newline="") as file:
             reader = csv.reader(file, strict=True)
             width = None
             try:
-                for row in filter(None, reader):
+                for row in reader:
+                    if not row and width != 1:
+                        continue
+                    row = row or [""]  # noqa: PLW2901 - a row without text
                     width = width or len(row)
                     if len(row) != width:
                         raise InvalidInputError(
@@ -114,11 +118,19 @@ class JsonLinesTable:
         for rows in _chunked(self._rows()):
             self.num_rows += len(rows)
             self.schema = self._widened(rows)
+        if self.num_rows > CHUNK_ROWS:
+            for _ in self.chunks():  # a number of an early chunk may not fit a type that a later one asked for
+                pass
 
     def chunks(self) -> Iterator[pa.RecordBatch]:
         """Yield the rows in order."""
         for rows in _chunked(self._rows()):
-            yield pa.RecordBatch.from_pylist(rows, schema=self.schema)
+            try:
+                yield pa.RecordBatch.from_pylist(rows, schema=self.schema)
+            except (pa.ArrowException, OverflowError):
+                raise InvalidInputError(
+                    f"{self._path}: a number is too large for its column, which also holds fractions"
+                ) from None
 
     def _rows(self) -> Iterator[dict[str, object]]:
         with self._path.open(encoding="utf-8-sig") as file:

@@ -20,8 +20,9 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).resolve().parents[1]
 READY_WITHIN_S = 120.0
+LOOPBACK = "127.0.0.1"
 STREAMLIT = (
-    *("--server.headless", "true", "--server.address", "127.0.0.1", "--browser.gatherUsageStats", "false"),
+    *("--server.headless", "true", "--server.address", LOOPBACK, "--browser.gatherUsageStats", "false"),
     *("--server.fileWatcherType", "none"),
 )
 
@@ -35,11 +36,12 @@ class Service:
     port_variable: str
     health_path: str
     argv: tuple[str, ...]
+    host: str = LOOPBACK
 
     @property
     def url(self) -> str:
         """Where it answers."""
-        return f"http://127.0.0.1:{self.port}"
+        return f"http://[{self.host}]:{self.port}" if ":" in self.host else f"http://{self.host}:{self.port}"
 
 
 def up() -> None:
@@ -53,7 +55,7 @@ def up() -> None:
 
     begun = time.monotonic()
     settings = load(ApiSettings)
-    services = _services(settings.api_port, load(ModeratorSettings).ui_port, load(MonitorSettings).monitor_port)
+    services = _services(settings, load(ModeratorSettings).ui_port, load(MonitorSettings).monitor_port)
     state_dir = settings.state_dir.resolve()
     with _claim(state_dir):
         _check_ports(services)
@@ -61,14 +63,14 @@ def up() -> None:
         raise typer.Exit(_run(services, state_dir, begun))
 
 
-def _services(api_port: int, ui_port: int, monitor_port: int) -> list[Service]:
+def _services(settings: "ApiSettings", ui_port: int, monitor_port: int) -> list[Service]:
     def app(name: str, port: int) -> tuple[str, ...]:
         script = str(ROOT / "apps" / name / "app.py")
         return (sys.executable, "-m", "streamlit", "run", script, "--server.port", str(port), *STREAMLIT)
 
     serve = (sys.executable, "-m", "cli", "serve")
     return [
-        Service("api", api_port, "MODERATION_API_PORT", "/ready", serve),
+        Service("api", settings.api_port, "MODERATION_API_PORT", "/ready", serve, settings.api_host),
         Service("moderator", ui_port, "MODERATION_UI_PORT", "/_stcore/health", app("moderator", ui_port)),
         Service("monitor", monitor_port, "MODERATION_MONITOR_PORT", "/_stcore/health", app("monitor", monitor_port)),
     ]
@@ -93,12 +95,12 @@ def _check_ports(services: list[Service]) -> None:
     held: list[socket.socket] = []
     try:
         for service in services:
-            probe = socket.socket()
+            probe = socket.socket(socket.AF_INET6 if ":" in service.host else socket.AF_INET)
             held.append(probe)
             # As the servers do: a port that a stopped server has just left is free.
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
-                probe.bind(("127.0.0.1", service.port))
+                probe.bind((service.host, service.port))
                 probe.listen()
             except OSError as error:
                 raise ConfigurationError(

@@ -25,6 +25,7 @@ TORCH_WEIGHTS = "model.safetensors"
 TOKENIZER = "tokenizer.json"
 CONFIG = "config.json"
 CARD = "README.md"
+AGAIN = "publish it again with `moderation registry publish DIR`"
 REQUIRED_FILES = (CONFIG, TOKENIZER, CARD)
 
 Score = Annotated[float, Field(ge=0, le=1)]
@@ -182,7 +183,7 @@ def _parse(path: Path, content: bytes) -> Manifest:
     try:
         raw = json.loads(content)
     except ValueError as error:
-        raise BundleError(f"{path / MANIFEST} is not JSON: {error}") from error
+        raise BundleError(f"{path / MANIFEST} is not JSON ({error}); {AGAIN}") from error
     found = raw.get("schema_version") if isinstance(raw, Mapping) else None
     if found != SCHEMA_VERSION:
         raise BundleError(f"{path / MANIFEST} has schema version {found!r}; this release reads {SCHEMA_VERSION}")
@@ -198,12 +199,12 @@ def _check_files(path: Path, files: Mapping[str, FileEntry]) -> None:
     stated, present = set(files), _file_names(path) - {MANIFEST}
     missing = sorted((stated | set(REQUIRED_FILES)) - present)
     if missing:
-        raise BundleError(f"{path} is incomplete: {', '.join(missing)} missing; fetch or publish it again")
+        raise BundleError(f"{path} is incomplete: {', '.join(missing)} missing; {AGAIN}")
     if extra := sorted(present - stated):
         raise BundleError(f"{path} holds files that its manifest does not state: {', '.join(extra)}")
     for name, entry in files.items():
         if (path / name).stat().st_size != entry.size_bytes or _sha256(path / name) != entry.sha256:
-            raise BundleError(f"{path / name} is not the file that the manifest states; fetch or publish it again")
+            raise BundleError(f"{path / name} is not the file that the manifest states; {AGAIN}")
 
 
 def _file_names(path: Path) -> set[str]:

@@ -6,7 +6,6 @@ pydantic-settings alone would accept a misspelt one in silence.
 
 import difflib
 import os
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, TypeVar
 
@@ -39,7 +38,7 @@ class DatabaseSettings(Settings):
 
     def resolved_database_url(self) -> str:
         """Return the URL to connect to, with its password."""
-        if self.database_url is not None:
+        if self.database_url is not None and self.database_url.get_secret_value():  # compose writes unset as empty
             return self.database_url.get_secret_value()
         return f"sqlite:///{self.state_dir.resolve() / 'moderation.db'}"
 
@@ -64,8 +63,8 @@ class ApiSettings(DatabaseSettings, RegistrySettings):
         "127.0.0.1"
     )
     api_port: Annotated[Port, Field(description="Port of the API.")] = 8000
-    policy_path: Annotated[Path, Field(description="From which scores comments are reviewed and removed.")] = Path(
-        "configs/policy.yaml"
+    policy_path: Annotated[Path, Field(description="From which scores comments are reviewed and removed.")] = (
+        Path(__file__).resolve().parents[1] / "configs" / "policy.yaml"
     )
     threads: Annotated[int, Field(ge=0, description="Inference sessions side by side; 0: one per core.")] = 0
     max_text_bytes: Annotated[int, Field(ge=1, description="Largest comment, in bytes of UTF-8.")] = 65_536
@@ -106,7 +105,7 @@ def known_variables() -> dict[str, str]:
     }
 
 
-def load(settings: type[S], environment: Mapping[str, str] | None = None) -> S:
+def load(settings: type[S]) -> S:
     """Read ``settings`` from the environment.
 
     Raises:
@@ -114,7 +113,7 @@ def load(settings: type[S], environment: Mapping[str, str] | None = None) -> S:
             or a value that does not fit; the value of a secret is never repeated.
     """
     known = (*known_variables(), *TEST_VARIABLES)
-    for variable in os.environ if environment is None else environment:
+    for variable in os.environ:
         if variable.upper().startswith(PREFIX) and variable.upper() not in known:
             nearest = difflib.get_close_matches(variable.upper(), known, n=1)
             hint = f"; did you mean {nearest[0]}?" if nearest else f"; known are {', '.join(sorted(known))}"

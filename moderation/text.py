@@ -2,14 +2,15 @@
 
 Removes what a reader cannot see and unifies what a reader cannot tell apart; texts that look
 different stay different. Known limits: compatibility forms (``²``, ``①``, ``ﬁ``) are folded by NFKC,
-a line break counts as a space, and homoglyphs across scripts (Cyrillic ``а`` for Latin ``a``)
-are left alone.
+a line break counts as a space, homoglyphs across scripts (Cyrillic ``а`` for Latin ``a``) are left
+alone, and brackets under a right-to-left override are not mirrored.
 """
 
 import re
 import unicodedata
+from functools import lru_cache
 
-NORMALIZER_VERSION = "1"
+NORMALIZER_VERSION = "2"
 """Changes whenever `normalize` may answer differently; a bundle states the one it was trained with."""
 
 _WHITESPACE = re.compile(r"\s+")
@@ -18,11 +19,14 @@ _BLANK = re.compile("[\u2800\u3164\uffa0]")  # no white space to Unicode, but a 
 _LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 _BIDI = re.compile("([\u202a-\u202e\u2066-\u2069\n\r\u2029])")
 _CLUSTER = re.compile(r"\r\n|.(?:[\u0300-\u036f\u200d\ufe0e\ufe0f]|(?<=\u200d).)*", re.DOTALL)
-# Prepended_Concatenation_Mark of Unicode 15 (number and verse signs). Tags U+E0020–E007F are kept as well:
-# they spell out the flags of England, Scotland and Wales.
+# Prepended_Concatenation_Mark of Unicode 15 (number and verse signs).
 _VISIBLE_FORMAT = frozenset((*range(0x0600, 0x0606), 0x06DD, 0x070F, 0x0890, 0x0891, 0x08E2, 0x110BD, 0x110CD))
 _JOINERS = "\u200c\u200d"
 _EMOJI_PRESENTATION = "\ufe0e\ufe0f"
+# Tags after a black flag spell out the flags of England, Scotland and Wales; anywhere else they are invisible.
+_TAGGED = frozenset("\U0001f3f4" + "".join(map(chr, range(0xE0020, 0xE007F))))
+_TAG_END = "\U000e007f"
+_LONG_RUN = 32
 
 
 def normalize(text: str) -> str:
@@ -44,8 +48,28 @@ def normalize(text: str) -> str:
 
 
 def _settle(text: str) -> str:
-    visible = _remove_invisible(unicodedata.normalize("NFKC", text))
-    return _WHITESPACE.sub(" ", unicodedata.normalize("NFKC", visible)).strip()
+    return _WHITESPACE.sub(" ", _nfkc(_remove_invisible(_nfkc(text)))).strip()
+
+
+def _nfkc(text: str) -> str:
+    """Return NFKC in linear time: unicodedata sorts runs of marks by insertion, 64 KB of them for two seconds."""
+    marks = "".join(character for character in set(text) if not character.isascii() and _is_mark(character))
+    if marks:
+        text = re.sub(f"[{re.escape(marks)}]{{{_LONG_RUN},}}", _in_canonical_order, text)
+    return unicodedata.normalize("NFKC", text)
+
+
+def _in_canonical_order(run: re.Match[str]) -> str:
+    return "".join(sorted("".join(map(_decomposed, run[0])), key=unicodedata.combining))
+
+
+@lru_cache(maxsize=4096)
+def _is_mark(character: str) -> bool:
+    return all(map(unicodedata.combining, _decomposed(character)))
+
+
+def _decomposed(character: str) -> str:
+    return unicodedata.normalize("NFKD", character)
 
 
 def _resolve_overrides(text: str) -> str:
@@ -87,6 +111,9 @@ def _remove_invisible(text: str) -> str:
             following = text[position + 1] if position + 1 < len(text) else ""
             if kept and _is_shaped_by(character, kept[-1], following):
                 kept.append(character)
+        elif character in _TAGGED or character == _TAG_END:
+            if ord(character) < 0xE0000 or (kept and kept[-1] in _TAGGED):
+                kept.append(character)
         elif character.isspace() or not _is_invisible(character):
             kept.append(character)
     return "".join(kept)
@@ -96,13 +123,14 @@ def _is_invisible(character: str) -> bool:
     """Return whether a character has no shape of its own (joiners aside)."""
     code = ord(character)
     if unicodedata.category(character) in ("Cc", "Cf"):
-        return not (code in _VISIBLE_FORMAT or 0xE0020 <= code <= 0xE007F)
-    # Default-ignorable code points outside Cc and Cf: fillers, and variation selectors 1 to 14 and 17 to 256.
+        return code not in _VISIBLE_FORMAT
+    # Default-ignorable code points outside Cc and Cf: fillers, variation selectors but the emoji ones, unassigned.
     return (
-        code in (0x034F, 0x115F, 0x1160, 0x17B4, 0x17B5)
+        code in (0x034F, 0x115F, 0x1160, 0x17B4, 0x17B5, 0x2065)
         or 0x180B <= code <= 0x180F
         or 0xFE00 <= code <= 0xFE0D
-        or 0xE0100 <= code <= 0xE01EF
+        or 0xFFF0 <= code <= 0xFFF8
+        or 0xE0000 <= code <= 0xE0FFF
     )
 
 

@@ -7,7 +7,7 @@ cd "$(dirname "$0")/.."
 uv_version=0.13.9
 python=.venv/bin/python
 new_enough='import ensurepip, sys; sys.exit(sys.version_info < (3, 11))'
-unreachable='dns error|tcp connect error|name resolution|NewConnectionError|[Nn]etwork is unreachable|ConnectTimeoutError'
+unreachable='dns error|tcp connect error|tunnel error|timed out|ProxyError|name resolution|NewConnectionError|[Nn]etwork is unreachable|ConnectTimeoutError'
 export PIP_DISABLE_PIP_VERSION_CHECK=1
 export UV_SYSTEM_CERTS=1 # uv's own root certificates fail behind a proxy that has its own
 

@@ -7,7 +7,6 @@ the database. The event loop never runs the model and never waits for a disk or 
 
 import asyncio
 import logging
-import os
 import signal
 import socket
 from collections.abc import AsyncIterator, Iterator
@@ -24,6 +23,7 @@ from starlette.responses import JSONResponse
 from moderation.db.database import connect, require_current
 from moderation.db.log import record_version
 from moderation.errors import ConfigurationError
+from moderation.scoring.onnx import available_cores
 from moderation.settings import ApiSettings
 from serve import logs
 from serve.batcher import Batcher
@@ -74,7 +74,7 @@ def create_app(
             "MODERATION_MAX_BATCH_TEXTS is larger than MODERATION_MAX_WAITING_TEXTS or MODERATION_MAX_OUTBOX_ROWS: "
             "such a batch could never be taken"
         )
-    batcher = Batcher(model.score, settings.threads or _cores(), settings.max_waiting_texts)
+    batcher = Batcher(model.score, settings.threads or available_cores(), settings.max_waiting_texts)
     shipper = Shipper(outbox, log)
     metrics = _metrics(model, batcher, outbox, shipper)
 
@@ -186,10 +186,6 @@ def _serve(app: FastAPI, listener: socket.socket) -> None:
 
 def _ignore(number: int, frame: object) -> None:
     pass
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0))
 
 
 def _readiness(batcher: Batcher[TextScores], outbox: Outbox, shipper: Shipper) -> Readiness:

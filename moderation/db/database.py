@@ -42,7 +42,8 @@ def connect(url: str) -> Engine:
     def report(context: ExceptionContext) -> None:
         # A failed ping is the pool's own business: it connects again.
         if not context.is_pre_ping and _means_unavailable(context.sqlalchemy_exception):
-            raise UnavailableError(f"cannot use database {where}: {_first_line(context.original_exception)}")
+            reason = _first_line(context.original_exception)
+            raise UnavailableError(f"cannot use database {where}: {reason}")
 
     return engine
 

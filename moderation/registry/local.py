@@ -15,8 +15,8 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from moderation.bundle import read_bundle
-from moderation.errors import NotFoundError, RegistryError
-from moderation.registry.registry import AliasEvent, Move, check_alias, match_version
+from moderation.errors import BundleError, NotFoundError, RegistryError
+from moderation.registry.registry import AliasEvent, Move, check_alias, is_version, match_version
 
 LOCK_TIMEOUT_S = 60.0
 
@@ -33,7 +33,7 @@ class LocalRegistry:
         self._reports = self.path / "reports"
 
     def publish(self, directory: Path) -> str:
-        """Verify the bundle in ``directory`` and keep a copy; publishing it again changes nothing.
+        """Verify the bundle in ``directory`` and keep a copy; publishing it again repairs a copy that was damaged.
 
         Raises:
             BundleError: the directory is no valid bundle; the registry is unchanged.
@@ -42,14 +42,16 @@ class LocalRegistry:
         version = read_bundle(directory).version
         with self._lock():
             target = self._versions / version
-            if target.exists():
+            if _is_intact(target):
                 return version
-            staging = Path(tempfile.mkdtemp(dir=self.path, prefix=".publish-"))
+            staging = self._staging("publish")
             try:
                 shutil.copytree(directory, staging / version)
                 read_bundle(staging / version)  # what was copied is what will be served
                 os.utime(staging / version)  # its age in the registry, not that of the source
                 _sync_tree(staging / version)
+                if target.exists():
+                    target.rename(staging / "damaged")
                 (staging / version).rename(target)
                 _sync(self._versions)
             except OSError as error:
@@ -63,15 +65,23 @@ class LocalRegistry:
 
         Raises:
             NotFoundError: no such alias; the message names those that exist.
+            RegistryError: the alias is damaged.
         """
+        path = self._aliases / check_alias(alias)
         try:
-            return (self._aliases / check_alias(alias)).read_text(encoding="ascii").strip()
+            version = path.read_text(encoding="ascii").strip()
         except OSError:
             known = ", ".join(self.aliases()) or "none"
+            advice = f"point {alias} VERSION" if self.versions() else f"seed {alias}"
             raise NotFoundError(
                 f"registry {self.path} has no alias {alias!r} (it has: {known}); "
-                f"set one with `moderation registry point {alias} VERSION`"
+                f"set one with `moderation registry {advice}`"
             ) from None
+        except UnicodeDecodeError:
+            version = ""
+        if not is_version(version):
+            raise RegistryError(f"{path} names no version; set it with `moderation registry point {alias} VERSION`")
+        return version
 
     def fetch(self, version: str) -> Path:
         """Return the directory of ``version``, or of the one version that starts with it.
@@ -156,7 +166,7 @@ class LocalRegistry:
         """
         with self._lock():
             folder = self._reports / match_version(version, self.versions())
-            staging = Path(tempfile.mkdtemp(dir=self.path, prefix=".report-"))
+            staging = self._staging("report")
             try:
                 folder.mkdir(parents=True, exist_ok=True)
                 shutil.copytree(directory, staging, dirs_exist_ok=True)
@@ -177,6 +187,12 @@ class LocalRegistry:
         folder = self._reports / match_version(version, self.versions())
         return sorted(folder.iterdir()) if folder.is_dir() else []
 
+    def _staging(self, purpose: str) -> Path:
+        try:
+            return Path(tempfile.mkdtemp(dir=self.path, prefix=f".{purpose}-"))
+        except OSError as error:
+            raise RegistryError(f"cannot write to registry {self.path}: {error.strerror}") from error
+
     def _lock(self) -> "_Lock":
         try:
             self._versions.mkdir(parents=True, exist_ok=True)
@@ -195,7 +211,17 @@ class _Lock(FileLock):
             raise RegistryError(
                 f"another process has held {self.lock_file} for {LOCK_TIMEOUT_S:.0f} s; try again when it is done"
             ) from None
+        except OSError as error:
+            raise RegistryError(f"cannot write to registry {Path(self.lock_file).parent}: {error.strerror}") from error
         return self
+
+
+def _is_intact(bundle: Path) -> bool:
+    try:
+        read_bundle(bundle)
+    except BundleError:
+        return False
+    return True
 
 
 def _event_line(event: AliasEvent) -> str:

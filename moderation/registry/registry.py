@@ -74,14 +74,21 @@ def check_alias(alias: str) -> str:
     return alias
 
 
+def is_version(version: str) -> bool:
+    """Return whether ``version`` is a whole content address."""
+    return len(version) == 64 and _VERSION_PREFIX.fullmatch(version) is not None
+
+
 def match_version(version: str, known: list[str]) -> str:
     """Return the one known version that starts with ``version`` (at least 8 hexadecimal digits).
 
     Raises:
         NotFoundError: no known version starts so, or several do.
     """
+    if not _VERSION_PREFIX.fullmatch(version):
+        raise NotFoundError(f"version {version!r} is not 8 to 64 hexadecimal digits")
     found = [candidate for candidate in known if candidate.startswith(version)]
-    if not _VERSION_PREFIX.fullmatch(version) or len(found) != 1:
-        reason = f"{len(found)} versions start with it" if len(found) > 1 else "not in the registry"
+    if len(found) != 1:
+        reason = f"{len(found)} versions start with it" if found else "not in the registry"
         raise NotFoundError(f"version {version!r}: {reason}")
     return found[0]

@@ -19,6 +19,11 @@ INPUT_NAMES = ("input_ids", "attention_mask")
 OUTPUT_NAME = "logits"
 
 
+def available_cores() -> int:
+    """Return how many cores this process may use; Linux alone knows of a restriction."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 class OnnxModel:
     """An ONNX classifier; `logits` may be called from several threads at once."""
 
@@ -28,7 +33,7 @@ class OnnxModel:
         Raises:
             BundleError: the file is no ONNX model, or has other inputs or outputs.
         """
-        self.threads = threads or len(os.sched_getaffinity(0))
+        self.threads = threads or available_cores()
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = 1
         options.inter_op_num_threads = 1

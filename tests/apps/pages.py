@@ -5,7 +5,7 @@ from pathlib import Path
 from streamlit.testing.v1 import AppTest
 
 APPS = Path(__file__).resolve().parents[2] / "apps"
-# Generous: the machine may train a model meanwhile.
+# Generous: for a busy machine.
 TIMEOUT_S = 90
 
 

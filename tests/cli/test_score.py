@@ -16,7 +16,7 @@ from tests.cli.conftest import Moderation
 
 TEXTS = ["You are disgusting.", None, "Thank you,\nfriend", "", "kill the vermin", " \u200b", "damn " * 100]
 WITHOUT_TEXT = [1, 3, 5]
-NEW_COLUMNS = [*LABELS, "decision", "version", "tokens_read", "truncated"]
+NEW_COLUMNS = [*LABELS, "decision", "reasons", "version", "tokens_read", "truncated"]
 
 
 def write_input(path: Path, texts: list[str | None]) -> Path:
@@ -59,6 +59,8 @@ def test_every_row_is_kept_in_order_with_its_scores(
     assert [found["tokens_read"][row] for row in scored] == expected.tokens_read.tolist()
     assert [found["truncated"][row] for row in scored] == [False, False, False, True]
     assert [found["decision"][row] for row in scored] == ["remove", "allow", "remove", "remove"]
+    assert str(found["reasons"][0]).split(", ")[0] == "toxic"
+    assert found["reasons"][2] == ""
     assert {found["version"][row] for row in scored} == {read_bundle(bundle).version}
 
 
@@ -87,6 +89,20 @@ def test_the_alias_of_the_registry_is_used_when_no_bundle_is_given(
     done = moderation("score", source, *options, "--alias", "staging", "--overwrite")
     assert done.returncode == 1
     assert "has no alias 'staging'" in done.stderr
+
+
+def test_a_wrong_separator_is_said_and_a_missing_option_names_its_command(
+    moderation: Moderation, bundle: Path, tmp_path: Path
+) -> None:
+    source = tmp_path / "in.csv"
+    source.write_text("comment_text;n\nhello;1\n")
+    options = ("--output", tmp_path / "out.csv", "--bundle", bundle)
+    done = moderation("score", source, "--text-column", "comment_text", *options)
+    assert done.stderr.strip().endswith("the input has 'comment_text;n'; its separator must be a comma")
+    done = moderation("score", source, *options)
+    assert done.returncode == 2
+    assert "--text-column" in done.stderr
+    assert "See `moderation score --help`" in done.stderr
 
 
 def test_an_empty_registry_is_given_the_starter(moderation: Moderation, tmp_path: Path) -> None:

@@ -54,6 +54,21 @@ def test_a_csv_keeps_every_cell(tmp_path_factory: pytest.TempPathFactory, rows: 
     assert [list(row.values()) for row in read(path)] == rows
 
 
+def test_an_empty_line_is_a_row_where_there_is_one_column(tmp_path: Path) -> None:
+    path = tmp_path / "table.csv"
+    path.write_text("text\nhello\n\nbye\n")
+    assert [row["text"] for row in read(path)] == ["hello", "", "bye"]
+    path.write_text("id,text\n1,hello\n\n2,bye\n")
+    assert [row["id"] for row in read(path)] == ["1", "2"]
+
+
+def test_a_number_too_large_for_a_column_of_fractions_is_refused_at_once(tmp_path: Path) -> None:
+    path = tmp_path / "table.jsonl"
+    path.write_text('{"x": 9007199254740993}\n' * CHUNK_ROWS + '{"x": 1.5}\n')
+    with pytest.raises(InvalidInputError, match="too large for its column"):
+        open_table(path)
+
+
 @pytest.mark.parametrize("suffix", [".jsonl", ".parquet"])
 def test_types_and_nulls_are_kept(tmp_path: Path, suffix: str) -> None:
     rows: list[dict[str, object]] = [

@@ -9,7 +9,7 @@ from moderation.registry.starter import STARTER_DIR
 from tests.browser import LAUNCH_ARGS, chromium
 from tests.e2e.processes import System, running_system
 
-# Generous: the machine may train a model meanwhile.
+# Generous: for a busy machine.
 TIMEOUT_MS = 120_000
 
 

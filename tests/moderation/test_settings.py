@@ -1,6 +1,7 @@
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -14,13 +15,28 @@ READ = "from moderation.settings import ApiSettings, load; print(load(ApiSetting
     ("variable", "hint"),
     [("MODERATION_API_PROT", "MODERATION_API_PORT"), ("moderation_statedir", "MODERATION_STATE_DIR")],
 )
-def test_a_misspelt_variable_stops_the_start_and_names_the_nearest(variable: str, hint: str) -> None:
+def test_a_misspelt_variable_stops_the_start_and_names_the_nearest(
+    variable: str, hint: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(variable, "1")
     with pytest.raises(ConfigurationError, match=hint):
-        load(ApiSettings, {variable: "1"})
+        load(ApiSettings)
 
 
-def test_variables_of_other_programs_are_ignored() -> None:
-    assert load(ApiSettings, {"PATH": "", "OTHER_API_PORT": "x"}).api_port == 8000
+def test_variables_of_other_programs_are_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OTHER_API_PORT", "x")
+    monkeypatch.setenv("MODERATION_API_PORT", "8123")
+    assert load(ApiSettings).api_port == 8123
+
+
+def test_an_empty_database_url_means_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MODERATION_DATABASE_URL", "")
+    assert load(MonitorSettings).resolved_database_url().startswith("sqlite:///")
+
+
+def test_the_policy_is_found_from_any_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert load(ApiSettings).policy_path.is_file()
 
 
 @pytest.mark.parametrize("port", ["0", "65536", "http"])

@@ -8,7 +8,7 @@ from apps.monitor.services.snapshot import MOST_ROWS, Snapshot
 from apps.ui.colors import ink
 
 _TRY_IT = (
-    """curl -s http://127.0.0.1:8000/predict -H 'Content-Type: application/json' """
+    """curl -s "${MODERATION_API_URL:-http://127.0.0.1:8000}/predict" -H 'Content-Type: application/json' """
     """-d '{"comment_text": "You are disgusting."}'"""
 )
 

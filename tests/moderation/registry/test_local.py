@@ -81,6 +81,30 @@ def test_a_corrupt_bundle_is_not_published(registry: LocalRegistry, bundle: Path
     assert registry.versions() == []
 
 
+def test_publishing_again_repairs_a_damaged_copy(registry: LocalRegistry, bundle: Path) -> None:
+    version = registry.publish(bundle)
+    with (registry.fetch(version) / ONNX_WEIGHTS).open("ab") as file:
+        file.write(b"x")
+    with pytest.raises(BundleError, match="publish it again"):
+        read_bundle(registry.fetch(version))
+    assert registry.publish(bundle) == version
+    assert read_bundle(registry.fetch(version)).version == version
+    assert [path.name for path in registry.path.iterdir() if path.name.startswith(".publish")] == []
+
+
+@pytest.mark.parametrize("content", [b"", b"\xff\xfe", b"half a version"])
+def test_a_damaged_alias_is_named(registry: LocalRegistry, bundle: Path, content: bytes) -> None:
+    registry.point("production", registry.publish(bundle), MOVE)
+    (registry.path / "aliases" / "production").write_bytes(content)
+    with pytest.raises(RegistryError, match="aliases/production names no version"):
+        registry.resolve("production")
+
+
+def test_an_empty_registry_says_how_to_seed_it(registry: LocalRegistry) -> None:
+    with pytest.raises(NotFoundError, match="moderation registry seed production"):
+        registry.resolve("production")
+
+
 def test_a_failed_copy_leaves_nothing_behind(registry: LocalRegistry, bundle: Path) -> None:
     (bundle / ONNX_WEIGHTS).rename(bundle.parent / "elsewhere")
     os.symlink(bundle.parent / "nowhere", bundle / ONNX_WEIGHTS)
