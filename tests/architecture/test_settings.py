@@ -17,7 +17,7 @@ def documented() -> dict[str, str]:
 def defaults() -> dict[str, str]:
     """Return each variable that a process or the tests read, with its default; ``unset`` for none."""
     settings = {
-        f"{PREFIX}{name.upper()}": "unset" if field.default is None else str(field.default)
+        f"{PREFIX}{name.upper()}": "unset" if field.default is None else str(field.default).removeprefix(f"{ROOT}/")
         for kind in PROCESS_SETTINGS
         for name, field in kind.model_fields.items()
     }

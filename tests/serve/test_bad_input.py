@@ -30,6 +30,7 @@ SCORED = {
     "NUL": "you are \x00disgusting",
     "10,000 combining marks": "a" + "\u0301" * 10_000,
     "10,000 different combining marks": "a" + "\u0315\u0300" * 5_000,
+    "64 KiB of marks in the wrong order": "a" + "\u0301" * 16_380 + "\u0323" * 16_380,
     "right-to-left override": "\u202egnitsugsid era uoy",
     "nested overrides": "\u202ea\u202db" * 200,
     "only emoji": "👩🏽\u200d🔬🏳️\u200d🌈",
