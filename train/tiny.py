@@ -1,0 +1,54 @@
+"""A two-layer BERT with random weights and a vocabulary of the training texts, for runs without a network.
+
+It learns words, not language: good for tests and for trying a config, useless in production.
+"""
+
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
+from transformers import BertConfig, BertModel, PreTrainedTokenizerFast, set_seed
+
+from moderation.text import normalize
+
+TINY = "tiny:"
+SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]")
+VOCABULARY = 2000
+WIDTH = 64
+
+
+def make_encoder(directory: Path, texts: Sequence[str], max_tokens: int, seed: int) -> Path:
+    """Write an encoder for ``texts`` that ``from_pretrained`` can read, if it is not there; return its directory."""
+    if directory.exists():
+        return directory
+    staging = directory.with_name(f".{directory.name}")
+    shutil.rmtree(staging, ignore_errors=True)
+    tokenizer = _tokenizer(texts)
+    PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, pad_token="[PAD]", unk_token="[UNK]", cls_token="[CLS]", sep_token="[SEP]"
+    ).save_pretrained(staging)
+    set_seed(seed)
+    config = BertConfig(
+        vocab_size=tokenizer.get_vocab_size(),
+        hidden_size=WIDTH,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=2 * WIDTH,
+        max_position_embeddings=max_tokens,
+    )
+    BertModel(config, add_pooling_layer=False).save_pretrained(staging)
+    return staging.rename(directory)  # whole or not at all
+
+
+def _tokenizer(texts: Sequence[str]) -> Tokenizer:
+    tokenizer = Tokenizer(models.WordPiece(unk_token="[UNK]"))
+    tokenizer.normalizer = normalizers.BertNormalizer()
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    tokenizer.decoder = decoders.WordPiece()
+    trainer = trainers.WordPieceTrainer(vocab_size=VOCABULARY, special_tokens=list(SPECIAL), show_progress=False)
+    tokenizer.train_from_iterator((normalize(text) for text in texts), trainer)
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]", special_tokens=[(token, tokenizer.token_to_id(token)) for token in ("[CLS]", "[SEP]")]
+    )
+    return tokenizer
