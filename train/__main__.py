@@ -83,9 +83,7 @@ def _summary(config: TrainConfig, bundle: Bundle) -> str:
     if config.publish:
         directory = settings.load(settings.RegistrySettings).resolved_registry_dir()
         version = LocalRegistry(directory).publish(bundle.path)
-        lines.append(
-            f"published to {directory}; serve it with `moderation registry point production {version[:12]}`"
-        )
+        lines.append(f"published to {directory}; serve it with `moderation registry point production {version[:12]}`")
     return "\n".join(lines)
 
 

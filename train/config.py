@@ -117,13 +117,17 @@ class FitConfig(_Section):
     label_smoothing: Annotated[float, Field(ge=0, lt=1, description="Share of a target that becomes 0.5.")] = 0.0
     class_weights: Annotated[
         Literal["none", "balanced"] | dict[Label, Annotated[float, Field(gt=0)]],
-        Field(description="Weight of each label's positives; balanced: that of the negatives over that of the positives."),
+        Field(
+            description="Weight of each label's positives; balanced: that of the negatives over that of the positives."
+        ),
     ] = "none"
     interval: Annotated[
-        Literal["epoch"] | Annotated[int, Field(ge=1)], Field(description="How often to evaluate and save, or every how many steps.")
+        Literal["epoch"] | Annotated[int, Field(ge=1)],
+        Field(description="How often to evaluate and save, or every how many steps."),
     ] = "epoch"
     patience: Annotated[
-        int | None, Field(ge=1, description="Stop after this many evaluations without a better macro average precision.")
+        int | None,
+        Field(ge=1, description="Stop after this many evaluations without a better macro average precision."),
     ] = None
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     compile: Annotated[Literal["off", "on", "auto"], Field(description="torch.compile; auto: on a GPU.")] = "auto"

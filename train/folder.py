@@ -21,7 +21,10 @@ def recipe(config: TrainConfig, digest: str, processes: int) -> dict[str, Any]:
     """Return everything that decides the weights of a run, by dotted name."""
     raw = config.model_dump(mode="json", include={"model": True, "fit": True})
     flat = {
-        f"{section}.{key}": value for section in ("model", "fit") for key, value in raw[section].items() if key not in FREE
+        f"{section}.{key}": value
+        for section in ("model", "fit")
+        for key, value in raw[section].items()
+        if key not in FREE
     }
     return {"dataset digest": digest, **flat, "processes": processes}
 

@@ -75,7 +75,9 @@ def run(config: TrainConfig) -> Bundle | None:
     encoder = _train(config, rows, arguments)
     if arguments.process_index > 0:
         return None
-    model = build(config.model, encoder)  # a fresh one: accelerate leaves autocast around the forward of the trained one
+    model = build(
+        config.model, encoder
+    )  # a fresh one: accelerate leaves autocast around the forward of the trained one
     model.load_state_dict(load_file(config.run_dir / TORCH_WEIGHTS))
     rival = _baseline(config, rows) if config.baseline else None
     return _write_bundle(config, rows, model.eval(), rival)
