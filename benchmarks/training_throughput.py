@@ -100,7 +100,7 @@ def _measure(variant: str, path: Path, overrides: list[str], texts: list[str]) -
     from train.config import load
 
     set_verbosity_error()
-    rows = pd.DataFrame({"comment_text": texts, "weight": 1.0} | {label: 0.0 for label in LABELS})
+    rows = pd.DataFrame({"comment_text": texts, "weight": 1.0} | dict.fromkeys(LABELS, 0.0))
     rows.loc[rows.index % 10 == 0, "toxic"] = 1.0
     with tempfile.TemporaryDirectory() as directory:
         config = load(path, [*overrides, f"output_dir={directory}", "fit.epochs=1"])

@@ -83,4 +83,7 @@ class GroupedSampler(Sampler[int]):
         # A generator seeded with neighbouring numbers starts alike; NumPy's mixing of the pair does not.
         seed = int(np.random.SeedSequence([self._seed, self._epoch]).generate_state(1)[0])
         generator = torch.Generator().manual_seed(seed)
-        return iter(get_length_grouped_indices(self._lengths, self._batch_size, generator=generator))
+        order: list[int] = get_length_grouped_indices(  # type: ignore[no-untyped-call]
+            self._lengths, self._batch_size, generator=generator
+        )
+        return iter(order)

@@ -6,7 +6,6 @@ of rows is the same.
 """
 
 import ctypes
-import logging
 import os
 from pathlib import Path
 from typing import cast
@@ -24,7 +23,7 @@ from moderation.errors import ConfigurationError
 from moderation.labels import LABELS
 from moderation.scoring.tokens import TextTokenizer
 from train.batches import Collator, Comments
-from train.checkpoints import BEST_METRIC, is_finished, last_whole, remove_torn, state_of
+from train.checkpoints import BEST_METRIC, is_finished, last_whole, state_of
 from train.config import FitConfig, TrainConfig
 from train.losses import positive_weights
 from train.metrics import average_precision, roc_auc
@@ -32,8 +31,6 @@ from train.model import CommentClassifier
 from train.trainer import CommentTrainer
 
 GPU_WORKERS = 4
-
-logger = logging.getLogger(__name__)
 
 
 def fit(
@@ -78,7 +75,7 @@ def training_arguments(config: TrainConfig) -> TrainingArguments:
     fit = config.fit
     on_gpu = torch.cuda.is_available()
     workers = fit.workers if fit.workers is not None else (min(GPU_WORKERS, os.cpu_count() or 1) if on_gpu else 0)
-    interval = {"eval_steps": fit.interval, "save_steps": fit.interval} if fit.interval != "epoch" else {}
+    unit, steps = ("epoch", 1) if fit.interval == "epoch" else ("steps", fit.interval)
     per_device = _rows_per_device(fit)
     try:
         return TrainingArguments(
@@ -102,8 +99,10 @@ def training_arguments(config: TrainConfig) -> TrainingArguments:
             dataloader_persistent_workers=workers > 0,
             dataloader_pin_memory=on_gpu,
             ddp_find_unused_parameters=False,
-            eval_strategy="epoch" if fit.interval == "epoch" else "steps",
-            save_strategy="epoch" if fit.interval == "epoch" else "steps",
+            eval_strategy=unit,
+            eval_steps=steps,
+            save_strategy=unit,
+            save_steps=steps,
             save_total_limit=2,
             load_best_model_at_end=True,
             metric_for_best_model=BEST_METRIC,
@@ -112,7 +111,6 @@ def training_arguments(config: TrainConfig) -> TrainingArguments:
             remove_unused_columns=False,
             label_names=["labels", "weight"],
             seed=fit.seed,
-            **interval,
         )
     except (ValueError, ImportError) as error:
         raise ConfigurationError(f"fit: {' '.join(str(error).split())}") from error

@@ -14,7 +14,8 @@ from transformers import BertConfig, BertModel, PreTrainedTokenizerFast, set_see
 from moderation.text import normalize
 
 TINY = "tiny:"
-SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]")
+UNKNOWN = "[UNK]"
+SPECIAL = ("[PAD]", UNKNOWN, "[CLS]", "[SEP]")
 VOCABULARY = 2000
 WIDTH = 64
 
@@ -26,9 +27,8 @@ def make_encoder(directory: Path, texts: Sequence[str], max_tokens: int, seed: i
     staging = directory.with_name(f".{directory.name}")
     shutil.rmtree(staging, ignore_errors=True)
     tokenizer = _tokenizer(texts)
-    PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, pad_token="[PAD]", unk_token="[UNK]", cls_token="[CLS]", sep_token="[SEP]"
-    ).save_pretrained(staging)
+    names = dict(zip(("pad_token", "unk_token", "cls_token", "sep_token"), SPECIAL, strict=True))
+    PreTrainedTokenizerFast(tokenizer_object=tokenizer, **names).save_pretrained(staging)  # type: ignore[no-untyped-call]
     set_seed(seed)
     config = BertConfig(
         vocab_size=tokenizer.get_vocab_size(),
@@ -52,7 +52,7 @@ def _tokenizer(texts: Sequence[str]) -> Tokenizer:
     frequent = sorted(words, key=lambda word: (-words[word], word))[:VOCABULARY]
     pieces = dict.fromkeys([*SPECIAL, *characters, *(f"##{character}" for character in characters), *frequent])
     vocabulary = {piece: number for number, piece in enumerate(pieces)}
-    tokenizer = Tokenizer(models.WordPiece(vocabulary, unk_token="[UNK]"))
+    tokenizer = Tokenizer(models.WordPiece(vocabulary, unk_token=UNKNOWN))
     tokenizer.normalizer, tokenizer.pre_tokenizer = normalizer, splitter
     tokenizer.decoder = decoders.WordPiece()
     tokenizer.post_processor = processors.TemplateProcessing(

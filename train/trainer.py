@@ -88,15 +88,23 @@ class Stopping(TrainerCallback):
         """Allow ``patience`` evaluations without a better one; None: never stop early."""
         self._patience = patience
 
-    def on_evaluate(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: object
+    def on_evaluate(  # the Trainer passes more, by name
+        self,
+        args: TrainingArguments,  # noqa: ARG002
+        state: TrainerState,
+        control: TrainerControl,
+        **kwargs: object,  # noqa: ARG002
     ) -> None:
         """Stop if the history says so."""
         if is_out_of_patience(state.log_history, self._patience):
             control.should_training_stop = True
 
     def on_step_end(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: object
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        **kwargs: object,  # noqa: ARG002
     ) -> None:
         """Evaluate what ends between two evaluations, else its last steps could not be the best."""
         if args.eval_strategy == "steps" and state.global_step >= state.max_steps:

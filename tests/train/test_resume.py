@@ -11,6 +11,7 @@ from moderation.bundle import TORCH_WEIGHTS, read_bundle
 from moderation.labels import LABELS
 from tests.train.processes import start
 
+pytestmark = pytest.mark.timeout(900)  # seconds each on an idle machine
 OPTIONS = ["configs/train/tiny.yaml", "--set", "fit.epochs=3", "fit.interval=10", "baseline=false", "publish=false"]
 
 
@@ -27,7 +28,7 @@ class Runs:
 
     def finish(self, *options: str, **limits: int) -> int | None:
         process = self.start(*options, **limits)
-        process.join(150)
+        process.join(400)
         assert process.exitcode is not None, "still running"
         return process.exitcode
 
@@ -38,7 +39,7 @@ class Runs:
     def kill_after_another_checkpoint(self, delay_s: float) -> None:
         before = self.newest_step()
         process = self.start()
-        deadline = time.monotonic() + 150
+        deadline = time.monotonic() + 400
         while self.newest_step() == before:
             assert process.is_alive(), self.log.read_text()
             assert time.monotonic() < deadline
