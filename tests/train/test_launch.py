@@ -14,14 +14,6 @@ OPTIONS = ["fit.epochs=2", "fit.precision=fp32", "model.dropout=0", "model.encod
 OPTIONS += ["baseline=false", "publish=false"]
 TORCHRUN = ["torch.distributed.run", "--nproc_per_node", "2"]
 TORCHRUN += ["--rdzv-backend", "c10d", "--rdzv-endpoint", "localhost:0"]
-    "torch.distributed.run",
-    "--nproc_per_node",
-    "2",
-    "--rdzv-backend",
-    "c10d",
-    "--rdzv-endpoint",
-    "localhost:0",
-]
 ACCELERATE = ["accelerate.commands.launch", "--cpu", "--num_processes", "2", "--num_machines", "1"]
 ACCELERATE += ["--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", "0"]
 TOLERANCE = 1e-3

@@ -1,5 +1,4 @@
 import json
-import os
 import random
 import time
 from multiprocessing.context import ForkServerProcess
@@ -8,8 +7,11 @@ from pathlib import Path
 import pytest
 
 from moderation.bundle import TORCH_WEIGHTS, read_bundle
+from moderation.errors import ConfigurationError
 from moderation.labels import LABELS
 from tests.train.processes import start
+from train.config import load
+from train.folder import RECIPE, restart
 
 pytestmark = pytest.mark.timeout(900)  # seconds each on an idle machine
 OPTIONS = ["configs/train/tiny.yaml", "--set", "fit.epochs=3", "fit.interval=10", "baseline=false", "publish=false"]
@@ -68,7 +70,8 @@ def test_a_killed_run_ends_with_the_same_weights_and_figures(unbroken: Runs, tmp
     assert killed.newest_step() < 72, "killed too late to prove anything"
 
     # A full disk in between: the optimiser's state does not fit, the weights do.
-    assert killed.finish(largest_file_bytes=1_500_000) == 1
+    weights_bytes = (unbroken.run_dir / TORCH_WEIGHTS).stat().st_size
+    assert killed.finish(largest_file_bytes=int(1.3 * weights_bytes)) == 1
     error = killed.log.read_text().splitlines()[-1]
     assert error.startswith("error: cannot write checkpoint")
     assert "make room and run the same command again" in error
@@ -104,6 +107,15 @@ def test_another_config_is_refused_with_the_difference_and_a_way_out(unbroken: R
 def test_a_restart_deletes_the_old_run(tmp_path: Path) -> None:
     runs = Runs(tmp_path)
     runs.kill_after_another_checkpoint(0)
-    os.utime(runs.run_dir)
-    assert runs.finish("fit.max_steps=2", "--restart") == 0, runs.log.read_text()
-    assert runs.newest_step() == 2
+    (runs.run_dir / "left-over").touch()
+    assert runs.finish("fit.seed=5", "--restart") == 0, runs.log.read_text()
+    assert json.loads((runs.run_dir / RECIPE).read_text())["fit.seed"] == 5
+    assert not (runs.run_dir / "left-over").exists()
+
+
+def test_a_folder_that_no_run_made_is_not_deleted(tmp_path: Path) -> None:
+    (tmp_path / "tiny").mkdir()
+    (tmp_path / "tiny" / "thesis.txt").touch()
+    with pytest.raises(ConfigurationError, match="delete it by hand"):
+        restart(load(Path("configs/train/tiny.yaml"), [f"output_dir={tmp_path}"]))
+    assert (tmp_path / "tiny" / "thesis.txt").exists()
