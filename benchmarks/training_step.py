@@ -16,7 +16,7 @@ import torch
 from moderation.labels import LABELS
 from train.config import ModelConfig
 from train.fit import has_bf16, keep_freed_memory
-from train.model import build
+from train.model import build, encoder_path
 
 SHAPES = ((32, 64), (32, 256))
 STEPS = 8
@@ -38,7 +38,7 @@ def stepper(bf16: bool, attention: str, dropout: float) -> Callable[[int, int], 
             "encoder_dropout": dropout,
         }
     )
-    model = build(config).train()
+    model = build(config, encoder_path(config.encoder)).train()
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-5, fused=True)
 
     def step(rows: int, tokens: int) -> None:

@@ -9,12 +9,22 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 from pydantic_core import ErrorDetails
 
 from moderation.errors import ConfigurationError
+from moderation.labels import LABELS
 
 Share = Annotated[float, Field(gt=0, lt=1)]
+
+
+def _known_label(name: str) -> str:
+    if name not in LABELS:
+        raise ValueError(f"{name} is no label; expected one of {', '.join(LABELS)}")
+    return name
+
+
+Label = Annotated[str, AfterValidator(_known_label)]
 
 
 class _Section(BaseModel):
@@ -50,7 +60,13 @@ class DataConfig(_Section):
 class ModelConfig(_Section):
     """The encoder and its head."""
 
-    encoder: Annotated[str, Field(description="A Hub name or directory, or `package:NAME` with get_model_path().")]
+    encoder: Annotated[
+        str,
+        Field(
+            description="A Hub name or directory, `package:NAME` with get_model_path(), or `tiny:`, a two-layer BERT "
+            "with random weights and a vocabulary of the training texts."
+        ),
+    ]
     pooling: Literal["first", "mean", "mean_max"] = "mean"
     max_tokens: Annotated[int, Field(ge=8, le=4096)] = 256
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.1
@@ -58,17 +74,69 @@ class ModelConfig(_Section):
     attention: Literal["eager", "sdpa"] = "sdpa"
 
 
+class BceLoss(_Section):
+    """Binary cross-entropy."""
+
+    name: Literal["bce"] = "bce"
+
+
+class FocalLoss(_Section):
+    """Lin et al., Focal Loss for Dense Object Detection (2017), equation 4; gamma 0 is binary cross-entropy."""
+
+    name: Literal["focal"]
+    gamma: Annotated[float, Field(ge=0)] = 2.0
+
+
+class AsymmetricLoss(_Section):
+    """Ridnik et al., Asymmetric Loss For Multi-Label Classification (2021), equation 7, with its defaults."""
+
+    name: Literal["asymmetric"]
+    gamma_positive: Annotated[float, Field(ge=0)] = 0.0
+    gamma_negative: Annotated[float, Field(ge=0)] = 4.0
+    margin: Annotated[float, Field(ge=0, lt=1, description="Negatives below this probability cost nothing.")] = 0.05
+
+
+Loss = Annotated[BceLoss | FocalLoss | AsymmetricLoss, Field(discriminator="name")]
+
+
 class FitConfig(_Section):
-    """How the Trainer runs."""
+    """How the Trainer runs; `batch_size` is that of a step over all processes, before gradient accumulation."""
 
     epochs: Annotated[float, Field(gt=0)] = 3
+    max_steps: Annotated[int | None, Field(ge=1, description="Ends the run earlier or later than `epochs` says.")] = (
+        None
+    )
     batch_size: Annotated[int, Field(ge=1)] = 32
+    gradient_accumulation: Annotated[int, Field(ge=1, description="Batches per optimiser step.")] = 1
     learning_rate: Annotated[float, Field(gt=0)] = 5e-5
     head_learning_rate: Annotated[float, Field(gt=0)] = 1e-3
     weight_decay: Annotated[float, Field(ge=0)] = 0.01
+    scheduler: Literal["linear", "cosine", "constant_with_warmup"] = "linear"
     warmup_share: Annotated[float, Field(ge=0, lt=1)] = 0.06
+    loss: Loss = BceLoss()
+    label_smoothing: Annotated[float, Field(ge=0, lt=1, description="Share of a target that becomes 0.5.")] = 0.0
+    class_weights: Annotated[
+        Literal["none", "balanced"] | dict[Label, Annotated[float, Field(gt=0)]],
+        Field(
+            description="Weight of each label's positives; balanced: that of the negatives over that of the positives."
+        ),
+    ] = "none"
+    interval: Annotated[
+        Literal["epoch"] | Annotated[int, Field(ge=1)],
+        Field(description="How often to evaluate and save, or every how many steps."),
+    ] = "epoch"
+    patience: Annotated[
+        int | None,
+        Field(ge=1, description="Stop after this many evaluations without a better macro average precision."),
+    ] = None
     precision: Literal["auto", "fp32", "bf16"] = "auto"
-    seed: int = 0
+    compile: Annotated[Literal["off", "on", "auto"], Field(description="torch.compile; auto: on a GPU.")] = "auto"
+    deterministic: Annotated[bool, Field(description="Only algorithms that repeat on a GPU too; slower there.")] = False
+    workers: Annotated[
+        int | None, Field(ge=0, description="Processes that prepare batches; null: none on CPU, up to four with a GPU.")
+    ] = None
+    report_to: Annotated[tuple[str, ...], Field(description="The Trainer's integrations, e.g. [wandb, mlflow].")] = ()
+    seed: Annotated[int, Field(ge=0)] = 0
 
 
 class TrainConfig(_Section):
@@ -79,6 +147,7 @@ class TrainConfig(_Section):
     model: ModelConfig
     fit: FitConfig = FitConfig()
     baseline: Annotated[bool, Field(description="Also fit TF-IDF with logistic regression, to compare with.")] = True
+    publish: Annotated[bool, Field(description="Publish the bundle to the registry at the end.")] = True
     output_dir: Path = Path("runs")
 
     @property

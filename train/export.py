@@ -10,7 +10,7 @@ import torch
 from onnxruntime.quantization import QuantType, quantize_dynamic
 
 from moderation.scoring.onnx import INPUT_NAMES, OUTPUT_NAME
-from train.fit import Collator
+from train.batches import Collator
 from train.model import CommentClassifier
 
 OPSET = 17

@@ -1,131 +1,119 @@
-"""Fine-tuning with the Hugging Face Trainer.
+"""Fine-tuning with the Hugging Face Trainer, in one process or several.
 
-Resumes from the last checkpoint in the run's folder. The same seed on the same machine and thread count
-repeats a run; across machines only the data order is the same.
+A run goes on from the last whole checkpoint in its folder, and ends with the same weights, bit for bit, as one that
+was never stopped, on the same machine with the same number of threads and processes. Across machines only the order
+of rows is the same.
 """
 
 import ctypes
-from collections.abc import Mapping, Sequence
+import os
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 import torch
-from torch import Tensor, nn
-from transformers import Trainer, TrainingArguments, set_seed
-from transformers.trainer_utils import EvalPrediction, get_last_checkpoint
+from safetensors.torch import load_file
+from transformers import TrainingArguments
+from transformers.trainer_utils import EvalPrediction
+from transformers.utils import SAFE_WEIGHTS_NAME
 
+from moderation.errors import ConfigurationError
 from moderation.labels import LABELS
 from moderation.scoring.tokens import TextTokenizer
+from train.batches import Collator, Comments
+from train.checkpoints import BEST_METRIC, is_finished, last_whole, state_of
 from train.config import FitConfig, TrainConfig
+from train.losses import positive_weights
 from train.metrics import average_precision, roc_auc
 from train.model import CommentClassifier
+from train.trainer import CommentTrainer
 
-HEAD = "head."
-
-
-class Comments(torch.utils.data.Dataset[dict[str, Any]]):
-    """Tokenised rows with labels (K,) and weight; ``lengths`` lets the sampler group rows of like length."""
-
-    def __init__(self, rows: pd.DataFrame, tokenizer: TextTokenizer) -> None:
-        """Tokenise all rows at once."""
-        self.ids = tokenizer.encode(rows["comment_text"].tolist()).ids
-        self.labels = rows[list(LABELS)].to_numpy(dtype=np.float32)
-        self.weights = rows["weight"].to_numpy(dtype=np.float32)
-
-    def __len__(self) -> int:
-        """Return the number of rows."""
-        return len(self.ids)
-
-    def __getitem__(self, index: int) -> dict[str, Any]:
-        """Return one row; ``input_ids`` comes first because the Trainer's length sampler looks there."""
-        return {"input_ids": self.ids[index], "labels": self.labels[index], "weight": self.weights[index]}
+GPU_WORKERS = 4
 
 
-class Collator:
-    """Pads a batch to its longest row, rounded up to a multiple of 8 tokens."""
+def fit(
+    config: TrainConfig,
+    arguments: TrainingArguments,
+    model: CommentClassifier,
+    rows: pd.DataFrame,
+    tokenizer: TextTokenizer,
+) -> None:
+    """Train ``model`` in place and leave the weights with the best macro average precision in it.
 
-    def __init__(self, pad_id: int) -> None:
-        """Pad with ``pad_id``."""
-        self.pad_id = pad_id
-
-    def __call__(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, Tensor]:
-        """Return input_ids and attention_mask (N, T), labels (N, K) and weight (N,)."""
-        length = -(-max(len(row["input_ids"]) for row in rows) // 8) * 8
-        ids = np.full((len(rows), length), self.pad_id, dtype=np.int64)
-        mask = np.zeros((len(rows), length), dtype=np.int64)
-        for number, row in enumerate(rows):
-            ids[number, : len(row["input_ids"])] = row["input_ids"]
-            mask[number, : len(row["input_ids"])] = 1
-        return {
-            "input_ids": torch.from_numpy(ids),
-            "attention_mask": torch.from_numpy(mask),
-            "labels": torch.from_numpy(np.stack([row["labels"] for row in rows])),
-            "weight": torch.from_numpy(np.array([row["weight"] for row in rows])),
-        }
-
-
-class WeightedTrainer(Trainer):
-    """Binary cross-entropy summed over labels, times the sample weight, over the mean weight of the data."""
-
-    def __init__(self, fit: FitConfig, mean_weight: float, **kwargs: Any) -> None:  # noqa: ANN401 - of Trainer
-        """Take what `Trainer` takes, and the learning rates and weights that it does not know."""
-        super().__init__(**kwargs)
-        self._fit = fit
-        self._mean_weight = mean_weight
-
-    def compute_loss(
-        self,
-        model: nn.Module,
-        inputs: dict[str, Tensor | Any],
-        return_outputs: bool = False,
-        num_items_in_batch: Tensor | int | None = None,  # noqa: ARG002 - Trainer passes it
-    ) -> Tensor | tuple[Tensor, dict[str, Tensor]]:
-        """Return the loss of a batch, with its logits (N, K) if asked."""
-        logits = model(input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"]).float()
-        per_row = nn.functional.binary_cross_entropy_with_logits(logits, inputs["labels"], reduction="none").sum(1)
-        loss = (per_row * inputs["weight"]).mean() / self._mean_weight
-        return (loss, {"logits": logits}) if return_outputs else loss
-
-    def create_optimizer(self, model: nn.Module | None = None) -> torch.optim.Optimizer:
-        """Build fused AdamW: the head has its own rate, biases and norms no decay."""
-        if self.optimizer is None:
-            groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
-            for name, parameter in (model or cast(nn.Module, self.model)).named_parameters():
-                groups.setdefault((name.startswith(HEAD), parameter.ndim > 1), []).append(parameter)
-            self.optimizer = torch.optim.AdamW(
-                [
-                    {
-                        "params": parameters,
-                        "lr": self._fit.head_learning_rate if is_head else self._fit.learning_rate,
-                        "weight_decay": self._fit.weight_decay if decays else 0.0,
-                    }
-                    for (is_head, decays), parameters in groups.items()
-                ],
-                fused=True,
-            )
-        return self.optimizer
-
-
-def fit(config: TrainConfig, model: CommentClassifier, rows: pd.DataFrame, tokenizer: TextTokenizer) -> None:
-    """Train ``model`` in place and leave the epoch with the best macro average precision in it."""
+    Raises:
+        UnavailableError: a checkpoint cannot be written; the last good one is kept.
+    """
     keep_freed_memory()
-    set_seed(config.fit.seed)
+    checkpoints = Path(str(arguments.output_dir))
+    last = last_whole(checkpoints, arguments.world_size)
+    if last is not None and is_finished(state_of(last), config.fit.patience):
+        model.load_state_dict(load_file(Path(state_of(last)["best_model_checkpoint"]) / SAFE_WEIGHTS_NAME))
+        return
     train, validation = (Comments(rows[rows["split"] == split], tokenizer) for split in ("train", "validation"))
-    checkpoints = config.run_dir / "checkpoints"
-    trainer = WeightedTrainer(
+    trainer = CommentTrainer(
         config.fit,
         float(train.weights.mean()),
+        positive_weights(rows[rows["split"] == "train"], config.fit),
         model=model,
-        args=_arguments(config, checkpoints),
+        args=arguments,
         data_collator=Collator(model.encoder.config.pad_token_id),
         train_dataset=train,
         eval_dataset=validation,
         compute_metrics=_validation_metrics,
     )
-    last = get_last_checkpoint(str(checkpoints)) if checkpoints.is_dir() else None  # type: ignore[no-untyped-call]
-    trainer.train(resume_from_checkpoint=last)
+    trainer.train(resume_from_checkpoint=str(last) if last else None)
+
+
+def training_arguments(config: TrainConfig) -> TrainingArguments:
+    """Return the Trainer's arguments; under `torchrun` or `accelerate launch` this joins the other processes.
+
+    Raises:
+        ConfigurationError: a batch that cannot be divided among the processes, an unknown integration.
+    """
+    fit = config.fit
+    on_gpu = torch.cuda.is_available()
+    workers = fit.workers if fit.workers is not None else (min(GPU_WORKERS, os.cpu_count() or 1) if on_gpu else 0)
+    unit, steps = ("epoch", 1) if fit.interval == "epoch" else ("steps", fit.interval)
+    per_device = _rows_per_device(fit)
+    try:
+        return TrainingArguments(
+            output_dir=str(config.run_dir / "checkpoints"),
+            run_name=config.name,
+            num_train_epochs=fit.epochs,
+            max_steps=fit.max_steps or -1,
+            per_device_train_batch_size=per_device,
+            per_device_eval_batch_size=per_device * 2,
+            gradient_accumulation_steps=fit.gradient_accumulation,
+            learning_rate=fit.learning_rate,
+            warmup_steps=fit.warmup_share,
+            lr_scheduler_type=fit.scheduler,
+            use_cpu=not on_gpu,
+            bf16=fit.precision == "bf16" or (fit.precision == "auto" and has_bf16()),
+            tf32=True if on_gpu and torch.cuda.get_device_capability() >= (8, 0) else None,
+            torch_compile=fit.compile == "on" or (fit.compile == "auto" and on_gpu),
+            full_determinism=fit.deterministic,
+            train_sampling_strategy="group_by_length",
+            dataloader_num_workers=workers,
+            dataloader_persistent_workers=workers > 0,
+            dataloader_pin_memory=on_gpu,
+            ddp_find_unused_parameters=False,
+            eval_strategy=unit,
+            eval_steps=steps,
+            save_strategy=unit,
+            save_steps=steps,
+            save_total_limit=2,
+            load_best_model_at_end=True,
+            metric_for_best_model=BEST_METRIC,
+            logging_steps=50,
+            report_to=list(fit.report_to) or ["none"],
+            remove_unused_columns=False,
+            label_names=["labels", "weight"],
+            seed=fit.seed,
+        )
+    except (ValueError, ImportError) as error:
+        raise ConfigurationError(f"fit: {' '.join(str(error).split())}") from error
 
 
 def keep_freed_memory() -> None:
@@ -149,39 +137,26 @@ def has_bf16() -> bool:
     return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
 
 
-def _arguments(config: TrainConfig, checkpoints: Path) -> TrainingArguments:
-    fit = config.fit
-    return TrainingArguments(
-        output_dir=str(checkpoints),
-        num_train_epochs=fit.epochs,
-        per_device_train_batch_size=fit.batch_size,
-        per_device_eval_batch_size=fit.batch_size * 2,
-        learning_rate=fit.learning_rate,
-        warmup_steps=fit.warmup_share,
-        lr_scheduler_type="linear",
-        use_cpu=not torch.cuda.is_available(),
-        bf16=fit.precision == "bf16" or (fit.precision == "auto" and has_bf16()),
-        train_sampling_strategy="group_by_length",
-        eval_strategy="epoch",
-        save_strategy="epoch",
-        save_total_limit=2,
-        load_best_model_at_end=True,
-        metric_for_best_model="macro_average_precision",
-        logging_steps=50,
-        report_to=["none"],
-        remove_unused_columns=False,
-        label_names=["labels", "weight"],
-        seed=fit.seed,
-    )
+def _rows_per_device(fit: FitConfig) -> int:
+    processes = int(os.environ.get("WORLD_SIZE", "1"))  # set by torchrun and accelerate
+    # One process with several GPUs: the Trainer gives each a part of the batch.
+    devices = processes if processes > 1 else max(1, torch.cuda.device_count())
+    if fit.batch_size % devices:
+        raise ConfigurationError(f"fit.batch_size {fit.batch_size} cannot be divided among {devices} processes or GPUs")
+    return fit.batch_size // devices
 
 
 def _validation_metrics(prediction: EvalPrediction) -> dict[str, float]:
-    labels, weights = cast(tuple[np.ndarray, np.ndarray], prediction.label_ids)  # in the order of label_names
+    labels, weights = cast(tuple[npt.NDArray[np.float32], ...], prediction.label_ids)  # in the order of label_names
     logits = np.asarray(prediction.predictions)
-    pairs = [(labels[:, k], logits[:, k]) for k in range(len(LABELS))]
-    precisions = [average_precision(truth, score, weights) for truth, score in pairs]
+    precisions, areas = [], []
+    for k in range(len(LABELS)):
+        known = ~np.isnan(labels[:, k])
+        truth, score, weight = labels[known, k] >= 0.5, logits[known, k], weights[known]
+        precisions.append(average_precision(truth, score, weight))
+        areas.append(roc_auc(truth, score, weight))
     return {
-        "macro_average_precision": float(np.mean(precisions)),
-        "macro_roc_auc": float(np.mean([roc_auc(truth, score, weights) for truth, score in pairs])),
+        BEST_METRIC: float(np.mean(precisions)),
+        "macro_roc_auc": float(np.mean(areas)),
         **{f"average_precision_{label}": value for label, value in zip(LABELS, precisions, strict=True)},
     }

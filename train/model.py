@@ -5,7 +5,7 @@ from pathlib import Path
 
 import torch
 from torch import Tensor, nn
-from transformers import AutoConfig, AutoModel, AutoTokenizer, PreTrainedModel
+from transformers import AutoConfig, AutoModel, AutoTokenizer, PreTrainedConfig, PreTrainedModel
 
 from moderation.errors import ConfigurationError
 from moderation.labels import LABELS
@@ -59,37 +59,41 @@ def encoder_path(name: str) -> Path | str:
         raise ConfigurationError(f"encoder {name}: {package} is not installed; run `make install-train`") from error
 
 
-def build(config: ModelConfig) -> CommentClassifier:
-    """Load the pretrained encoder and put a fresh head on it.
+def build(config: ModelConfig, path: Path | str) -> CommentClassifier:
+    """Load the pretrained encoder from ``path`` and put a fresh head on it.
 
     Raises:
-        ConfigurationError: the encoder cannot be found or reached.
+        ConfigurationError: the encoder cannot be found or reached, or reads fewer tokens than the config asks for.
     """
-    path = encoder_path(config.encoder)
     try:
         encoder_config = AutoConfig.from_pretrained(path)
         for key in ("hidden_dropout_prob", "attention_probs_dropout_prob"):
             setattr(encoder_config, key, config.encoder_dropout)
+        positions = _positions(encoder_config)
+        if config.max_tokens > positions:
+            raise ConfigurationError(f"max_tokens {config.max_tokens} is over the encoder's {positions} positions")
         encoder = AutoModel.from_pretrained(
             path, config=encoder_config, attn_implementation=config.attention, add_pooling_layer=False
         )
     except OSError as error:
         raise ConfigurationError(f"encoder {config.encoder}: {str(error).splitlines()[0]}") from error
-    if config.max_tokens > encoder_config.max_position_embeddings:
-        raise ConfigurationError(
-            f"max_tokens {config.max_tokens} is over the encoder's {encoder_config.max_position_embeddings} positions"
-        )
     return CommentClassifier(encoder, config)
 
 
-def save_tokenizer(config: ModelConfig, path: Path) -> None:
+def _positions(config: PreTrainedConfig) -> int:
+    """Return how many tokens an encoder can read: RoBERTa's positions begin after that of the padding."""
+    offset = config.pad_token_id + 1 if "roberta" in config.model_type else 0
+    return int(config.max_position_embeddings) - int(offset)
+
+
+def save_tokenizer(config: ModelConfig, encoder: Path | str, path: Path) -> None:
     """Write the encoder's tokenizer as ``tokenizer.json``.
 
     Raises:
         ConfigurationError: the encoder has no fast tokenizer, or cannot be found.
     """
     try:
-        tokenizer = AutoTokenizer.from_pretrained(encoder_path(config.encoder))
+        tokenizer = AutoTokenizer.from_pretrained(encoder)
     except OSError as error:
         raise ConfigurationError(f"encoder {config.encoder}: {str(error).splitlines()[0]}") from error
     if not tokenizer.is_fast:

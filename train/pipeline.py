@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
+from transformers import TrainingArguments, set_seed
 
 from moderation.bundle import (
     CARD,
@@ -36,12 +37,15 @@ from train import data
 from train.baseline import baseline_scores
 from train.calibration import best_f1_threshold, fit_platt
 from train.card import model_card
+from train.checkpoints import remove_torn
 from train.config import TrainConfig
 from train.evaluation import compare, evaluate
 from train.export import export_int8, torch_logits
-from train.fit import fit
-from train.model import CommentClassifier, build, save_tokenizer
+from train.fit import fit, training_arguments
+from train.folder import claim, save_weights, write_text
+from train.model import CommentClassifier, build, encoder_path, save_tokenizer
 from train.probes import PROBES
+from train.tiny import TINY, make_encoder
 
 RUN = "run.json"
 BASELINE = "baseline.parquet"
@@ -51,38 +55,63 @@ PROBE_TOLERANCE = 0.02
 SCORE_BINS = np.linspace(0.0, 1.0, 21)
 
 
-def run(config: TrainConfig) -> Bundle:
+def run(config: TrainConfig) -> Bundle | None:
     """Train what is not trained yet, and write the bundle to ``<run folder>/bundle``.
+
+    Of several processes the first exports and returns the bundle; the others return None after training.
 
     Raises:
         InvalidInputError: data that cannot be used.
-        ConfigurationError: an encoder that cannot be found.
+        ConfigurationError: an encoder that cannot be found, or a run folder that belongs to another run.
+        UnavailableError: a checkpoint cannot be written.
     """
     rows = data.load_rows(config.data)
-    model = _trained(config, rows)
-    rival = _baseline(config, rows) if config.baseline else None
-    return _write_bundle(config, rows, model, rival)
-
-
-def _trained(config: TrainConfig, rows: pd.DataFrame) -> CommentClassifier:
-    weights = config.run_dir / TORCH_WEIGHTS
-    if not weights.exists():
-        config.run_dir.mkdir(parents=True, exist_ok=True)
+    arguments = training_arguments(config)
+    if arguments.process_index == 0:
+        claim(config, data.digest(rows), arguments.world_size)
         if not (config.run_dir / RUN).exists():
-            (config.run_dir / RUN).write_text(json.dumps(_origin()) + "\n")
-        save_tokenizer(config.model, config.run_dir / TOKENIZER)
-        model = build(config.model)
-        fit(config, model, rows, TextTokenizer(config.run_dir / TOKENIZER, config.model.max_tokens))
-        save_file({name: tensor.contiguous() for name, tensor in model.state_dict().items()}, weights)
-    model = build(config.model)  # a fresh one: accelerate leaves autocast around the forward of the trained one
-    model.load_state_dict(load_file(weights))
-    return model.eval()
+            write_text(config.run_dir / RUN, json.dumps(_origin()) + "\n")
+        remove_torn(config.run_dir / "checkpoints", arguments.world_size)
+    encoder = _train(config, rows, arguments)
+    if arguments.process_index > 0:
+        return None
+    model = build(
+        config.model, encoder
+    )  # a fresh one: accelerate leaves autocast around the forward of the trained one
+    model.load_state_dict(load_file(config.run_dir / TORCH_WEIGHTS))
+    rival = _baseline(config, rows) if config.baseline else None
+    return _write_bundle(config, rows, model.eval(), rival)
+
+
+def _train(config: TrainConfig, rows: pd.DataFrame, arguments: TrainingArguments) -> Path | str:
+    """Leave the tokenizer and the best weights in the run's folder; return where the encoder came from."""
+    weights, tokenizer = config.run_dir / TORCH_WEIGHTS, config.run_dir / TOKENIZER
+    with arguments.main_process_first(local=False):
+        encoder = _encoder(config, rows)
+        if arguments.process_index == 0:
+            save_tokenizer(config.model, encoder, tokenizer)
+    if not weights.exists():
+        set_seed(config.fit.seed)  # of the fresh head
+        model = build(config.model, encoder)
+        fit(config, arguments, model, rows, TextTokenizer(tokenizer, config.model.max_tokens))
+        if arguments.process_index == 0:
+            save_weights(model, weights)
+    return encoder
+
+
+def _encoder(config: TrainConfig, rows: pd.DataFrame) -> Path | str:
+    if config.model.encoder != TINY:
+        return encoder_path(config.model.encoder)
+    texts = rows.loc[rows["split"] == "train", "comment_text"].tolist()
+    return make_encoder(config.run_dir / "encoder", texts, config.model.max_tokens, config.fit.seed)
 
 
 def _baseline(config: TrainConfig, rows: pd.DataFrame) -> npt.NDArray[np.float64]:
     path = config.run_dir / BASELINE
     if not path.exists():
-        pd.DataFrame(baseline_scores(rows), columns=list(LABELS)).to_parquet(path)
+        staging = path.with_suffix(".part")
+        pd.DataFrame(baseline_scores(rows), columns=list(LABELS)).to_parquet(staging)
+        staging.replace(path)
     return pd.read_parquet(path).to_numpy()
 
 

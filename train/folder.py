@@ -1,0 +1,85 @@
+"""The run's folder: what it was begun with, and files that appear whole or not at all."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+from safetensors.torch import save_file
+from torch import nn
+
+from moderation.errors import ConfigurationError, UnavailableError
+from train.config import TrainConfig
+
+RECIPE = "recipe.json"
+# These change how fast a run is or who hears of it, and not its weights.
+FREE = ("workers", "report_to")
+
+
+def recipe(config: TrainConfig, digest: str, processes: int) -> dict[str, Any]:
+    """Return everything that decides the weights of a run, by dotted name."""
+    raw = config.model_dump(mode="json", include={"model": True, "fit": True})
+    flat = {
+        f"{section}.{key}": value
+        for section in ("model", "fit")
+        for key, value in raw[section].items()
+        if key not in FREE
+    }
+    return {"dataset digest": digest, **flat, "processes": processes}
+
+
+def claim(config: TrainConfig, digest: str, processes: int) -> None:
+    """Make the run's folder, or go on with one that was begun with the same recipe.
+
+    Raises:
+        ConfigurationError: the folder holds the checkpoints of another run; the differences are named.
+    """
+    wanted, path = recipe(config, digest, processes), config.run_dir / RECIPE
+    if not path.exists():
+        config.run_dir.mkdir(parents=True, exist_ok=True)
+        write_text(path, json.dumps(wanted, indent=2) + "\n")
+        return
+    begun = json.loads(path.read_text(encoding="utf-8"))
+    keys = [key for key in begun | wanted if begun.get(key) != wanted.get(key)]
+    if keys:
+        named = "; ".join(f"{key} was {begun.get(key)} and is now {wanted.get(key)}" for key in keys)
+        raise ConfigurationError(
+            f"{config.run_dir} belongs to another run: {named}. Train into another folder with --set name=NAME, "
+            "or begin this one anew with --restart, which deletes its checkpoints and bundle"
+        )
+
+
+def restart(config: TrainConfig) -> None:
+    """Delete the folder of an earlier run.
+
+    Raises:
+        ConfigurationError: the folder was not made by a run.
+    """
+    if not config.run_dir.exists():
+        return
+    if not (config.run_dir / RECIPE).exists():
+        raise ConfigurationError(f"{config.run_dir} has no {RECIPE}, so no run made it; delete it by hand")
+    shutil.rmtree(config.run_dir)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a file that is whole whenever it is there."""
+    staging = path.with_name(f".{path.name}")
+    staging.write_text(text, encoding="utf-8")
+    staging.replace(path)
+
+
+def save_weights(model: nn.Module, path: Path) -> None:
+    """Write the weights as safetensors, whole or not at all.
+
+    Raises:
+        UnavailableError: the disk refuses them; the checkpoints are kept.
+    """
+    staging = path.with_name(f".{path.name}")
+    try:
+        save_file({name: tensor.contiguous() for name, tensor in model.state_dict().items()}, staging)
+        staging.replace(path)
+    except (OSError, SafetensorError) as error:
+        staging.unlink(missing_ok=True)
+        raise UnavailableError(f"cannot write {path}: {error}; make room and run the same command again") from error

@@ -1,0 +1,111 @@
+"""The Hugging Face Trainer with our loss, optimiser, order of rows, stopping rule and errors of a full disk."""
+
+import shutil
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from safetensors import SafetensorError
+from torch import Tensor, nn
+from torch.utils.data import Sampler
+from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+
+from moderation.errors import UnavailableError
+from train.batches import Comments, GroupedSampler
+from train.checkpoints import is_out_of_patience, last_whole
+from train.config import FitConfig
+from train.losses import row_losses
+
+HEAD = "head."
+
+
+class CommentTrainer(Trainer):
+    """Weights rows by their sample weight over its mean, and resumes bit for bit on the same machine."""
+
+    def __init__(self, fit: FitConfig, mean_weight: float, positive_weights: Tensor, **kwargs: Any) -> None:  # noqa: ANN401 - of Trainer
+        """Take what `Trainer` takes, and what it does not know: the loss, learning rates and weights."""
+        super().__init__(**kwargs)
+        self.add_callback(Stopping(fit.patience))
+        self._fit = fit
+        self._mean_weight = mean_weight
+        self._positive_weights = positive_weights.to(self.args.device)
+
+    def compute_loss(
+        self,
+        model: nn.Module,
+        inputs: dict[str, Tensor | Any],
+        return_outputs: bool = False,
+        num_items_in_batch: Tensor | int | None = None,  # noqa: ARG002 - Trainer passes it
+    ) -> Tensor | tuple[Tensor, dict[str, Tensor]]:
+        """Return the loss of a batch, with its logits (N, K) if asked."""
+        logits = model(input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"]).float()
+        losses = row_losses(logits, inputs["labels"], self._positive_weights, self._fit)
+        loss = (losses * inputs["weight"]).mean() / self._mean_weight
+        return (loss, {"logits": logits}) if return_outputs else loss
+
+    def create_optimizer(self, model: nn.Module | None = None) -> torch.optim.Optimizer:
+        """Build fused AdamW: the head has its own rate, biases and norms no decay."""
+        if self.optimizer is None:
+            groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
+            for name, parameter in (model or cast(nn.Module, self.model)).named_parameters():
+                groups.setdefault((name.startswith(HEAD), parameter.ndim > 1), []).append(parameter)
+            self.optimizer = torch.optim.AdamW(
+                [
+                    {
+                        "params": parameters,
+                        "lr": self._fit.head_learning_rate if is_head else self._fit.learning_rate,
+                        "weight_decay": self._fit.weight_decay if decays else 0.0,
+                    }
+                    for (is_head, decays), parameters in groups.items()
+                ],
+                fused=True,
+            )
+        return self.optimizer
+
+    def _get_train_sampler(self, train_dataset: Any = None) -> Sampler[int]:  # noqa: ANN401 - of Trainer
+        rows = cast(Comments, train_dataset if train_dataset is not None else self.train_dataset)
+        step = self._fit.batch_size * self._fit.gradient_accumulation
+        return GroupedSampler([len(ids) for ids in rows.ids], step, self._fit.seed)
+
+    def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:  # noqa: ANN401 - of Trainer
+        try:
+            super()._save_checkpoint(model, trial)
+        except (OSError, RuntimeError, SafetensorError) as error:  # torch and safetensors do not raise OSError
+            directory = Path(str(self.args.output_dir))
+            shutil.rmtree(directory / f"checkpoint-{self.state.global_step}", ignore_errors=True)
+            last = last_whole(directory, self.args.world_size)
+            raise UnavailableError(
+                f"cannot write checkpoint {self.state.global_step} to {directory} "
+                f"({shutil.disk_usage(directory).free // 2**20} MiB free): {str(error).splitlines()[0]}; "
+                f"the last good one is {last.name if last else 'none'}: make room and run the same command again"
+            ) from error
+
+
+class Stopping(TrainerCallback):
+    """Stops when the validation metric no longer gets better, and evaluates after the last step."""
+
+    def __init__(self, patience: int | None) -> None:
+        """Allow ``patience`` evaluations without a better one; None: never stop early."""
+        self._patience = patience
+
+    def on_evaluate(  # the Trainer passes more, by name
+        self,
+        args: TrainingArguments,  # noqa: ARG002
+        state: TrainerState,
+        control: TrainerControl,
+        **kwargs: object,  # noqa: ARG002
+    ) -> None:
+        """Stop if the history says so."""
+        if is_out_of_patience(state.log_history, self._patience):
+            control.should_training_stop = True
+
+    def on_step_end(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        **kwargs: object,  # noqa: ARG002
+    ) -> None:
+        """Evaluate what ends between two evaluations, else its last steps could not be the best."""
+        if args.eval_strategy == "steps" and state.global_step >= state.max_steps:
+            control.should_evaluate = True
