@@ -20,7 +20,12 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m train", description=__doc__)
     parser.add_argument("config", type=Path, help="YAML file, e.g. configs/train/starter.yaml")
     parser.add_argument(
-        "--set", action="append", default=[], metavar="KEY=VALUE", dest="overrides", help="e.g. data.path=train.csv"
+        "--set",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        dest="overrides",
+        help="e.g. data.sources.0.path=train.csv",
     )
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.ERROR)  # the exporter's advice

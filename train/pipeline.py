@@ -32,11 +32,12 @@ from moderation.scoring.onnx import OnnxModel
 from moderation.scoring.scorer import Scorer, to_scores
 from moderation.scoring.tokens import TextTokenizer
 from moderation.text import NORMALIZER_VERSION
-from train import data
 from train.baseline import baseline_scores
 from train.calibration import best_f1_threshold, fit_platt
 from train.card import model_card
 from train.config import TrainConfig
+from train.data.card import digest
+from train.data.rows import load_rows
 from train.evaluation import compare, evaluate
 from train.export import export_int8, torch_logits
 from train.fit import fit
@@ -58,7 +59,7 @@ def run(config: TrainConfig) -> Bundle:
         InvalidInputError: data that cannot be used.
         ConfigurationError: an encoder that cannot be found.
     """
-    rows = data.load_rows(config.data)
+    rows = load_rows(config.data)
     model = _trained(config, rows)
     rival = _baseline(config, rows) if config.baseline else None
     return _write_bundle(config, rows, model, rival)
@@ -189,8 +190,8 @@ def _reference(
 def _provenance(config: TrainConfig, rows: pd.DataFrame) -> Provenance:
     origin = json.loads((config.run_dir / RUN).read_text())
     return Provenance(
-        dataset=config.data.path.name,
-        dataset_digest=data.digest(rows),
+        dataset=config.data.name,
+        dataset_digest=digest(rows),
         config=config.model_dump(mode="json"),
         seed=config.fit.seed,
         exported_commit=_git("rev-parse", "HEAD"),

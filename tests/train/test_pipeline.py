@@ -23,10 +23,9 @@ def write_config(directory: Path, epochs: int = 6, baseline: bool = True) -> Pat
     config = {
         "name": "tiny",
         "data": {
-            "path": str(directory / "rows.parquet"),
-            "licence": "ours",
-            "test_share": 0.2,
-            "validation_share": 0.2,
+            "sources": [{"layout": "table", "path": str(directory / "rows.parquet"), "licence": "ours"}],
+            "near_duplicates": "keep",  # texts made from a few phrases are alike
+            "split": {"test_share": 0.2, "validation_share": 0.2},
         },
         "model": {"encoder": str(make_encoder(directory / "encoder")), "max_tokens": 32, "pooling": "mean_max"},
         "fit": {"epochs": epochs, "batch_size": 16, "learning_rate": 5e-3, "head_learning_rate": 1e-2},
