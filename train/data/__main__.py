@@ -2,6 +2,7 @@
 
 import argparse
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from moderation.errors import ModerationError
@@ -11,8 +12,8 @@ from train.data.rows import load_rows, write_split
 from train.data.splits import SPLITS
 
 
-def main() -> int:
-    """Do what the command line asks; return the exit status."""
+def main(words: Sequence[str] | None = None) -> int:
+    """Do what the command line, or ``words`` in its place, asks; return the exit status."""
     parser = argparse.ArgumentParser(prog="python -m train.data", description=__doc__)
     parser.add_argument("config", type=Path, help="YAML file, e.g. configs/train/starter.yaml")
     wanted = parser.add_mutually_exclusive_group(required=True)
@@ -33,7 +34,7 @@ def main() -> int:
         dest="overrides",
         help="change a value of the config, e.g. data.sources.0.path=train.csv",
     )
-    arguments = parser.parse_args()
+    arguments = parser.parse_args(words)
     try:
         config = load(arguments.config, arguments.overrides)
         print(_card(config, arguments.card) if arguments.card else _split(config, arguments.split, arguments.output))

@@ -15,6 +15,7 @@ from train.data.near import THRESHOLD
 from train.data.rows import FINDINGS, count_overlap
 from train.data.splits import SPLITS, hard_labels
 
+OVERLAP = "Texts that a more protected split holds too (near: Jaccard similarity of 5-character shingles"
 QUANTILES = (0.0, 0.25, 0.5, 0.75, 0.95, 0.99, 1.0)
 
 
@@ -92,7 +93,7 @@ class DatasetCard(_Part):
             "- " + _sentence("Policies", self.policies),
             "- " + _sentence("Rows left out", {reason: count for reason, count in self.left_out.items() if count}),
             "- " + _sentence("Texts with contradicting labels", {k: v for k, v in self.contradictions.items() if v}),
-            "- " + _sentence(f"Texts in two splits (near: Jaccard of 5-character shingles ≥ {THRESHOLD})", shared),
+            "- " + _sentence(f"{OVERLAP} ≥ {THRESHOLD}, before near_duplicates: drop removed them)", shared),
         ]
 
 

@@ -1,6 +1,6 @@
 """What must hold of a dataset before anything is trained; every message counts and places, none quotes a text.
 
-Rows are numbered from 0, as they stand in their file.
+Rows are numbered from 0, as they stand in their file: a table's index is that number.
 """
 
 import difflib
@@ -51,8 +51,8 @@ def read_labels(table: pd.DataFrame, columns: Mapping[str, str], where: str, har
         value = known.iloc[row, number]
         shown = "no number" if pd.isna(value) else f"{value:g}"
         raise InvalidInputError(
-            f"{where}: row {row} has {column} = {shown}; labels are {'0 or 1' if hard else '0, 1 or fractions between'}"
-            f" ({int((~good).any(axis=1).sum())} rows are affected)"
+            f"{where}: row {table.index[row]} has {column} = {shown}; labels are "
+            f"{'0 or 1' if hard else '0, 1 or fractions between'} ({int((~good).any(axis=1).sum())} rows are affected)"
         )
     return labels
 
@@ -63,7 +63,8 @@ def read_weights(table: pd.DataFrame, column: str, where: str) -> npt.NDArray[np
     wrong = ~(np.isfinite(weights) & (weights > 0))
     if wrong.any():
         raise InvalidInputError(
-            f"{where}: {wrong.sum()} values of {column} are no positive number, the first in row {wrong.argmax()}"
+            f"{where}: {wrong.sum()} values of {column} are no positive number, the first in row "
+            f"{table.index[wrong][0]}"
         )
     return weights
 
@@ -73,7 +74,7 @@ def without_empty(rows: pd.DataFrame, policy: str, where: str) -> pd.DataFrame:
     empty = (rows["folded"] == "").to_numpy()
     if empty.any() and policy == "refuse":
         raise InvalidInputError(
-            f"{where}: {empty.sum()} texts are empty, the first in row {empty.argmax()}; "
+            f"{where}: {empty.sum()} texts are empty, the first in row {rows.index[empty][0]}; "
             "data.empty_texts: drop leaves them out"
         )
     return rows[~empty]

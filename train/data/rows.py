@@ -9,7 +9,7 @@ from moderation.labels import LABELS
 from train.config import DataConfig, TrainConfig
 from train.data import checks, overlap
 from train.data.near import fold, text_key
-from train.data.sources import Part, read_source, read_table
+from train.data.sources import Part, read_source, read_table, without_same
 from train.data.splits import assign_splits
 
 TRUTH_PREFIX = "true_"  # in written splits, so that a scored file can hold scores under the labels' names
@@ -32,7 +32,7 @@ def load_rows(config: DataConfig) -> pd.DataFrame:
     if rows.empty:
         raise InvalidInputError(f"{config.name} has no row")
     rows["text_key"] = [text_key(folded) for folded in rows["folded"]]
-    kept = rows if config.exclude is None else _without(rows, read_table(config.exclude), config.exclude)
+    kept = rows if config.exclude is None else _without(rows, config.exclude)
     left_out = {"in data.exclude": len(rows) - len(kept)}
     found = checks.contradictions(kept)
     resolved = checks.resolve_contradictions(kept, found, config.contradictions)
@@ -75,11 +75,10 @@ def count_overlap(rows: pd.DataFrame) -> dict[str, dict[str, int]]:
     return overlap.count_overlap(overlap.find_overlap(named, overlap.find_links(named)))
 
 
-def _without(rows: pd.DataFrame, excluded: pd.DataFrame, path: Path) -> pd.DataFrame:
+def _without(rows: pd.DataFrame, path: Path) -> pd.DataFrame:
+    excluded = read_table(path)
     checks.require_columns(excluded, ["comment_text"], str(path))
-    texts = {fold(text) for text in excluded["comment_text"].dropna()}
-    ids = set(excluded["id"].dropna().astype(str)) if "id" in excluded else set()
-    return rows[~(rows["folded"].isin(texts) | rows["id"].isin(ids))]
+    return without_same(rows, excluded)
 
 
 def _source_findings(part: Part) -> dict[str, object]:

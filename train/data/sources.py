@@ -26,7 +26,7 @@ from train.config import (
     TableSource,
 )
 from train.data.checks import read_labels, read_weights, require_columns, without_empty
-from train.data.leak import without_first_test
+from train.data.leak import without_last_rows
 from train.data.near import fold
 
 FORMATS = {".csv": "csv", ".jsonl": "json", ".json": "json", ".parquet": "parquet"}
@@ -87,8 +87,10 @@ def read_table(path: Path, text_columns: tuple[str, ...] = TEXT_COLUMNS) -> pd.D
         raise InvalidInputError(f"{path} has suffix {path.suffix!r}; expected one of {', '.join(FORMATS)}")
     if not path.is_file():
         raise InvalidInputError(f"no file {path}; give one with --set data.sources.0.path=FILE")
-    # In CSV an id of digits is still a string, and a comment that says "NA" is still a comment.
-    options = {"converters": dict.fromkeys(text_columns, str)} if kind == "csv" else {}
+    # In CSV an id of digits is still a string, and a comment that says "NA" is still a comment (pandas 3 makes it
+    # null even behind a converter).
+    as_text = {"converters": dict.fromkeys(text_columns, str), "keep_default_na": False, "na_values": [""]}
+    options = as_text if kind == "csv" else {}
     try:
         loaded = datasets.load_dataset(kind, data_files=str(path), split="train", **options)
     except (datasets.exceptions.DatasetGenerationError, ValueError, OSError) as error:
@@ -127,7 +129,9 @@ def _mapped(
     labels = {label: columns[label] for label in LABELS if label in columns} or SIX
     text = columns.get("comment_text", "comment_text")
     require_columns(table, [*columns.values(), text, *labels.values()], where)
-    rows = pd.DataFrame({"id": _ids(table.get(columns.get("id", "id"))), "comment_text": table[text]}, table.index)
+    rows = pd.DataFrame({"id": None, "comment_text": table[text]}, table.index)
+    if (name := columns.get("id", "id")) in table.columns:
+        rows["id"] = _ids(table[name])
     rows[list(LABELS)] = read_labels(table, labels, where, hard)
     rows["weight"] = read_weights(table, columns["weight"], where) if "weight" in columns else 1.0
     rows["language"] = (
@@ -139,8 +143,9 @@ def _mapped(
     return without_empty(rows, empty_texts, where)
 
 
-def _ids(values: pd.Series | None) -> pd.Series | None:
-    if values is None or not pd.api.types.is_numeric_dtype(values):
+def _ids(values: pd.Series) -> pd.Series:
+    """Return ids as strings: a null among whole numbers makes pandas read them as floats."""
+    if not pd.api.types.is_numeric_dtype(values):
         return values
     return values.astype("Int64").astype("string").astype(object).where(values.notna(), None)
 
@@ -157,7 +162,7 @@ def _jigsaw(source: JigsawSource, empty_texts: str) -> Part:
     if labels.exists():
         joined = _with_test_labels(read_table(test), read_table(labels), test, list(LABELS))
         unlabelled = (joined[list(LABELS)] == -1).all(axis=1)
-        tested = _mapped(joined[~unlabelled].reset_index(drop=True), {"id": "id"}, str(test), empty_texts)
+        tested = _mapped(joined[~unlabelled], {"id": "id"}, str(test), empty_texts)
         part.rows = pd.concat([part.rows, tested.assign(pinned="test")], ignore_index=True)
         part.files += [test, labels]
         part.left_out["test rows without labels (-1)"] = int(unlabelled.sum())
@@ -169,9 +174,9 @@ def _multilingual(source: MultilingualSource, empty_texts: str) -> Part:
         source.path / name
         for name in ("jigsaw-toxic-comment-train.csv", "validation.csv", "test.csv", "test_labels.csv")
     )
-    rows = _mapped(read_table(train), {"id": "id"}, str(train), empty_texts).assign(language="en")
-    first_test = None if source.first_test is None else read_table(source.first_test)
-    kept = rows if source.keep_leak else without_first_test(rows, first_test, str(train))
+    whole = read_table(train)
+    rows = _mapped(whole, {"id": "id"}, str(train), empty_texts).assign(language="en")
+    kept = rows if source.keep_leak else _without_leak(source, rows, len(whole), str(train))
     parts, files = [kept], [train]
     one = {"id": "id", "toxic": "toxic", "language": "lang"}
     table = read_table(validation, (*TEXT_COLUMNS, "lang"))
@@ -185,6 +190,21 @@ def _multilingual(source: MultilingualSource, empty_texts: str) -> Part:
     return Part(
         pd.concat(parts, ignore_index=True), files, {"the first challenge's test rows (leak)": len(rows) - len(kept)}
     )
+
+
+def _without_leak(source: MultilingualSource, rows: pd.DataFrame, count: int, where: str) -> pd.DataFrame:
+    if source.first_test is None:
+        return without_last_rows(rows, count, where)
+    first_test = read_table(source.first_test)
+    require_columns(first_test, TEXT_COLUMNS, str(source.first_test))
+    return without_same(rows, first_test)
+
+
+def without_same(rows: pd.DataFrame, excluded: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows that share neither text nor id with ``excluded`` (column comment_text, perhaps id)."""
+    texts = {fold(text) for text in excluded["comment_text"].dropna()}
+    ids = set(_ids(excluded["id"]).dropna()) if "id" in excluded else set()
+    return rows[~(rows["folded"].isin(texts) | rows["id"].isin(ids))]
 
 
 def _with_test_labels(test: pd.DataFrame, labels: pd.DataFrame, path: Path, names: list[str]) -> pd.DataFrame:
