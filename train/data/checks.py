@@ -125,6 +125,9 @@ def _with_majority(rows: pd.DataFrame, found: pd.DataFrame, affected: pd.Series)
 def refuse_missing_positives(rows: pd.DataFrame) -> None:
     """Refuse splits in which a label has no positive row: nothing could be learned, calibrated or measured there."""
     positives = hard_labels(rows).groupby(rows["split"]).sum().reindex(list(SPLITS), fill_value=0)
-    missing = [f"{label} in {split}" for split in SPLITS for label in LABELS if positives.loc[split, label] == 0]
+    empty = {label: [split for split in SPLITS if positives.loc[split, label] == 0] for label in LABELS}
+    missing = [f"{label} in {', '.join(splits)}" for label, splits in empty.items() if splits]
     if missing:
-        raise InvalidInputError(f"no positive row for {', '.join(missing)}: more rows or larger shares are needed")
+        raise InvalidInputError(
+            f"no positive row for {'; '.join(missing)}: more rows, larger shares or a source with the label are needed"
+        )

@@ -86,7 +86,7 @@ def read_table(path: Path, text_columns: tuple[str, ...] = TEXT_COLUMNS) -> pd.D
     if kind is None:
         raise InvalidInputError(f"{path} has suffix {path.suffix!r}; expected one of {', '.join(FORMATS)}")
     if not path.is_file():
-        raise InvalidInputError(f"no file {path}; give one with --set data.sources.0.path=FILE")
+        raise InvalidInputError(f"no file {path}; name another with --set, e.g. data.sources.0.path=FILE")
     # In CSV an id of digits is still a string, and a comment that says "NA" is still a comment (pandas 3 makes it
     # null even behind a converter).
     as_text = {"converters": dict.fromkeys(text_columns, str), "keep_default_na": False, "na_values": [""]}

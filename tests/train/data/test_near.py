@@ -60,3 +60,13 @@ def test_chains_of_pairs_make_one_group() -> None:
     numbers = components(6, np.array([[0, 2], [2, 5], [3, 4]]))
     assert [numbers[0] == number for number in numbers] == [True, False, True, False, False, True]
     assert numbers[3] == numbers[4] != numbers[1]
+
+
+def test_the_threshold_is_the_documented_one() -> None:
+    text = distinct_rows(1)["comment_text"][0]
+    # Each changed letter replaces 5 of the 79 shingles: 74 / 84 = 0.88 are shared, then 69 / 89 = 0.78.
+    once = one_letter_off(text)
+    twice = once[:60] + "Q" + once[61:]
+    assert (round(similarity(text, once), 2), round(similarity(text, twice), 2)) == (0.88, 0.78)
+    assert near_pairs([text, once]).tolist() == [[0, 1]]
+    assert near_pairs([text, twice]).tolist() == []

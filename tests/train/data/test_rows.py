@@ -211,7 +211,7 @@ def test_the_challenges_own_test_can_be_the_only_test(tmp_path: Path) -> None:
 
 def test_a_label_without_a_positive_in_a_split_is_refused(tmp_path: Path) -> None:
     rows = distinct_rows().assign(threat=0)
-    with pytest.raises(InvalidInputError, match="no positive row for threat in train, threat in validation, threat in"):
+    with pytest.raises(InvalidInputError, match="no positive row for threat in train, validation, test: more rows"):
         load_rows(config(table(write(tmp_path / "rows.parquet", rows))))
 
 
