@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from moderation.labels import LABELS
 from moderation.text import normalize
-from train.data import SPLITS
+from train.data.splits import SPLITS
 from train.metrics import average_precision
 
 WORD_FEATURES = 100_000

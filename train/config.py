@@ -1,21 +1,31 @@
 """One YAML file per run, read into a frozen model that refuses unknown keys.
 
-``--set data.path=…`` on the command line changes single values; what was used is kept in the bundle.
+``--set data.sources.0.path=…`` on the command line changes single values; what was used is kept in the bundle.
 """
 
 import difflib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal, Self, get_args
 
 import yaml
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from pydantic_core import ErrorDetails
 
 from moderation.errors import ConfigurationError
 from moderation.labels import LABELS
 
-Share = Annotated[float, Field(gt=0, lt=1)]
+SplitName = Literal["train", "validation", "test"]
+COLUMNS = ("id", "comment_text", *LABELS, "weight", "language")
+
+
+def _known_columns(columns: dict[str, str]) -> dict[str, str]:
+    if unknown := [name for name in columns if name not in COLUMNS]:
+        raise ValueError(f"no column of ours is called {unknown[0]!r}; expected some of {', '.join(COLUMNS)}")
+    return columns
+
+
+Columns = Annotated[dict[str, str], AfterValidator(_known_columns)]
 
 
 def _known_label(name: str) -> str:
@@ -43,18 +53,121 @@ class PrevalenceWeights(_Section):
     all_zero: Annotated[float, Field(ge=1)]
 
 
-class DataConfig(_Section):
-    """Which rows, and how they are split (`train.data.assign_splits` states the rule)."""
-
-    path: Path
+class _Source(_Section):
     licence: str
-    text_column: str = "comment_text"
-    id_column: str = "id"
-    exclude: Path | None = None
+    language: Annotated[
+        str | None, Field(description="Of every row, e.g. en; null where it differs or is unknown.")
+    ] = None
+    split: Annotated[SplitName | None, Field(description="Where all rows go; null: `data.split` decides.")] = None
+
+
+class _FileSource(_Source):
+    path: Path
+
+    @property
+    def name(self) -> str:
+        """What the rows' ``source`` column says."""
+        return self.path.name
+
+
+class TableSource(_FileSource):
+    """Any CSV, JSON Lines, JSON or parquet file; ``columns`` maps our names to the file's."""
+
+    layout: Literal["table"]
+    columns: Columns = {}
     weights: PrevalenceWeights | None = None
-    test_share: Share = 0.1
-    validation_share: Share = 0.1
-    salt: str = "1"
+
+
+class JigsawSource(_FileSource):
+    """Folder of the Jigsaw Toxic Comment Classification Challenge: train.csv, test.csv with test_labels.csv."""
+
+    layout: Literal["jigsaw"]
+
+
+class MultilingualSource(_FileSource):
+    """Folder of the multilingual challenge; its train file holds the first challenge's labelled test rows."""
+
+    layout: Literal["jigsaw_multilingual"]
+    first_test: Annotated[
+        Path | None, Field(description="The first challenge's test.csv, whose rows are then excluded by id and text.")
+    ] = None
+    keep_leak: Annotated[bool, Field(description="Train on the first challenge's test rows all the same.")] = False
+
+
+class CivilCommentsSource(_FileSource):
+    """File of Civil Comments: shares of raters as labels."""
+
+    layout: Literal["civil_comments"]
+
+
+class ReviewsSource(_FileSource):
+    """Our own exported reviews (docs/data.md states the format)."""
+
+    layout: Literal["reviews"]
+
+
+class HubSource(_Source):
+    """Any dataset of the Hugging Face Hub, or a folder that ``datasets.load_dataset`` can read."""
+
+    layout: Literal["hub"]
+    name: str
+    config: str | None = None
+    hub_split: str = "train"
+    revision: str | None = None
+    columns: Columns = {}
+
+
+Source = Annotated[
+    TableSource | JigsawSource | MultilingualSource | CivilCommentsSource | ReviewsSource | HubSource,
+    Field(discriminator="layout"),
+]
+
+
+class SplitConfig(_Section):
+    """How rows are split that no source pins (`train.data.splits` states the rules)."""
+
+    method: Literal["hash", "stratified"] = "hash"
+    salt: Annotated[str, Field(description="Of the hash method.")] = "1"
+    seed: Annotated[int, Field(ge=0, description="Of the stratified method.")] = 0
+    test_share: Annotated[float, Field(ge=0, lt=1)] = 0.1
+    validation_share: Annotated[float, Field(ge=0, lt=1)] = 0.1
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        if self.test_share + self.validation_share >= 1:
+            raise ValueError(f"test_share {self.test_share} and validation_share {self.validation_share} leave no rows")
+        other = {"hash": "seed", "stratified": "salt"}[self.method]
+        if other in self.model_fields_set:
+            raise ValueError(f"{other} has no meaning for method {self.method}")
+        return self
+
+
+class DataConfig(_Section):
+    """Which rows, what is checked in them, and how they are split."""
+
+    sources: tuple[Source, ...]
+    exclude: Annotated[Path | None, Field(description="Table whose ids and texts are left out.")] = None
+    empty_texts: Literal["refuse", "drop"] = "refuse"
+    contradictions: Literal["refuse", "keep", "drop", "majority"] = "keep"
+    near_duplicates: Literal["refuse", "keep", "drop", "together"] = "refuse"
+    split: SplitConfig = SplitConfig()
+
+    @field_validator("sources")  # min_length would also complain where a source does not fit
+    @classmethod
+    def _holds_one(cls, sources: tuple[Source, ...]) -> tuple[Source, ...]:
+        if not sources:
+            raise ValueError("at least one source is needed")
+        return sources
+
+    @property
+    def name(self) -> str:
+        """The sources' names, for people."""
+        return ", ".join(dict.fromkeys(source.name for source in self.sources))
+
+    @property
+    def licence(self) -> str:
+        """The sources' licences, each once."""
+        return "; ".join(dict.fromkeys(source.licence for source in self.sources))
 
 
 class ModelConfig(_Section):
@@ -183,28 +296,59 @@ def _set(raw: dict[str, object], override: str) -> None:
     if not separator:
         raise ConfigurationError(f"--set {override!r}: expected section.key=value")
     *sections, last = key.split(".")
-    place = raw
+    place: Any = raw  # what stood in the YAML: mappings and lists
     for section in sections:
-        below = place.setdefault(section, {})
-        if not isinstance(below, dict):
+        place = place[_index(place, section)] if isinstance(place, list) else place.setdefault(section, {})
+        if not isinstance(place, dict | list):
             raise ConfigurationError(f"--set {override!r}: {section} is no section")
-        place = below
-    place[last] = yaml.safe_load(value)
+    try:
+        place[_index(place, last) if isinstance(place, list) else last] = yaml.safe_load(value)
+    except yaml.YAMLError as error:
+        raise ConfigurationError(f"--set {key}: the value is not YAML") from error
+
+
+def _index(place: list[object], key: str) -> int:
+    if not key.isdecimal() or int(key) >= len(place):
+        raise ConfigurationError(f"--set: no place {key} in a list of {len(place)}; 0 is the first")
+    return int(key)
 
 
 def _explain(error: ErrorDetails) -> str:
-    where = ".".join(map(str, error["loc"]))
+    location = tuple(map(str, error["loc"]))
+    where = _shown(location)
     if error["type"] != "extra_forbidden":
-        return f"{where}: {error['msg']}"
-    nearest = difflib.get_close_matches(str(error["loc"][-1]), _keys(TrainConfig), n=1)
+        return f"{where}: {error['msg'].removeprefix('Value error, ')}"
+    *section, key = ("0" if part.isdecimal() else part for part in location)
+    known = _keys(TrainConfig)
+    beside = [name for *place, name in known if place == section]
+    elsewhere = [_shown(path) for path in known if path[-1] == key]
+    nearest = (
+        difflib.get_close_matches(key, beside, n=1)
+        or elsewhere[:1]
+        or difflib.get_close_matches(key, [path[-1] for path in known], n=1)
+    )
     return f"unknown key {where}" + (f"; did you mean {nearest[0]}?" if nearest else "")
 
 
-def _keys(model: type[BaseModel]) -> list[str]:
-    keys: list[str] = []
+def _shown(location: tuple[str, ...]) -> str:
+    """Return a location as ``--set`` takes it: pydantic's has the layout after the index of a source."""
+    befores = ("", *location)
+    return ".".join(part for before, part in zip(befores, location, strict=False) if not before.isdecimal())
+
+
+def _keys(model: type[BaseModel], place: tuple[str, ...] = ()) -> list[tuple[str, ...]]:
+    """Return the path of every key; sources stand at index 0, below their layout, as in pydantic's locations."""
+    keys: list[tuple[str, ...]] = []
     for name, field in model.model_fields.items():
-        keys.append(name)
-        for part in (field.annotation, *getattr(field.annotation, "__args__", ())):
-            if isinstance(part, type) and issubclass(part, BaseModel):
-                keys += _keys(part)
+        keys.append((*place, name))
+        for part in _models(field.annotation):
+            layout = part.model_fields.get("layout")
+            below = ("0", *get_args(layout.annotation)) if layout else ()
+            keys += _keys(part, (*place, name, *below))
     return keys
+
+
+def _models(annotation: object) -> list[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [model for part in get_args(annotation) for model in _models(part)]

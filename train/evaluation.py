@@ -16,7 +16,7 @@ import pandas as pd
 from moderation.bundle import read_bundle
 from moderation.errors import InvalidInputError, ModerationError
 from moderation.labels import LABELS
-from train.data import TRUTH_PREFIX
+from train.data.rows import TRUTH_PREFIX
 from train.metrics import FloatArray, Ranking, bootstrap, f1
 
 RESAMPLES = 1000

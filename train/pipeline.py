@@ -33,12 +33,13 @@ from moderation.scoring.onnx import OnnxModel
 from moderation.scoring.scorer import Scorer, to_scores
 from moderation.scoring.tokens import TextTokenizer
 from moderation.text import NORMALIZER_VERSION
-from train import data
 from train.baseline import baseline_scores
 from train.calibration import best_f1_threshold, fit_platt
 from train.card import model_card
 from train.checkpoints import remove_torn
 from train.config import TrainConfig
+from train.data.card import digest
+from train.data.rows import load_rows
 from train.evaluation import compare, evaluate
 from train.export import export_int8, torch_logits
 from train.fit import fit, training_arguments
@@ -65,10 +66,10 @@ def run(config: TrainConfig) -> Bundle | None:
         ConfigurationError: an encoder that cannot be found, or a run folder that belongs to another run.
         UnavailableError: a checkpoint cannot be written.
     """
-    rows = data.load_rows(config.data)
+    rows = load_rows(config.data)
     arguments = training_arguments(config)
     if arguments.process_index == 0:
-        claim(config, data.digest(rows), arguments.world_size)
+        claim(config, digest(rows), arguments.world_size)
         if not (config.run_dir / RUN).exists():
             write_text(config.run_dir / RUN, json.dumps(_origin()) + "\n")
         remove_torn(config.run_dir / "checkpoints", arguments.world_size)
@@ -218,8 +219,8 @@ def _reference(
 def _provenance(config: TrainConfig, rows: pd.DataFrame) -> Provenance:
     origin = json.loads((config.run_dir / RUN).read_text())
     return Provenance(
-        dataset=config.data.path.name,
-        dataset_digest=data.digest(rows),
+        dataset=config.data.name,
+        dataset_digest=digest(rows),
         config=config.model_dump(mode="json"),
         seed=config.fit.seed,
         exported_commit=_git("rev-parse", "HEAD"),

@@ -18,8 +18,8 @@ def test_every_config_of_the_repository_loads(path: Path) -> None:
 
 
 def test_single_values_can_be_set() -> None:
-    config = load(STARTER, ["data.path=other.csv", "fit.epochs=1", "data.exclude=null"])
-    assert (config.data.path, config.fit.epochs, config.data.exclude) == (Path("other.csv"), 1, None)
+    config = load(STARTER, ["data.sources.0.path=other.csv", "fit.epochs=1", "data.exclude=null"])
+    assert (config.data.name, config.fit.epochs, config.data.exclude) == ("other.csv", 1, None)
 
 
 @pytest.mark.parametrize(
@@ -32,6 +32,17 @@ def test_single_values_can_be_set() -> None:
         ("name=Not A Name", "name"),
         ("fit", "section.key=value"),
         ("name.x=1", "no section"),
+        ("data.path=x.csv", "unknown key data.path; did you mean data.sources.0.path"),
+        ("data.sources.0.pth=x.csv", "unknown key data.sources.0.pth; did you mean path"),
+        ("data.sources.1.path=x.csv", "no place 1 in a list of 1"),
+        ("data.sources.x.path=x.csv", "no place x in a list of 1"),
+        ("data.sources.0.path=[", "not YAML"),
+        ("data.sources.0.layout=tabel", "'tabel' .* 'table'"),
+        ("data.sources.0.columns={txt: a}", "'txt'; expected some of id, comment_text"),
+        ("data.sources=[]", "at least one source"),
+        ("data.split.seed=1", "seed has no meaning for method hash"),
+        ("data.split={test_share: 0.6, validation_share: 0.4}", "leave no rows"),
+        ("data.near_duplicates=maybe", "'refuse', 'keep', 'drop' or 'together'"),
     ],
 )
 def test_an_override_that_does_not_fit_is_one_clear_line(override: str, named: str) -> None:

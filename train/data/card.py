@@ -1,0 +1,217 @@
+"""What a dataset version is: its digest, and a card with counts, lengths, sources and what was found in it."""
+
+import hashlib
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from pydantic import BaseModel, ConfigDict
+
+from moderation.errors import InvalidInputError
+from moderation.labels import LABELS
+from train.config import DataConfig, HubSource
+from train.data.near import THRESHOLD
+from train.data.rows import FINDINGS, count_overlap
+from train.data.splits import SPLITS, hard_labels
+
+OVERLAP = "Texts that a more protected split holds too (near: Jaccard similarity of 5-character shingles"
+QUANTILES = (0.0, 0.25, 0.5, 0.75, 0.95, 0.99, 1.0)
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True)
+
+
+class LabelCounts(_Part):
+    """One label in one split; ``prevalence`` is weighted, over the rows whose label is known (null: none is)."""
+
+    known: int
+    positives: int
+    prevalence: float | None
+
+
+class SplitCounts(_Part):
+    """One split; ``weight`` is how many rows of the original data it stands for."""
+
+    rows: int
+    weight: float
+    labels: dict[str, LabelCounts]
+
+
+class SourceCard(_Part):
+    """One source as it was read; ``files`` maps a file's name to its SHA-256."""
+
+    name: str
+    layout: str
+    licence: str
+    rows: int
+    left_out: dict[str, int]
+    files: dict[str, str]
+    revision: str | None
+
+
+class DatasetCard(_Part):
+    """A dataset version. ``overlap`` counts texts of a split that another holds, exactly or nearly."""
+
+    digest: str
+    rows: int
+    splits: dict[str, SplitCounts]
+    characters: dict[str, float]
+    words: dict[str, float]
+    languages: dict[str, int]
+    sources: list[SourceCard]
+    left_out: dict[str, int]
+    contradictions: dict[str, int]
+    near_threshold: float
+    overlap: dict[str, dict[str, int]]
+    policies: dict[str, str]
+    split: dict[str, object]
+
+    def markdown(self) -> str:
+        """Return the card for people."""
+        blocks = [
+            f"# Dataset `{self.digest[:16]}`\n\n{self.rows:,} rows; digest `{self.digest}`.",
+            "## Sources\n\n" + _sources_table(self.sources),
+            "## Splits\n\n" + _splits_table(self.splits) + "\n\n" + _sentence("Rule", self.split),
+            "## Texts\n\n"
+            + _lengths_table(self.characters, self.words)
+            + "\n\n"
+            + _sentence("Languages", self.languages),
+            "## Found and left out\n\n" + "\n".join(self._findings()),
+        ]
+        return "\n\n".join(blocks) + "\n"
+
+    def _findings(self) -> list[str]:
+        shared = {
+            f"{where} ({kind})": count
+            for where, counts in self.overlap.items()
+            for kind, count in counts.items()
+            if count
+        }
+        return [
+            "- " + _sentence("Policies", self.policies),
+            "- " + _sentence("Rows left out", {reason: count for reason, count in self.left_out.items() if count}),
+            "- " + _sentence("Texts with contradicting labels", {k: v for k, v in self.contradictions.items() if v}),
+            "- " + _sentence(f"{OVERLAP} ≥ {THRESHOLD}, before near_duplicates: drop removed them)", shared),
+        ]
+
+
+def digest(rows: pd.DataFrame) -> str:
+    """Return the SHA-256 of texts, labels, weights and splits, whatever the order of rows.
+
+    A hard label reads as 0 or 1, a fraction as its shortest decimal, an unknown label as nothing.
+    """
+    values = np.unique(rows[list(LABELS)].to_numpy())
+    written = {value: _label_text(value) for value in values}
+    columns = [rows["comment_text"], *(rows[label].map(written).fillna("") for label in LABELS)]
+    columns += [rows["weight"].astype(str), rows["split"]]
+    lines = map("\x1f".join, zip(*columns, strict=True))
+    hashes = sorted(hashlib.sha256(line.encode("utf-8", "surrogatepass")).hexdigest() for line in lines)
+    return hashlib.sha256("\n".join(hashes).encode()).hexdigest()
+
+
+def _label_text(value: float) -> str:
+    if np.isnan(value):
+        return ""
+    return str(int(value)) if value in (0, 1) else repr(float(value))
+
+
+def dataset_card(rows: pd.DataFrame, config: DataConfig) -> DatasetCard:
+    """Return the card of rows that `load_rows` returned for ``config``.
+
+    Raises:
+        InvalidInputError: rows that did not come from `load_rows` as they are.
+    """
+    findings = rows.attrs.get(FINDINGS)
+    if findings is None:
+        raise InvalidInputError("a dataset card needs the rows as load_rows returned them")
+    overlap = findings["overlap"] if findings["overlap"] is not None else count_overlap(rows)
+    texts = rows["comment_text"]
+    return DatasetCard(
+        digest=digest(rows),
+        rows=len(rows),
+        splits={split: _split_counts(rows[rows["split"] == split]) for split in SPLITS},
+        characters=_quantiles(len(text) for text in texts),
+        words=_quantiles(len(text.split()) for text in texts),
+        languages=dict(sorted(rows["language"].fillna("unknown").value_counts().items())),
+        sources=[
+            SourceCard(
+                name=source.name,
+                layout=source.layout,
+                licence=source.licence,
+                rows=found["rows"],
+                left_out=found["left_out"],
+                files={Path(path).name: _sha256(Path(path)) for path in found["files"]},
+                revision=source.revision if isinstance(source, HubSource) else None,
+            )
+            for source, found in zip(config.sources, findings["sources"], strict=True)
+        ],
+        left_out=findings["left_out"],
+        contradictions=findings["contradictions"],
+        near_threshold=THRESHOLD,
+        overlap=overlap,
+        policies=config.model_dump(include={"empty_texts", "contradictions", "near_duplicates"}),
+        split=config.split.model_dump(exclude={"seed" if config.split.method == "hash" else "salt"}),
+    )
+
+
+def _split_counts(rows: pd.DataFrame) -> SplitCounts:
+    hard = hard_labels(rows)
+    labels = {}
+    for label in LABELS:
+        known = rows[label].notna()
+        weights = rows["weight"][known]
+        labels[label] = LabelCounts(
+            known=int(known.sum()),
+            positives=int(hard[label].sum()),
+            prevalence=float(np.average(hard[label][known], weights=weights)) if known.any() else None,
+        )
+    return SplitCounts(rows=len(rows), weight=float(rows["weight"].sum()), labels=labels)
+
+
+def _quantiles(lengths: Iterable[int]) -> dict[str, float]:
+    values = np.quantile(list(lengths), QUANTILES)
+    return {f"{quantile:.0%}": float(value) for quantile, value in zip(QUANTILES, values, strict=True)}
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _sentence(title: str, values: dict[str, object] | dict[str, int] | dict[str, str]) -> str:
+    said = ", ".join(
+        f"{key} {value:,}" if isinstance(value, int) else f"{key} {value}" for key, value in values.items()
+    )
+    return f"{title}: {said or 'none'}."
+
+
+def _sources_table(sources: list[SourceCard]) -> str:
+    lines = ["| source | layout | rows | left out | licence | SHA-256 of its files |", "|---|---|---|---|---|---|"]
+    for source in sources:
+        files = ", ".join(f"{name} `{value[:16]}`" for name, value in source.files.items())
+        left_out = ", ".join(f"{reason}: {count:,}" for reason, count in source.left_out.items() if count)
+        lines.append(
+            f"| {source.name} | {source.layout} | {source.rows:,} | {left_out or 'none'} | {source.licence} "
+            f"| {files or f'revision {source.revision}'} |"
+        )
+    return "\n".join(lines)
+
+
+def _splits_table(splits: dict[str, SplitCounts]) -> str:
+    lines = ["| split | rows | standing for | " + " | ".join(LABELS) + " |", "|---" * (3 + len(LABELS)) + "|"]
+    for split, counts in splits.items():
+        cells = [
+            f"{label.positives:,} ({label.prevalence:.3%})" if label.prevalence is not None else "unknown"
+            for label in counts.labels.values()
+        ]
+        lines.append(f"| {split} | {counts.rows:,} | {counts.weight:,.0f} | " + " | ".join(cells) + " |")
+    return "\n".join(lines) + "\n\nPositive rows, with the prevalence at the weights in brackets."
+
+
+def _lengths_table(characters: dict[str, float], words: dict[str, float]) -> str:
+    lines = ["| quantile | " + " | ".join(characters) + " |", "|---" * (1 + len(characters)) + "|"]
+    for name, values in (("characters", characters), ("words", words)):
+        lines.append(f"| {name} | " + " | ".join(f"{value:,.0f}" for value in values.values()) + " |")
+    return "\n".join(lines)
