@@ -12,6 +12,7 @@ products. Run it on an otherwise idle machine.
 """
 
 import argparse
+import contextlib
 import json
 import multiprocessing
 import random
@@ -105,9 +106,10 @@ def _measure(variant: str, path: Path, overrides: list[str], texts: list[str]) -
     with tempfile.TemporaryDirectory() as directory:
         config = load(path, [*overrides, f"output_dir={directory}", "fit.epochs=1"])
         trainer, warm_up = _ours(config, rows) if variant == "ours" else _plain(config, rows, variant == "padded")
-        warm_up.train()
-        begun = time.perf_counter()
-        trainer.train()
+        with contextlib.redirect_stdout(sys.stderr):  # where the Trainer prints its own figures
+            warm_up.train()
+            begun = time.perf_counter()
+            trainer.train()
         if torch.cuda.is_available():
             torch.cuda.synchronize()
         seconds = time.perf_counter() - begun

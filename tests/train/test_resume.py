@@ -38,11 +38,10 @@ class Runs:
         steps = [int(path.name.rpartition("-")[2]) for path in self.run_dir.glob("checkpoints/checkpoint-*")]
         return max(steps, default=0)
 
-    def kill_after_another_checkpoint(self, delay_s: float) -> None:
-        before = self.newest_step()
+    def kill_after_checkpoint(self, step: int, delay_s: float) -> None:
         process = self.start()
         deadline = time.monotonic() + 400
-        while self.newest_step() == before:
+        while self.newest_step() < step:
             assert process.is_alive(), self.log.read_text()
             assert time.monotonic() < deadline
             time.sleep(0.002)
@@ -65,8 +64,10 @@ def unbroken(tmp_path_factory: pytest.TempPathFactory) -> Runs:
 
 def test_a_killed_run_ends_with_the_same_weights_and_figures(unbroken: Runs, tmp_path: Path) -> None:
     killed = Runs(tmp_path)
-    for _ in range(2):  # a checkpoint takes some 20 ms to write: some kills tear one, others fall between two
-        killed.kill_after_another_checkpoint(random.uniform(0, 0.05))
+    # In the middle of the second and of the third epoch, of 24 steps each: in the first, more comes right by itself.
+    # A checkpoint takes some 20 ms to write, so some kills tear one and others fall between two.
+    for step in (30, 50):
+        killed.kill_after_checkpoint(step, delay_s=random.uniform(0, 0.05))
     assert killed.newest_step() < 72, "killed too late to prove anything"
 
     # A full disk in between: the optimiser's state does not fit, the weights do.
@@ -106,7 +107,7 @@ def test_another_config_is_refused_with_the_difference_and_a_way_out(unbroken: R
 
 def test_a_restart_deletes_the_old_run(tmp_path: Path) -> None:
     runs = Runs(tmp_path)
-    runs.kill_after_another_checkpoint(0)
+    runs.kill_after_checkpoint(10, delay_s=0)
     (runs.run_dir / "left-over").touch()
     assert runs.finish("fit.seed=5", "--restart") == 0, runs.log.read_text()
     assert json.loads((runs.run_dir / RECIPE).read_text())["fit.seed"] == 5
