@@ -16,7 +16,7 @@ from tqdm import tqdm
 from moderation.labels import LABELS
 from moderation.text import normalize
 from train.data import SPLITS
-from train.metrics import average_precision
+from train.metrics.ranking import average_precision
 
 WORD_FEATURES = 100_000
 CHARACTER_FEATURES = 200_000

@@ -19,7 +19,7 @@ from transformers.trainer_utils import EvalPrediction, get_last_checkpoint
 from moderation.labels import LABELS
 from moderation.scoring.tokens import TextTokenizer
 from train.config import FitConfig, TrainConfig
-from train.metrics import average_precision, roc_auc
+from train.metrics.modules import validation_metrics
 from train.model import CommentClassifier
 
 HEAD = "head."
@@ -177,11 +177,4 @@ def _arguments(config: TrainConfig, checkpoints: Path) -> TrainingArguments:
 
 def _validation_metrics(prediction: EvalPrediction) -> dict[str, float]:
     labels, weights = cast(tuple[np.ndarray, np.ndarray], prediction.label_ids)  # in the order of label_names
-    logits = np.asarray(prediction.predictions)
-    pairs = [(labels[:, k], logits[:, k]) for k in range(len(LABELS))]
-    precisions = [average_precision(truth, score, weights) for truth, score in pairs]
-    return {
-        "macro_average_precision": float(np.mean(precisions)),
-        "macro_roc_auc": float(np.mean([roc_auc(truth, score, weights) for truth, score in pairs])),
-        **{f"average_precision_{label}": value for label, value in zip(LABELS, precisions, strict=True)},
-    }
+    return validation_metrics(np.asarray(prediction.predictions), labels, weights)
