@@ -2,9 +2,7 @@
 
 import json
 import shutil
-import subprocess
 from datetime import UTC, datetime
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -36,6 +34,7 @@ from train import data
 from train.baseline import baseline_scores
 from train.calibration import FittedCalibration, fit_calibrations, uncalibrated
 from train.card import model_card
+from train.commit import git
 from train.config import TrainConfig
 from train.evaluation import calibration_change, compare, evaluate
 from train.export import export_int8, torch_logits
@@ -192,25 +191,14 @@ def _provenance(config: TrainConfig, rows: pd.DataFrame) -> Provenance:
         dataset_digest=data.digest(rows),
         config=config.model_dump(mode="json"),
         seed=config.fit.seed,
-        exported_commit=_git("rev-parse", "HEAD"),
+        exported_commit=git("rev-parse", "HEAD"),
         **origin,
     )
 
 
 def _origin() -> dict[str, object]:
     return {
-        "git_commit": _git("rev-parse", "HEAD"),
-        "git_dirty": _git("status", "--porcelain") != "",
+        "git_commit": git("rev-parse", "HEAD"),
+        "git_dirty": git("status", "--porcelain") != "",
         "created_at": datetime.now(UTC).isoformat(timespec="seconds"),
     }
-
-
-def _git(*arguments: str) -> str:
-    done = subprocess.run(  # noqa: S603 - fixed arguments
-        ["git", *arguments],  # noqa: S607 - git from the path, as the Makefile uses it
-        cwd=Path(__file__).parent,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    return done.stdout.strip() if done.returncode == 0 else "unknown"

@@ -4,8 +4,7 @@ Each module takes ``predictions`` (scores in [0, 1]), ``references`` (labels fro
 (N, K), and ``weights`` (N,). It returns ``FIGURE_LABEL``, ``macro_FIGURE`` and ``micro_FIGURE``.
 """
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
 
 import datasets
 import evaluate
@@ -21,6 +20,9 @@ from train.metrics.ranking import FloatArray
 MATRIX = datasets.Sequence(datasets.Value("float64"))
 CITATION = "docs/metrics.md"
 
+Values = Sequence[float]
+Rows = Sequence[Sequence[float]]
+
 
 class _LabelModule(evaluate.Metric):
     description: str
@@ -34,14 +36,13 @@ class _LabelModule(evaluate.Metric):
             citation=CITATION,
             inputs_description=__doc__ or "",
             features=datasets.Features(features),
-            format="numpy",
         )
 
     def _compute(
-        self, predictions: FloatArray, references: FloatArray, weights: FloatArray, threshold: float = 0.5
+        self, predictions: Rows, references: Rows, weights: Values, threshold: float = 0.5
     ) -> dict[str, float]:
-        figures = Figures(references, predictions, [threshold] * references.shape[1])
-        table = [*figures.by_label(weights, self.figures), figures.pooled(weights, self.figures)]
+        figures, drawn = Figures(*_arrays(references, predictions), [threshold] * len(LABELS)), np.asarray(weights)
+        table = [*figures.by_label(drawn, self.figures), figures.pooled(drawn, self.figures)]
         rows = [*(f"{{}}_{label}" for label in LABELS), "macro_{}", "micro_{}"]
         return {row.format(name): float(table[r][f]) for r, row in enumerate(rows) for f, name in enumerate(self.names)}
 
@@ -62,11 +63,11 @@ class LabelDecisions(_LabelModule):
     figures = staticmethod(Column.decided)
 
     def _compute(
-        self, predictions: FloatArray, references: FloatArray, weights: FloatArray, threshold: float = 0.5
+        self, predictions: Rows, references: Rows, weights: Values, threshold: float = 0.5
     ) -> dict[str, float]:
-        figures = Figures(references, predictions, [threshold] * references.shape[1])
+        figures = Figures(*_arrays(references, predictions), [threshold] * len(LABELS))
         found = super()._compute(predictions, references, weights, threshold)
-        return found | {"exact_match": figures.exact_match(weights)}
+        return found | {"exact_match": figures.exact_match(np.asarray(weights))}
 
 
 class LabelCalibration(_LabelModule):
@@ -87,13 +88,15 @@ class SubgroupAuc(evaluate.Metric):
             citation=CITATION,
             inputs_description=self.__doc__ or "",
             features=datasets.Features({column: datasets.Value("float64") for column in columns}),
-            format="numpy",
         )
 
-    def _compute(
-        self, predictions: FloatArray, references: FloatArray, weights: FloatArray, members: FloatArray
-    ) -> dict[str, float]:
-        return dict(zip(AUCS, Subgroup(references, predictions, members == 1).aucs(weights), strict=True))
+    def _compute(self, predictions: Values, references: Values, weights: Values, members: Values) -> dict[str, float]:
+        truth, scores = _arrays(references, predictions)
+        return dict(zip(AUCS, Subgroup(truth, scores, np.asarray(members) == 1).aucs(np.asarray(weights)), strict=True))
+
+
+def _arrays(references: Rows | Values, predictions: Rows | Values) -> tuple[FloatArray, FloatArray]:
+    return np.asarray(references, dtype=np.float64), np.asarray(predictions, dtype=np.float64)
 
 
 def validation_metrics(logits: npt.ArrayLike, labels: npt.ArrayLike, weights: npt.ArrayLike) -> dict[str, float]:
@@ -102,10 +105,8 @@ def validation_metrics(logits: npt.ArrayLike, labels: npt.ArrayLike, weights: np
     There is no threshold before training ends, so decisions are taken at a score of one half, and scores are not
     calibrated yet.
     """
-    modules = evaluate.combine(
-        [module(keep_in_memory=True) for module in (LabelRanking, LabelDecisions, LabelCalibration)]
-    )
-    found: dict[str, Any] = evaluate.combine(modules).compute(
+    modules = [module(keep_in_memory=True) for module in (LabelRanking, LabelDecisions, LabelCalibration)]
+    found: dict[str, float] = evaluate.combine(modules).compute(
         predictions=expit(np.asarray(logits, dtype=np.float64)),
         references=np.asarray(labels, dtype=np.float64),
         weights=np.asarray(weights, dtype=np.float64),
