@@ -8,7 +8,7 @@ import argparse
 import re
 import shutil
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -232,9 +232,9 @@ def _csv_data(path: Path) -> DataConfig:
     return DataConfig(path=path, licence="as its origin states")
 
 
-def main() -> int:
+def main(argv: Sequence[str] | None = None) -> int:
     """Fit the baseline, print its figures and keep it; return the exit status."""
-    arguments = _parser().parse_args()
+    arguments = _parser().parse_args(argv)
     try:
         _run(arguments)
     except (ModerationError, OSError) as error:

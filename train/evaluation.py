@@ -185,7 +185,7 @@ def _evaluate_file(
     )
 
 
-def main() -> int:
+def main(argv: Sequence[str] | None = None) -> int:
     """Print the figures of a scored file; return the exit status."""
     parser = argparse.ArgumentParser(prog="python -m train.evaluation", description=__doc__)
     parser.add_argument("scored", type=Path, help="parquet file that `moderation score` wrote")
@@ -197,7 +197,7 @@ def main() -> int:
     )
     parser.add_argument("--resamples", type=int, default=RESAMPLES, help="of the bootstrap (default %(default)s)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write every figure to FILE")
-    arguments = parser.parse_args()
+    arguments = parser.parse_args(argv)
     try:
         bundle = read_bundle(arguments.bundle)
         prefixes = (arguments.truth_prefix, arguments.score_prefix)

@@ -93,8 +93,9 @@ class TfidfModel:
         """
         try:
             terms = json.loads((directory / VOCABULARY).read_text())
-            with np.load(directory / COEFFICIENTS, allow_pickle=False) as file:
-                arrays = dict(file)
+            # Opened here: np.load leaves a file that is no archive open.
+            with (directory / COEFFICIENTS).open("rb") as file, np.load(file, allow_pickle=False) as archive:
+                arrays = dict(archive)
             vectorizers = [_vectorizer(name, terms[name]) for name in ANALYZERS]
             for name, vectorizer in zip(ANALYZERS, vectorizers, strict=True):
                 vectorizer.idf_ = arrays[f"idf_{name}"]
