@@ -100,7 +100,7 @@ class TfidfModel:
             for name, vectorizer in zip(ANALYZERS, vectorizers, strict=True):
                 vectorizer.idf_ = arrays[f"idf_{name}"]
             coefficients, intercepts = arrays["coefficients"], arrays["intercepts"]
-        except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
+        except (OSError, EOFError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
             raise InvalidInputError(f"{directory} holds no readable TF-IDF model ({type(error).__name__})") from error
         expected = (len(LABELS), sum(len(terms[name]) for name in ANALYZERS))
         if coefficients.shape != expected:
