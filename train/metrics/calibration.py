@@ -40,10 +40,11 @@ def recalibration(
     (Cox, Two further applications of a model for binary regression, Biometrika 45, 1958). Maximum likelihood
     by Newton's method; both are NaN where no finite maximum exists: one class only, or classes the scores separate.
     """
-    total = float(weights.sum())
-    rate = float(weights @ truth) / total if total else 0.0
-    if not 0 < rate < 1:
+    drawn = weights > 0
+    positive, negative = odds[drawn & (truth == 1)], odds[drawn & (truth == 0)]
+    if not len(positive) or not len(negative) or _separated(positive, negative) or _separated(negative, positive):
         return float("nan"), float("nan")
+    rate = float(weights @ truth) / float(weights.sum())
     intercept, slope = start if start is not None else (float(logit(rate)), 0.0)
     for _ in range(60):
         fitted = expit(intercept + slope * odds)
@@ -53,7 +54,7 @@ def recalibration(
         h00, h01, h11 = float(curvature.sum()), float(tilted.sum()), float(tilted @ odds)
         g0, g1 = float(residual.sum()), float(residual @ odds)
         determinant = h00 * h11 - h01 * h01
-        if not determinant > 1e-12 * h00 * h11:  # all scores equal, or separated classes
+        if not determinant > 1e-12 * h00 * h11:  # all scores equal
             break
         steps = (h11 * g0 - h01 * g1) / determinant, (h00 * g1 - h01 * g0) / determinant
         shrink = min(1.0, 2 / max(abs(step) for step in steps)) if any(steps) else 1.0  # far from the maximum
@@ -61,6 +62,10 @@ def recalibration(
         if max(abs(step) for step in steps) < 1e-8:
             return intercept, slope
     return float("nan"), float("nan")
+
+
+def _separated(upper: FloatArray, lower: FloatArray) -> bool:
+    return bool(upper.min() >= lower.max())
 
 
 def bins_of(scores: npt.ArrayLike, count: int = ECE_BINS) -> npt.NDArray[np.intp]:
