@@ -10,6 +10,7 @@ import hashlib
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Literal
 
@@ -50,12 +51,35 @@ class PlattCalibration(_Part):
     offset: float
 
 
+class IsotonicCalibration(_Part):
+    """Score = sigmoid of a rising line through knots (logit, log-odds), which goes on with slope 1 beyond the ends.
+
+    Strictly rising, so that two logits never tie and the ranking is that of the logits.
+    """
+
+    method: Literal["isotonic"] = "isotonic"
+    logits: Annotated[list[float], Field(min_length=1)]
+    log_odds: Annotated[list[float], Field(min_length=1)]
+
+    @model_validator(mode="after")
+    def _rises(self) -> "IsotonicCalibration":
+        if len(self.logits) != len(self.log_odds):
+            raise ValueError(f"{len(self.logits)} logits for {len(self.log_odds)} log_odds")
+        for name, knots in (("logits", self.logits), ("log_odds", self.log_odds)):
+            if any(after <= before for before, after in pairwise(knots)):
+                raise ValueError(f"{name} of the knots must rise from each to the next")
+        return self
+
+
+Calibration = Annotated[PlattCalibration | IsotonicCalibration, Field(discriminator="method")]
+
+
 class LabelManifest(_Part):
     """One label, at its place in the output."""
 
     name: str
     threshold: Score
-    calibration: PlattCalibration
+    calibration: Calibration
 
 
 class Provenance(_Part):

@@ -1,71 +1,249 @@
-"""The rival every bundle has to beat: TF-IDF of words and characters with logistic regression.
+"""The rival every bundle has to beat: TF-IDF with logistic regression, on the same splits and by the same figures.
 
-One model per label on the training split, with the sample weights; the regularisation of each label is
-chosen on the validation split by average precision. The recipe is the common strong baseline of the Jigsaw
-challenge (word 1–2-grams, character 2–5-grams within words, sublinear term frequency).
+``python -m train.baseline --train_csv FILE`` takes the layout of Kaggle's train.csv (id, comment_text, the six labels);
+``--config`` takes the dataset and the splits of a training config. What it leaves cannot be served.
 """
+
+import argparse
+import re
+import shutil
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from scipy.sparse import csr_matrix, hstack
-from sklearn.feature_extraction.text import TfidfVectorizer
-from sklearn.linear_model import LogisticRegression
+from pydantic import BaseModel, ConfigDict, ValidationError
+from scipy.special import expit
 from tqdm import tqdm
 
+from moderation.bundle import Bundle, LabelManifest, read_bundle
+from moderation.errors import InvalidInputError, ModerationError
 from moderation.labels import LABELS
-from moderation.text import normalize
-from train.data.splits import SPLITS
-from train.metrics import average_precision
+from moderation.scoring.scorer import Scorer, to_scores
+from train.calibration import fit_calibrations
+from train.commit import git
+from train.config import DataConfig, TableSource, ThresholdConfig, load
+from train.data.card import digest
+from train.data.rows import load_rows
+from train.evaluation import HEADLINE, compare, evaluate, table, tables
+from train.metrics.figures import LABELS_AND_MEAN
+from train.metrics.identity import masks
+from train.metrics.ranking import FloatArray
+from train.metrics.resampling import RESAMPLES
+from train.tfidf import WORD_FEATURES, TfidfModel
+from train.thresholds import choose_thresholds
 
-WORD_FEATURES = 100_000
-CHARACTER_FEATURES = 200_000
-INVERSE_REGULARISATION = (0.5, 2.0, 8.0)
+MANIFEST = "manifest.json"
+NAME = re.compile("[A-Za-z0-9_-][A-Za-z0-9._-]*")
+SCORED_AT_ONCE = 64
+
+
+class BaselineManifest(BaseModel):
+    """What is stated about a saved baseline; it has no bundle's files, so that no registry alias can serve it."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    kind: Literal["tfidf"] = "tfidf"
+    servable: Literal[False] = False
+    name: str
+    experiment: str
+    word_features: int
+    labels: list[LabelManifest]
+    dataset: str
+    dataset_digest: str
+    git_commit: str
+    git_dirty: bool
+    metrics: dict[str, Any]
+
+    @property
+    def thresholds(self) -> dict[str, float]:
+        """The score, in [0, 1], from which each label counts as present."""
+        return {label.name: label.threshold for label in self.labels}
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """A fitted baseline: its model and what is stated about it."""
+
+    model: TfidfModel
+    manifest: BaselineManifest
+
+    def scores(self, texts: list[str]) -> FloatArray:
+        """Return calibrated scores (N, K) in [0, 1]."""
+        calibrations = [label.calibration for label in self.manifest.labels]
+        return to_scores(self.model.logits(texts).astype(np.float32), calibrations).astype(np.float64)
 
 
 def baseline_scores(rows: pd.DataFrame) -> npt.NDArray[np.float64]:
     """Fit on the training split and return scores (N, K) in [0, 1] for the test split, in row order."""
-    parts = {split: rows[rows["split"] == split] for split in SPLITS}
-    features = _features({split: [normalize(text) for text in part["comment_text"]] for split, part in parts.items()})
-    columns = [
-        _fit_label(features, parts, label) for label in tqdm(LABELS, desc="TF-IDF baseline", unit="label", leave=False)
-    ]
-    return np.stack(columns, axis=1)
+    parts = {split: rows[rows["split"] == split] for split in ("train", "validation", "test")}
+    model = TfidfModel.fit(parts["train"], parts["validation"])
+    return np.asarray(expit(model.logits(parts["test"]["comment_text"].tolist())))
 
 
-def _features(texts: dict[str, list[str]]) -> dict[str, csr_matrix]:
-    vectorizers = (
-        TfidfVectorizer(max_features=WORD_FEATURES, ngram_range=(1, 2), sublinear_tf=True, min_df=2, dtype=np.float32),
-        TfidfVectorizer(
-            max_features=CHARACTER_FEATURES,
-            analyzer="char_wb",
-            ngram_range=(2, 5),
-            sublinear_tf=True,
-            min_df=3,
-            dtype=np.float32,
-        ),
-    )
-    for vectorizer in tqdm(vectorizers, desc="TF-IDF vocabulary", unit="analyzer", leave=False):
-        vectorizer.fit(texts["train"])
-    return {
-        split: hstack([vectorizer.transform(part) for vectorizer in vectorizers], format="csr")
-        for split, part in texts.items()
+def train_baseline(
+    rows: pd.DataFrame,
+    thresholds: ThresholdConfig,
+    named: Mapping[str, str],
+    word_features: int = WORD_FEATURES,
+    resamples: int = RESAMPLES,
+) -> Baseline:
+    """Fit, calibrate, choose thresholds and measure; ``named`` has the manifest's name, experiment and dataset.
+
+    Raises:
+        InvalidInputError: rows that a label cannot be learned, calibrated or cut on.
+    """
+    parts = {split: rows[rows["split"] == split] for split in ("train", "validation", "test")}
+    model = TfidfModel.fit(parts["train"], parts["validation"], word_features)
+    logits = {
+        split: model.logits(parts[split]["comment_text"].tolist()).astype(np.float32)
+        for split in ("validation", "test")
     }
-
-
-def _fit_label(features: dict[str, csr_matrix], parts: dict[str, pd.DataFrame], label: str) -> npt.NDArray[np.float64]:
-    def scores(model: LogisticRegression, split: str) -> npt.NDArray[np.float64]:
-        return np.asarray(model.predict_proba(features[split])[:, 1])
-
-    train, validation = parts["train"], parts["validation"]
-    models = [
-        LogisticRegression(C=strength, solver="liblinear", random_state=0).fit(
-            features["train"], train[label], sample_weight=train["weight"]
-        )
-        for strength in INVERSE_REGULARISATION
-    ]
-    best = max(
-        models,
-        key=lambda model: average_precision(validation[label], scores(model, "validation"), validation["weight"]),
+    calibrations = [fitted.calibration for fitted in fit_calibrations(parts["validation"], logits["validation"])]
+    cuts = choose_thresholds(parts["validation"], to_scores(logits["validation"], calibrations), thresholds)
+    labels, weights = _truth(parts["test"])
+    scores = to_scores(logits["test"], calibrations).astype(np.float64)
+    groups = masks(parts["test"]["comment_text"])
+    manifest = BaselineManifest(
+        **named,
+        word_features=word_features,
+        labels=[
+            LabelManifest(name=label, threshold=cuts[label], calibration=calibration)
+            for label, calibration in zip(LABELS, calibrations, strict=True)
+        ],
+        dataset_digest=digest(rows),
+        git_commit=git("rev-parse", "HEAD"),
+        git_dirty=git("status", "--porcelain") != "",
+        metrics={"test": evaluate(labels, scores, weights, cuts, resamples, groups)},
     )
-    return scores(best, "test")
+    return Baseline(model, manifest)
+
+
+def save(baseline: Baseline, output: Path) -> Path:
+    """Write the baseline to ``<output>/baselines/<name>/``, in place of an earlier one, and return that folder."""
+    directory = output / "baselines" / baseline.manifest.name
+    staging = directory.with_name(f".{directory.name}.new")
+    shutil.rmtree(staging, ignore_errors=True)
+    staging.mkdir(parents=True)
+    baseline.model.save(staging)
+    (staging / MANIFEST).write_text(baseline.manifest.model_dump_json(indent=2) + "\n")
+    shutil.rmtree(directory, ignore_errors=True)
+    return staging.rename(directory)
+
+
+def read(directory: Path) -> Baseline:
+    """Read a baseline that `save` wrote.
+
+    Raises:
+        InvalidInputError: no baseline, or a broken one.
+    """
+    try:
+        manifest = BaselineManifest.model_validate_json((directory / MANIFEST).read_text())
+    except (OSError, ValidationError) as error:
+        raise InvalidInputError(f"{directory} holds no readable baseline ({type(error).__name__})") from error
+    return Baseline(TfidfModel.load(directory), manifest)
+
+
+def beside(baseline: Baseline, bundle: Bundle, test: pd.DataFrame, resamples: int = RESAMPLES) -> str:
+    """Return the main figures of a bundle and of the baseline on the same rows, and their paired differences."""
+    labels, weights = _truth(test)
+    texts = test["comment_text"].tolist()
+    scorer = Scorer.load(bundle)
+    chunks = tqdm(range(0, len(texts), SCORED_AT_ONCE), desc=f"scoring with {bundle.manifest.name}", leave=False)
+    parts = [scorer.score(texts[start : start + SCORED_AT_ONCE]).scores for start in chunks]
+    scores, cuts = np.concatenate(parts).astype(np.float64), bundle.manifest.thresholds
+    figures = evaluate(labels, scores, weights, cuts, resamples)["figures"]
+    rival = baseline.manifest.metrics["test"]["figures"]
+    both = (cuts, baseline.manifest.thresholds)
+    above = compare(labels, scores, baseline.scores(texts), weights, resamples, both)
+    own, minus = bundle.manifest.name, f"{bundle.manifest.name} minus TF-IDF"
+    return "\n\n".join(
+        table(
+            {
+                row: {own: figures[row][figure], "TF-IDF": rival[row][figure], minus: above[row][figure]}
+                for row in LABELS_AND_MEAN
+            },
+            first=figure,
+        )
+        for figure in HEADLINE
+    )
+
+
+def _truth(rows: pd.DataFrame) -> tuple[FloatArray, FloatArray]:
+    return rows[list(LABELS)].to_numpy(dtype=np.float64), rows["weight"].to_numpy(dtype=np.float64)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m train.baseline", description=__doc__)
+    source = parser.add_mutually_exclusive_group(required=True)
+    source.add_argument("--train_csv", type=Path, metavar="FILE", help="CSV in the layout of Kaggle's train.csv")
+    source.add_argument("--config", type=Path, metavar="FILE", help="training config, e.g. configs/train/starter.yaml")
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="KEY=VALUE", dest="overrides", help="changes a value of --config"
+    )
+    parser.add_argument("--experiment", default="toxicity", metavar="NAME", help="group that the run is tracked in")
+    parser.add_argument(
+        "--registered_model_name", default="tfidf", metavar="NAME", help="what it is kept as, OUTPUT/baselines/NAME"
+    )
+    parser.add_argument(
+        "--max_features",
+        type=int,
+        default=WORD_FEATURES,
+        metavar="N",
+        help="word n-grams that are kept, and twice as many of characters (default %(default)s)",
+    )
+    parser.add_argument("--output", type=Path, default=Path("runs"), help="folder (default %(default)s)")
+    parser.add_argument("--beside", type=Path, metavar="BUNDLE", help="print this bundle's figures on the same rows")
+    parser.add_argument("--resamples", type=int, default=RESAMPLES, help="of the bootstrap (default %(default)s)")
+    return parser
+
+
+def _run(arguments: argparse.Namespace) -> None:
+    if arguments.max_features < 1:
+        raise InvalidInputError(f"--max_features is {arguments.max_features}; expected at least 1")
+    name = arguments.registered_model_name
+    if not NAME.fullmatch(name):
+        raise InvalidInputError(f"--registered_model_name is {name!r}; expected letters, digits, dots, - and _")
+    bundle = read_bundle(arguments.beside, LABELS) if arguments.beside is not None else None
+    if arguments.config is not None:
+        config = load(arguments.config, arguments.overrides)
+        data, thresholds = config.data, config.thresholds
+    else:
+        data, thresholds = _csv_data(arguments.train_csv), ThresholdConfig()
+    rows = load_rows(data)
+    named = {"name": name, "experiment": arguments.experiment, "dataset": data.name}
+    baseline = train_baseline(rows, thresholds, named, arguments.max_features, arguments.resamples)
+    found = baseline.manifest.metrics["test"]
+    print(f"TF-IDF with logistic regression, {found['rows']} rows of the test split:\n\n{tables(found)}\n")
+    for row in ("mean", "micro"):
+        values = ", ".join(f"{figure} {found['figures'][row][figure]['value']:.4f}" for figure in reversed(HEADLINE))
+        print(f"{'macro' if row == 'mean' else row}: {values}")
+    print(f"\nwritten to {save(baseline, arguments.output)}")
+    if bundle is not None:
+        test = rows[rows["split"] == "test"]
+        print(f"\nBeside {arguments.beside}, each at its own thresholds:\n")
+        print(beside(baseline, bundle, test, arguments.resamples))
+
+
+def _csv_data(path: Path) -> DataConfig:
+    source = TableSource(layout="table", path=path, licence="as its origin states")
+    return DataConfig(sources=(source,), near_duplicates="keep")  # as configs/train/starter.yaml
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Fit the baseline, print its figures and keep it; return the exit status."""
+    arguments = _parser().parse_args(argv)
+    try:
+        _run(arguments)
+    except (ModerationError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

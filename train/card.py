@@ -4,10 +4,14 @@ from typing import Any
 
 import pandas as pd
 
-from moderation.bundle import Manifest
+from moderation.bundle import Calibration, Manifest
 from moderation.labels import LABELS
 from train.config import TrainConfig
-from train.evaluation import table
+from train.evaluation import CHANGED, DECISIONS, HEADLINE, cell, table
+from train.metrics.figures import LABELS_AND_MEAN
+from train.metrics.identity import AUCS
+
+UNMEASURED = "Robustness to obfuscation and functional tests"
 
 TEMPLATE = """# {name}: toxicity of comments, six labels
 
@@ -33,7 +37,13 @@ would, because those are a shifted distribution.
 {figures}
 
 {positives}
-{baseline}
+
+Decisions at the thresholds; all six labels of a row are right (exact match) in {exact}:
+
+{decisions}
+
+What each figure means: `docs/metrics.md`.
+{identity}{baseline}
 ## int8 against fp32
 
 Largest difference of a score on the test split: {max_difference:.3f}, mean {mean_difference:.5f}.
@@ -43,18 +53,32 @@ Differences of the metrics (int8 minus fp32), paired:
 
 ## Calibration and thresholds
 
-Score = sigmoid(scale · logit + offset), fitted on the validation split at the real prevalence. The threshold has the
-highest F1 there; `configs/policy.yaml` decides what follows from it.
+Fitted on the validation split at the real prevalence: per label Platt (sigmoid of scale · logit + offset) or isotonic
+(sigmoid of a rising line through knots), whichever has the lower Brier score in five-fold cross-validation there. The
+threshold is chosen on the same split by the rule named; `configs/policy.yaml` decides what follows from it.
 
 {thresholds}
+
+On the test split, before (sigmoid of the logit) and after calibration; skill is best at 1, slope at 1:
+
+{calibration}
 
 ## Limits and misuse
 
 - English Wikipedia talk pages of 2001–2015: other sites, dialects and languages score differently, and other
   languages are not supported.
 - The labels are crowd judgements with known errors and contradictions, and comments that merely mention an
-  identity group score too high. Bias, robustness to obfuscation and functional tests are not measured for this bundle.
+  identity group score too high. {unmeasured} are not measured for this bundle.
 - It reads one comment without its context. Use it to order work for people, not to punish people unseen.
+"""
+
+IDENTITY = """
+## Comments that mention an identity group
+
+Found by words (`train/metrics/identity.py`); the label is `{label}`. BPSN: does a harmless comment that mentions the
+group rank below toxic ones that do not; BNSP: the reverse. Final metric of the four kinds of AUC: {final}.
+
+{table}
 """
 
 BASELINE = """
@@ -88,19 +112,51 @@ def model_card(manifest: Manifest, config: TrainConfig, rows: pd.DataFrame) -> s
         seed=provenance.seed,
         normalizer=manifest.normalizer_version,
         test_rows=f"{metrics['test']['rows']:,}",
-        figures=table(metrics["test"]["figures"]),
+        figures=table(metrics["test"]["figures"], HEADLINE, LABELS_AND_MEAN),
+        exact=cell(metrics["test"]["exact_match"]),
+        decisions=table(metrics["test"]["figures"], DECISIONS, LABELS_AND_MEAN),
+        identity=_identity(metrics["test"]["identity"]),
+        unmeasured=UNMEASURED if metrics["test"]["identity"] else f"Bias, {UNMEASURED.lower()}",
         positives="Positive rows: " + ", ".join(f"{k} {v}" for k, v in metrics["test"]["positives"].items()) + ".",
         baseline=BASELINE.format(table=table(above)) if above else "",
         max_difference=metrics["int8"]["max_score_difference"],
         mean_difference=metrics["int8"]["mean_score_difference"],
         parity=table(metrics["int8"]["above_fp32"]),
-        thresholds=_thresholds(manifest),
+        thresholds=_thresholds(manifest, config),
+        calibration=_calibration(metrics["calibration"]),
     )
 
 
-def _thresholds(manifest: Manifest) -> str:
-    lines = ["| label | threshold | scale | offset |", "|---|---|---|---|"]
+def _thresholds(manifest: Manifest, config: TrainConfig) -> str:
+    lines = ["| label | threshold | chosen by | calibration |", "|---|---|---|---|"]
     for label in manifest.labels:
-        fitted = label.calibration
-        lines.append(f"| {label.name} | {label.threshold:.4f} | {fitted.scale:.4f} | {fitted.offset:.4f} |")
+        rule = config.thresholds.rule(label.name)
+        said = " ".join(f"{key} {value}" for key, value in rule if key != "rule")
+        chosen = f"{rule.rule} {said}".strip().replace("_", " ")
+        lines.append(f"| {label.name} | {label.threshold:.4f} | {chosen} | {_fitted(label.calibration)} |")
     return "\n".join(lines)
+
+
+def _fitted(calibration: Calibration) -> str:
+    if calibration.method == "platt":
+        return f"Platt, scale {calibration.scale:.4f}, offset {calibration.offset:.4f}"
+    return f"isotonic, {len(calibration.logits)} knots"
+
+
+def _calibration(change: Any) -> str:  # noqa: ANN401 - of the manifest, which is plain JSON
+    return table(
+        {
+            row: {
+                f"{figure}, {state}": change[state][row][figure] for figure in CHANGED for state in ("before", "after")
+            }
+            for row in LABELS_AND_MEAN
+        }
+    )
+
+
+def _identity(found: Any) -> str:  # noqa: ANN401 - of the manifest, which is plain JSON
+    if not found:
+        return ""
+    label = LABELS[0] if LABELS[0] in found else next(iter(found))
+    groups = table(found[label]["groups"], AUCS, first="group")
+    return IDENTITY.format(label=label, final=cell(found[label]["final"]), table=groups)

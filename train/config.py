@@ -252,6 +252,46 @@ class FitConfig(_Section):
     seed: Annotated[int, Field(ge=0)] = 0
 
 
+class F1Rule(_Section):
+    """The threshold with the highest F1."""
+
+    rule: Literal["f1"] = "f1"
+
+
+class AtLeastRule(_Section):
+    """Precision or recall of at least a share; the other one as high as that allows."""
+
+    rule: Literal["precision", "recall"]
+    at_least: Annotated[float, Field(gt=0, le=1)]
+
+
+class AtMostRule(_Section):
+    """Of the rows without the label at most a share predicted; recall as high as that allows."""
+
+    rule: Literal["false_positive_rate"]
+    at_most: Annotated[float, Field(gt=0, lt=1)]
+
+
+ThresholdRule = Annotated[F1Rule | AtLeastRule | AtMostRule, Field(discriminator="rule")]
+
+
+class ThresholdConfig(_Section):
+    """How the validation split chooses each label's threshold; ``default`` is for labels that are not named."""
+
+    default: ThresholdRule = F1Rule()
+    toxic: ThresholdRule | None = None
+    severe_toxic: ThresholdRule | None = None
+    obscene: ThresholdRule | None = None
+    threat: ThresholdRule | None = None
+    insult: ThresholdRule | None = None
+    identity_hate: ThresholdRule | None = None
+
+    def rule(self, label: str) -> F1Rule | AtLeastRule | AtMostRule:
+        """Return the rule of ``label``."""
+        chosen: F1Rule | AtLeastRule | AtMostRule | None = getattr(self, label)
+        return chosen if chosen is not None else self.default
+
+
 class TrainConfig(_Section):
     """Everything that decides a run."""
 
@@ -259,6 +299,7 @@ class TrainConfig(_Section):
     data: DataConfig
     model: ModelConfig
     fit: FitConfig = FitConfig()
+    thresholds: ThresholdConfig = ThresholdConfig()
     baseline: Annotated[bool, Field(description="Also fit TF-IDF with logistic regression, to compare with.")] = True
     publish: Annotated[bool, Field(description="Publish the bundle to the registry at the end.")] = True
     output_dir: Path = Path("runs")

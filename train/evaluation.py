@@ -1,13 +1,15 @@
-"""Figures of a scored split: ROC-AUC, average precision and F1 per label, with bootstrap intervals.
+"""Figures of a scored split per label, over labels and for identity groups, with bootstrap intervals.
 
 ``python -m train.evaluation SCORED.parquet --bundle DIR`` prints them from the output of ``moderation score``.
+What each figure means, and where it comes from: docs/metrics.md.
 """
 
 import argparse
+import json
 import sys
-from collections.abc import Mapping
-from dataclasses import asdict
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -17,108 +19,197 @@ from moderation.bundle import read_bundle
 from moderation.errors import InvalidInputError, ModerationError
 from moderation.labels import LABELS
 from train.data.rows import TRUTH_PREFIX
-from train.metrics import FloatArray, Ranking, bootstrap, f1
+from train.metrics.figures import CALIBRATED, FIGURES, LABELS_AND_MEAN, RANKED, Column, Figures
+from train.metrics.identity import AUCS, identity_figures, masks
+from train.metrics.ranking import BoolArray, FloatArray
+from train.metrics.resampling import RESAMPLES, Interval, bootstrap
 
-RESAMPLES = 1000
-RANKED = ("roc_auc", "average_precision")
+HEADLINE = (*RANKED, "f1")
+DECISIONS = ("accuracy", "precision", "recall")
+CHANGED = ("brier_skill", "calibration_slope")  # what says whether calibration helped
+
+Table = dict[str, dict[str, dict[str, float | None]]]
 
 
 def evaluate(
-    truth: npt.NDArray[np.int8],
+    labels: npt.ArrayLike,
     scores: FloatArray,
     weights: FloatArray,
     thresholds: Mapping[str, float],
     resamples: int = RESAMPLES,
-) -> dict[str, object]:
-    """Return figures per label and their means; ``truth`` and ``scores`` have shape (N, K), ``weights`` (N,).
+    groups: Mapping[str, BoolArray] | None = None,
+) -> dict[str, Any]:
+    """Return all figures, ready for JSON.
 
-    Each figure is a value with a 95 % interval; F1 is at the label's threshold.
+    ``labels`` (0 to 1, NaN where unknown) and ``scores`` have shape (N, K), ``weights`` and each of ``groups`` (N,).
+    ``figures`` has a row per label, their mean and all labels pooled ("micro"), with the figures of
+    `train.metrics.figures.FIGURES`; each is a value with a 95 % interval, None where it is not defined.
     """
-    rankings = [Ranking(truth[:, k], scores[:, k]) for k in range(len(LABELS))]
-    predicted = scores >= np.array([thresholds[label] for label in LABELS])
+    labels = np.asarray(labels, dtype=np.float64)
+    figures = Figures(labels, scores, _in_order(thresholds))
 
-    def figures(drawn: FloatArray) -> FloatArray:
-        table = np.array(
-            [
-                [ranking.roc_auc(drawn), ranking.average_precision(drawn), f1(truth[:, k], predicted[:, k], drawn)]
-                for k, ranking in enumerate(rankings)
-            ]
-        )
-        return np.vstack([table, table.mean(axis=0)]).ravel()
+    def statistic(drawn: FloatArray) -> FloatArray:
+        return np.concatenate([figures.by_label(drawn).ravel(), figures.pooled(drawn), [figures.exact_match(drawn)]])
 
-    intervals = [asdict(interval) for interval in bootstrap(figures, weights, resamples)]
-    names = ("roc_auc", "average_precision", "f1")
-    table = {
-        row: dict(zip(names, intervals[number * 3 : number * 3 + 3], strict=True))
-        for number, row in enumerate([*LABELS, "mean"])
+    *cells, exact = bootstrap(statistic, weights, resamples)
+    return {
+        "rows": len(labels),
+        "weight": float(weights.sum()),
+        "positives": {label: column.positives for label, column in zip(LABELS, figures.columns, strict=True)},
+        "figures": _rows(cells, FIGURES, (*LABELS_AND_MEAN, "micro")),
+        "exact_match": exact.plain(),
+        "identity": identity_figures(labels, scores, weights, groups, resamples) if groups else {},
     }
-    positives = {label: int(truth[:, k].sum()) for k, label in enumerate(LABELS)}
-    return {"rows": len(truth), "weight": float(weights.sum()), "positives": positives, "figures": table}
 
 
 def compare(
-    truth: npt.NDArray[np.int8],
+    labels: npt.ArrayLike,
     scores: FloatArray,
     rival: FloatArray,
     weights: FloatArray,
     resamples: int = RESAMPLES,
-) -> dict[str, object]:
-    """Return how far ``scores`` are above ``rival`` (both (N, K)) per label and on average, with paired intervals."""
-    pairs = [(Ranking(truth[:, k], scores[:, k]), Ranking(truth[:, k], rival[:, k])) for k in range(len(LABELS))]
+    thresholds: tuple[Mapping[str, float], Mapping[str, float]] | None = None,
+) -> Table:
+    """Return figures of ``scores`` minus those of ``rival`` (both (N, K)), per label and on average, paired.
 
-    def differences(drawn: FloatArray) -> FloatArray:
-        table = np.array(
-            [[getattr(own, name)(drawn) - getattr(other, name)(drawn) for name in RANKED] for own, other in pairs]
-        )
-        return np.vstack([table, table.mean(axis=0)]).ravel()
+    Without ``thresholds`` (of either) only how they rank, which costs a fifth.
+    """
+    names, chosen = (FIGURES, Column.all) if thresholds else (RANKED, Column.ranked)
+    own_cuts, rival_cuts = thresholds or (dict.fromkeys(LABELS, 1.0), dict.fromkeys(LABELS, 1.0))
+    labels = np.asarray(labels, dtype=np.float64)
+    own, other = Figures(labels, scores, _in_order(own_cuts)), Figures(labels, rival, _in_order(rival_cuts))
 
-    intervals = [asdict(interval) for interval in bootstrap(differences, weights, resamples)]
+    def statistic(drawn: FloatArray) -> FloatArray:
+        return (own.by_label(drawn, chosen) - other.by_label(drawn, chosen)).ravel()
+
+    return _rows(bootstrap(statistic, weights, resamples), names, LABELS_AND_MEAN)
+
+
+def calibration_change(
+    labels: npt.ArrayLike, before: FloatArray, after: FloatArray, weights: FloatArray, resamples: int = RESAMPLES
+) -> dict[str, Table]:
+    """Return Brier skill and calibration slope of scores (N, K) before and after calibration, with intervals."""
+    labels, cuts = np.asarray(labels, dtype=np.float64), [1.0] * len(LABELS)
+    states = [Figures(labels, scores, cuts) for scores in (before, after)]
+    chosen = [CALIBRATED.index(name) for name in CHANGED]
+
+    def figures(column: Column, drawn: FloatArray) -> tuple[float, ...]:
+        found = column.calibrated(drawn)
+        return tuple(found[number] for number in chosen)
+
+    def statistic(drawn: FloatArray) -> FloatArray:
+        return np.concatenate([state.by_label(drawn, figures).ravel() for state in states])
+
+    cells = bootstrap(statistic, weights, resamples)
+    half = len(cells) // 2
     return {
-        row: dict(zip(RANKED, intervals[number * 2 : number * 2 + 2], strict=True))
-        for number, row in enumerate([*LABELS, "mean"])
+        "before": _rows(cells[:half], CHANGED, LABELS_AND_MEAN),
+        "after": _rows(cells[half:], CHANGED, LABELS_AND_MEAN),
     }
 
 
-def table(figures: Mapping[str, Mapping[str, Mapping[str, float]]]) -> str:
-    """Return figures with their intervals as a Markdown table."""
-    columns = list(next(iter(figures.values())))
-    lines = ["| label | " + " | ".join(columns) + " |", "|---" * (len(columns) + 1) + "|"]
-    for row, values in figures.items():
-        cells = [f"{cell['value']:.4f} ({cell['low']:.4f} to {cell['high']:.4f})" for cell in values.values()]
-        lines.append(f"| {row} | " + " | ".join(cells) + " |")
+def _in_order(thresholds: Mapping[str, float]) -> list[float]:
+    return [thresholds[label] for label in LABELS]
+
+
+def _rows(cells: Sequence[Interval], columns: Sequence[str], rows: Sequence[str]) -> Table:
+    plain = iter([cell.plain() for cell in cells])
+    return {row: {column: next(plain) for column in columns} for row in rows}
+
+
+def table(
+    figures: Mapping[str, Mapping[str, Any]],
+    columns: Sequence[str] = (),
+    rows: Sequence[str] = (),
+    first: str = "label",
+) -> str:
+    """Return figures with their intervals as a Markdown table, of all columns and rows if none are named."""
+    columns = columns or list(next(iter(figures.values())))
+    lines = [f"| {first} | " + " | ".join(columns) + " |", "|---" * (len(columns) + 1) + "|"]
+    lines += [
+        f"| {row} | " + " | ".join(cell(figures[row][column]) for column in columns) + " |" for row in rows or figures
+    ]
     return "\n".join(lines)
 
 
-def _report(path: Path, bundle: Path, truth_prefix: str, score_prefix: str) -> str:
+def cell(figure: Mapping[str, float | None]) -> str:
+    """Return a figure with its interval in words; a dash where it is not defined."""
+    if figure["value"] is None:
+        return "–"
+    if figure["low"] is None or figure["high"] is None:
+        return f"{figure['value']:.4f}"
+    return f"{figure['value']:.4f} ({figure['low']:.4f} to {figure['high']:.4f})"
+
+
+def tables(found: Mapping[str, Any]) -> str:
+    """Return what `evaluate` found as Markdown: the three main figures first, then everything else."""
+    figures = found["figures"]
+    parts = [
+        table(figures, HEADLINE, LABELS_AND_MEAN),
+        "Decisions at the thresholds:",
+        table(figures, DECISIONS, LABELS_AND_MEAN),
+        f"All labels of a row right (exact match): {cell(found['exact_match'])}",
+        "Calibration:",
+        table(figures, CALIBRATED, LABELS_AND_MEAN),
+        "All labels pooled:",
+        table(figures, (*HEADLINE, *DECISIONS), ("micro",)),
+        table(figures, CALIBRATED, ("micro",)),
+    ]
+    for label, identity in found["identity"].items():
+        parts += [f"Comments that mention an identity group, {label}: final metric {cell(identity['final'])}"]
+        parts += [table(identity["groups"], AUCS, first="group")]
+    return "\n\n".join(parts)
+
+
+def _evaluate_file(
+    path: Path, thresholds: Mapping[str, float], prefixes: tuple[str, str], text_column: str, resamples: int
+) -> dict[str, Any]:
     try:
         scored = pd.read_parquet(path)
     except (OSError, ValueError) as error:
         raise InvalidInputError(f"{path} cannot be read as parquet ({type(error).__name__})") from error
-    needed = [f"{prefix}{label}" for prefix in (truth_prefix, score_prefix) for label in LABELS]
-    if missing := [column for column in needed if column not in scored]:
+    truths, columns = ([f"{prefix}{label}" for label in LABELS] for prefix in prefixes)
+    if missing := [column for column in truths + columns if column not in scored]:
         raise InvalidInputError(f"{path} has no column {', '.join(missing)}; it has {', '.join(scored.columns)}")
-    scored = scored.dropna(subset=needed)
-    truth = scored[[f"{truth_prefix}{label}" for label in LABELS]].to_numpy(dtype=np.int8)
-    scores = scored[[f"{score_prefix}{label}" for label in LABELS]].to_numpy(dtype=np.float64)
+    scored = scored.dropna(subset=columns).dropna(subset=truths, how="all")
+    if scored.empty:
+        raise InvalidInputError(f"{path} has no row with a score and a label")
     weights = scored["weight"].to_numpy(dtype=np.float64) if "weight" in scored else np.ones(len(scored))
-    thresholds = read_bundle(bundle).manifest.thresholds
-    result = evaluate(truth, scores, weights, thresholds)
-    return f"{len(scored)} rows, standing for {weights.sum():.0f} at the real prevalence\n\n{table(result['figures'])}"  # type: ignore[arg-type]
+    return evaluate(
+        scored[truths].to_numpy(dtype=np.float64),
+        scored[columns].to_numpy(dtype=np.float64),
+        weights,
+        thresholds,
+        resamples,
+        masks(scored[text_column]) if text_column in scored else None,
+    )
 
 
-def main() -> int:
+def main(argv: Sequence[str] | None = None) -> int:
     """Print the figures of a scored file; return the exit status."""
     parser = argparse.ArgumentParser(prog="python -m train.evaluation", description=__doc__)
     parser.add_argument("scored", type=Path, help="parquet file that `moderation score` wrote")
-    parser.add_argument("--bundle", type=Path, required=True, help="bundle whose thresholds F1 is taken at")
+    parser.add_argument("--bundle", type=Path, required=True, help="bundle whose thresholds decisions are taken at")
     parser.add_argument("--truth-prefix", default=TRUTH_PREFIX, help="how columns with the true labels begin")
     parser.add_argument("--score-prefix", default="", help="how columns with scores begin")
-    arguments = parser.parse_args()
+    parser.add_argument(
+        "--text-column", default="comment_text", help="column in which identity groups are looked for, if there is one"
+    )
+    parser.add_argument("--resamples", type=int, default=RESAMPLES, help="of the bootstrap (default %(default)s)")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="also write every figure to FILE")
+    arguments = parser.parse_args(argv)
     try:
-        print(_report(arguments.scored, arguments.bundle, arguments.truth_prefix, arguments.score_prefix))
-    except ModerationError as error:
+        bundle = read_bundle(arguments.bundle)
+        prefixes = (arguments.truth_prefix, arguments.score_prefix)
+        found = _evaluate_file(
+            arguments.scored, bundle.manifest.thresholds, prefixes, arguments.text_column, arguments.resamples
+        )
+        if arguments.json is not None:
+            arguments.json.write_text(json.dumps({"version": bundle.version} | found, indent=2) + "\n")
+    except (ModerationError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
+    print(f"{found['rows']} rows, standing for {found['weight']:.0f} at the real prevalence\n\n{tables(found)}")
     return 0
 
 

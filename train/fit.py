@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import cast
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 import torch
 from safetensors.torch import load_file
@@ -20,13 +19,12 @@ from transformers.trainer_utils import EvalPrediction
 from transformers.utils import SAFE_WEIGHTS_NAME
 
 from moderation.errors import ConfigurationError
-from moderation.labels import LABELS
 from moderation.scoring.tokens import TextTokenizer
 from train.batches import Collator, Comments
 from train.checkpoints import BEST_METRIC, is_finished, last_whole, state_of
 from train.config import FitConfig, TrainConfig
 from train.losses import positive_weights
-from train.metrics import average_precision, roc_auc
+from train.metrics.modules import validation_metrics
 from train.model import CommentClassifier
 from train.trainer import CommentTrainer
 
@@ -147,16 +145,5 @@ def _rows_per_device(fit: FitConfig) -> int:
 
 
 def _validation_metrics(prediction: EvalPrediction) -> dict[str, float]:
-    labels, weights = cast(tuple[npt.NDArray[np.float32], ...], prediction.label_ids)  # in the order of label_names
-    logits = np.asarray(prediction.predictions)
-    precisions, areas = [], []
-    for k in range(len(LABELS)):
-        known = ~np.isnan(labels[:, k])
-        truth, score, weight = labels[known, k] >= 0.5, logits[known, k], weights[known]
-        precisions.append(average_precision(truth, score, weight))
-        areas.append(roc_auc(truth, score, weight))
-    return {
-        BEST_METRIC: float(np.mean(precisions)),
-        "macro_roc_auc": float(np.mean(areas)),
-        **{f"average_precision_{label}": value for label, value in zip(LABELS, precisions, strict=True)},
-    }
+    labels, weights = cast(tuple[np.ndarray, np.ndarray], prediction.label_ids)  # in the order of label_names
+    return validation_metrics(np.asarray(prediction.predictions), labels, weights)

@@ -2,7 +2,6 @@
 
 import json
 import shutil
-import subprocess
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -34,18 +33,21 @@ from moderation.scoring.scorer import Scorer, to_scores
 from moderation.scoring.tokens import TextTokenizer
 from moderation.text import NORMALIZER_VERSION
 from train.baseline import baseline_scores
-from train.calibration import best_f1_threshold, fit_platt
+from train.calibration import FittedCalibration, fit_calibrations, uncalibrated
 from train.card import model_card
 from train.checkpoints import remove_torn
+from train.commit import git
 from train.config import TrainConfig
 from train.data.card import digest
 from train.data.rows import load_rows
-from train.evaluation import compare, evaluate
+from train.evaluation import calibration_change, compare, evaluate
 from train.export import export_int8, torch_logits
 from train.fit import fit, training_arguments
 from train.folder import claim, save_weights, write_text
+from train.metrics.identity import masks
 from train.model import CommentClassifier, build, encoder_path, save_tokenizer
 from train.probes import PROBES
+from train.thresholds import choose_thresholds
 from train.tiny import TINY, make_encoder
 
 RUN = "run.json"
@@ -76,9 +78,8 @@ def run(config: TrainConfig) -> Bundle | None:
     encoder = _train(config, rows, arguments)
     if arguments.process_index > 0:
         return None
-    model = build(
-        config.model, encoder
-    )  # a fresh one: accelerate leaves autocast around the forward of the trained one
+    # A fresh one: accelerate leaves autocast around the forward of the trained one.
+    model = build(config.model, encoder)
     model.load_state_dict(load_file(config.run_dir / TORCH_WEIGHTS))
     rival = _baseline(config, rows) if config.baseline else None
     return _write_bundle(config, rows, model.eval(), rival)
@@ -133,19 +134,26 @@ def _write_bundle(
     served = OnnxModel(directory / ONNX_WEIGHTS)
     parts = {split: rows[rows["split"] == split] for split in ("validation", "test")}
     ids = {split: tokenizer.encode(parts[split]["comment_text"].tolist()).ids for split in parts}
-    labels = _calibrated(parts["validation"], served.logits(ids["validation"]))
-    calibrations = [label.calibration for label in labels]
-    scores = to_scores(served.logits(ids["test"]), calibrations)
+    logits = {split: served.logits(ids[split]) for split in parts}
+    fitted = fit_calibrations(parts["validation"], logits["validation"])
+    calibrations = [label.calibration for label in fitted]
+    thresholds = choose_thresholds(
+        parts["validation"], to_scores(logits["validation"], calibrations), config.thresholds
+    )
+    scores = to_scores(logits["test"], calibrations)
     exact = to_scores(torch_logits(model, ids["test"]), calibrations)
     probes = to_scores(served.logits(tokenizer.encode(PROBES).ids), calibrations)
     manifest = Manifest(
         name=config.name,
         architecture=f"{config.model.encoder} + {config.model.pooling} pooling",
-        labels=labels,
+        labels=[
+            LabelManifest(name=label, threshold=thresholds[label], calibration=calibration)
+            for label, calibration in zip(LABELS, calibrations, strict=True)
+        ],
         normalizer_version=NORMALIZER_VERSION,
         max_tokens=config.model.max_tokens,
         provenance=_provenance(config, rows),
-        metrics=_metrics(parts["test"], labels, scores, exact, rival),
+        metrics=_metrics(parts["test"], thresholds, fitted, logits["test"], exact, rival),
         reference=_reference(parts["test"], scores, ids["test"], config.model.max_tokens),
         probes=Probes(
             tolerance=PROBE_TOLERANCE,
@@ -160,38 +168,28 @@ def _write_bundle(
     return bundle
 
 
-def _calibrated(validation: pd.DataFrame, logits: npt.NDArray[np.float32]) -> list[LabelManifest]:
-    weights = validation["weight"].to_numpy()
-    truth = validation[list(LABELS)].to_numpy()
-    calibrations = [fit_platt(truth[:, k], logits[:, k], weights) for k in range(len(LABELS))]
-    scores = to_scores(logits, calibrations)
-    return [
-        LabelManifest(
-            name=label,
-            threshold=best_f1_threshold(truth[:, k], scores[:, k], weights),
-            calibration=calibrations[k],
-        )
-        for k, label in enumerate(LABELS)
-    ]
-
-
 def _metrics(
     test: pd.DataFrame,
-    labels: list[LabelManifest],
-    scores: npt.NDArray[np.float32],
+    thresholds: dict[str, float],
+    fitted: list[FittedCalibration],
+    logits: npt.NDArray[np.float32],
     exact: npt.NDArray[np.float32],
     rival: npt.NDArray[np.float64] | None,
 ) -> dict[str, object]:
-    truth, weights = test[list(LABELS)].to_numpy(), test["weight"].to_numpy()
-    thresholds = {label.name: label.threshold for label in labels}
-    served = scores.astype(np.float64)
+    labels, weights = test[list(LABELS)].to_numpy(dtype=np.float64), test["weight"].to_numpy(dtype=np.float64)
+    scores = to_scores(logits, [label.calibration for label in fitted]).astype(np.float64)
+    raw = to_scores(logits, uncalibrated()).astype(np.float64)
     return {
-        "test": evaluate(truth, served, weights, thresholds),
-        "above_tfidf": compare(truth, served, rival, weights) if rival is not None else None,
+        "test": evaluate(labels, scores, weights, thresholds, groups=masks(test["comment_text"])),
+        "calibration": {
+            "out_of_sample_brier": {label: found.brier for label, found in zip(LABELS, fitted, strict=True)},
+            **calibration_change(labels, raw, scores, weights),
+        },
+        "above_tfidf": compare(labels, scores, rival, weights) if rival is not None else None,
         "int8": {
             "max_score_difference": float(np.abs(scores - exact).max()),
             "mean_score_difference": float(np.abs(scores - exact).mean()),
-            "above_fp32": compare(truth, served, exact.astype(np.float64), weights),
+            "above_fp32": compare(labels, scores, exact.astype(np.float64), weights),
         },
     }
 
@@ -223,25 +221,14 @@ def _provenance(config: TrainConfig, rows: pd.DataFrame) -> Provenance:
         dataset_digest=digest(rows),
         config=config.model_dump(mode="json"),
         seed=config.fit.seed,
-        exported_commit=_git("rev-parse", "HEAD"),
+        exported_commit=git("rev-parse", "HEAD"),
         **origin,
     )
 
 
 def _origin() -> dict[str, object]:
     return {
-        "git_commit": _git("rev-parse", "HEAD"),
-        "git_dirty": _git("status", "--porcelain") != "",
+        "git_commit": git("rev-parse", "HEAD"),
+        "git_dirty": git("status", "--porcelain") != "",
         "created_at": datetime.now(UTC).isoformat(timespec="seconds"),
     }
-
-
-def _git(*arguments: str) -> str:
-    done = subprocess.run(  # noqa: S603 - fixed arguments
-        ["git", *arguments],  # noqa: S607 - git from the path, as the Makefile uses it
-        cwd=Path(__file__).parent,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    return done.stdout.strip() if done.returncode == 0 else "unknown"

@@ -9,10 +9,12 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from moderation.bundle import ONNX_WEIGHTS, TOKENIZER, Bundle, PlattCalibration
+from moderation.bundle import ONNX_WEIGHTS, TOKENIZER, Bundle, Calibration, PlattCalibration
 from moderation.errors import BundleError
 from moderation.scoring.onnx import OnnxModel
 from moderation.scoring.tokens import TextTokenizer
+
+UNCHANGED = PlattCalibration(scale=1.0, offset=0.0)
 
 
 @dataclass(frozen=True)
@@ -74,9 +76,15 @@ class Scorer:
             )
 
 
-def to_scores(logits: npt.NDArray[np.float32], calibrations: Sequence[PlattCalibration]) -> npt.NDArray[np.float32]:
-    """Return sigmoid(scale · logit + offset) per label; logits and scores have shape (N, K)."""
-    scale = np.array([calibration.scale for calibration in calibrations])
-    offset = np.array([calibration.offset for calibration in calibrations])
+def to_scores(logits: npt.NDArray[np.float32], calibrations: Sequence[Calibration]) -> npt.NDArray[np.float32]:
+    """Return the sigmoid of the calibrated logits, label by label; logits and scores have shape (N, K)."""
+    platt = [calibration if calibration.method == "platt" else UNCHANGED for calibration in calibrations]
+    scale = np.array([calibration.scale for calibration in platt])
+    log_odds = logits * scale + np.array([calibration.offset for calibration in platt])
+    for k, calibration in enumerate(calibrations):
+        if calibration.method == "isotonic":
+            knots, column = calibration.logits, log_odds[:, k]
+            beyond = column - np.clip(column, knots[0], knots[-1])
+            log_odds[:, k] = np.interp(column, knots, calibration.log_odds) + beyond
     # tanh form: no overflow for any finite logit.
-    return np.asarray(0.5 * (1 + np.tanh(0.5 * (logits * scale + offset))), dtype=np.float32)
+    return np.asarray(0.5 * (1 + np.tanh(0.5 * log_odds)), dtype=np.float32)

@@ -109,3 +109,35 @@ def test_other_labels_or_another_order_are_refused(bundle: Path) -> None:
 def test_writing_the_manifest_again_keeps_the_version(bundle: Path) -> None:
     before = read_bundle(bundle)
     assert write_manifest(bundle, before.manifest) == before.version
+
+
+def calibrate(manifest: dict[str, object], calibration: dict[str, object]) -> None:
+    manifest["labels"][2]["calibration"] = calibration  # type: ignore[index]
+
+
+def test_an_isotonic_calibration_is_read_back_as_written(bundle: Path) -> None:
+    knots = {"method": "isotonic", "logits": [-2.0, 1.0], "log_odds": [-3.5, 0.25]}
+    change_manifest(bundle, lambda manifest: calibrate(manifest, knots))
+    found = read_bundle(bundle).manifest
+    assert found.labels[2].calibration.model_dump() == knots
+    assert found.labels[0].calibration.method == "platt"
+
+
+@pytest.mark.parametrize(
+    ("calibration", "named"),
+    [
+        ({"method": "isotonic", "logits": [0, 0], "log_odds": [0, 1]}, "logits of the knots must rise"),
+        ({"method": "isotonic", "logits": [0, 1], "log_odds": [1, 1]}, "log_odds of the knots must rise"),
+        ({"method": "isotonic", "logits": [0, 1], "log_odds": [1]}, "2 logits for 1 log_odds"),
+        ({"method": "isotonic", "logits": [], "log_odds": []}, "at least 1 item"),
+        ({"method": "platt", "scale": 0, "offset": 0}, "greater than 0"),
+        ({"method": "beta"}, "platt"),
+    ],
+)
+def test_a_calibration_that_would_break_the_ranking_is_refused(
+    bundle: Path, calibration: dict[str, object], named: str
+) -> None:
+    change_manifest(bundle, lambda manifest: calibrate(manifest, calibration))
+    with pytest.raises(BundleError, match=named) as error:
+        read_bundle(bundle)
+    assert "labels.2.calibration" in str(error.value)

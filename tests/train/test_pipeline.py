@@ -2,6 +2,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -80,9 +81,22 @@ def test_the_figures_of_the_card_are_those_of_the_scored_test_split(
     split.to_parquet(tmp_path / "scored.parquet")
     printed = run("train.evaluation", str(tmp_path / "scored.parquet"), "--bundle", str(bundle.path))
     card = (bundle.path / "README.md").read_text()
-    rows = [line for line in printed.splitlines() if line.startswith("| ")]
-    assert len(rows) == 2 + len(LABELS)
-    assert all(row in card for row in rows)
+    main, decisions = (
+        [line for line in part.splitlines() if line[:2] == "| "] for part in printed.split("\n\n")[1:4:2]
+    )
+    assert len(main) == len(decisions) == 2 + len(LABELS)
+    assert all(row in card for row in main + decisions)
+
+
+def test_the_manifest_says_what_calibration_changed(trained: tuple[Path, Bundle]) -> None:
+    found: Any = trained[1].manifest.metrics["calibration"]
+    for state in ("before", "after"):
+        assert set(found[state]) == {*LABELS, "mean"}
+        assert found[state]["mean"]["brier_skill"]["value"] <= 1
+    skills = [found[state]["mean"]["brier_skill"]["value"] for state in ("before", "after")]
+    assert skills[0] != skills[1]
+    figures: Any = trained[1].manifest.metrics["test"]["figures"]  # type: ignore[index]
+    assert found["after"]["toxic"]["brier_skill"]["value"] == figures["toxic"]["brier_skill"]["value"]
 
 
 def test_int8_scores_stay_close_to_the_torch_model(trained: tuple[Path, Bundle]) -> None:

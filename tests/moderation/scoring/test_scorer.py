@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from moderation.bundle import MANIFEST, ONNX_WEIGHTS, PlattCalibration, read_bundle, write_manifest
+from moderation.bundle import MANIFEST, ONNX_WEIGHTS, IsotonicCalibration, PlattCalibration, read_bundle, write_manifest
 from moderation.errors import BundleError
 from moderation.labels import LABELS
 from moderation.registry.starter import STARTER_DIR
@@ -112,3 +112,33 @@ def test_weights_for_other_labels_are_refused(tmp_path: Path) -> None:
 def test_any_finite_logit_becomes_a_score(logit: float, scale: float, offset: float) -> None:
     score = to_scores(np.array([[logit]], dtype=np.float32), [PlattCalibration(scale=scale, offset=offset)])
     assert 0 <= score[0, 0] <= 1
+
+
+KNOTS = IsotonicCalibration(logits=[-3.0, 0.0, 1.0], log_odds=[-4.0, -1.0, 3.0])
+
+
+def test_isotonic_calibration_is_a_line_through_its_knots_that_goes_on_with_slope_one() -> None:
+    logits = np.array([[-5.0], [-3.0], [-1.5], [0.0], [0.25], [1.0], [3.0]], dtype=np.float32)
+    expected = 1 / (1 + np.exp(-np.array([-6.0, -4.0, -2.5, -1.0, 0.0, 3.0, 5.0])))
+    np.testing.assert_allclose(to_scores(logits, [KNOTS])[:, 0], expected, rtol=1e-6)
+
+
+@given(st.lists(st.floats(-20, 10, width=32), min_size=2, max_size=30))
+def test_isotonic_calibration_never_turns_the_order_of_two_logits(logits: list[float]) -> None:
+    rising = np.sort(np.array(logits, dtype=np.float32))
+    scores = to_scores(rising[:, None], [KNOTS])[:, 0]
+    assert (np.diff(scores) >= 0).all()
+    far = np.diff(rising) > 1e-3
+    assert (np.diff(scores)[far & (rising[1:] < 8)] > 0).all()
+
+
+@given(st.lists(st.lists(st.floats(-30, 30, width=32), min_size=3, max_size=3), min_size=1, max_size=20))
+def test_labels_of_both_kinds_score_the_same_alone_and_in_company(rows: list[list[float]]) -> None:
+    logits = np.array(rows, dtype=np.float32)
+    platt = PlattCalibration(scale=0.7, offset=-0.2)
+    together = to_scores(logits, [platt, KNOTS, platt])
+    np.testing.assert_array_equal(
+        together, np.concatenate([to_scores(row[None], [platt, KNOTS, platt]) for row in logits])
+    )
+    np.testing.assert_array_equal(together[:, :1], to_scores(logits[:, :1], [platt]))
+    np.testing.assert_array_equal(together[:, 1:2], to_scores(logits[:, 1:2], [KNOTS]))
