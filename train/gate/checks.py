@@ -15,6 +15,7 @@ class Check(BaseModel):
     rival: float | None = None
     low: float | None = None
     high: float | None = None
+    margin: float | None = None
     limit: str
     passed: bool
     reason: str

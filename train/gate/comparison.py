@@ -138,6 +138,7 @@ def _non_inferiority(found: Compare, rules: ComparisonRules) -> Iterable[Check]:
                 rival=rival,
                 low=low,
                 high=high,
+                margin=margin,
                 limit=f"difference above -{margin:.3f}",
                 passed=low > -margin,
                 reason=f"{label}: {WORDS[figure]} {value:.4f} against {rival:.4f}, {verdict} "

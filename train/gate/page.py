@@ -12,8 +12,7 @@ PLACES = (
     (
         "differences",
         "Candidate against production",
-        "Points: difference on the frozen data; lines: simultaneous bounds; grey mark: the margin that the lower bound "
-        "must stay above. A cross failed. The numbers stand in the table above.",
+        "Lines: simultaneous bounds; grey marks: margins, right of which a line must begin. A cross failed.",
     ),
     (
         "reliability",
@@ -23,8 +22,7 @@ PLACES = (
     (
         "obfuscation",
         "Disguised words",
-        "Recall on texts that have the label, the more words are disguised. Circles: candidate; squares, dashed: "
-        "production.",
+        "Recall on texts that have the label. Circles: candidate; squares, dashed: production.",
     ),
     (
         "identity",

@@ -15,12 +15,11 @@ from train.gate.obfuscation import CurvePoint
 from train.gate.report import GateReport
 
 BLUE, ORANGE, VERMILION, GREY = "#0072B2", "#E69F00", "#D55E00", "#666666"
-_STYLE = {"svg.fonttype": "none", "font.family": "sans-serif", "font.size": 10, "axes.spines.top": False}
 
 
 def plots(report: GateReport) -> dict[str, str]:
     """Return each plot by the name of its place in the page."""
-    with mpl.rc_context({**_STYLE, "axes.spines.right": False}):
+    with mpl.rc_context({"svg.fonttype": "none", "axes.spines.top": False, "axes.spines.right": False}):
         drawn = {
             "reliability": _reliability(report),
             "obfuscation": _obfuscation(report.figures.obfuscation),
@@ -43,16 +42,12 @@ def _differences(checks: Sequence[Check]) -> Figure:
             colour = BLUE if check.passed else VERMILION
             axes.plot([check.low or 0, check.high or 0], [row, row], color=colour, lw=2.5)
             axes.plot((check.value or 0) - (check.rival or 0), row, "o" if check.passed else "X", color=colour, ms=7)
-            axes.plot(-_margin(check), row, "|", color=GREY, ms=16, mew=2)
+            axes.plot(-(check.margin or 0), row, "|", color=GREY, ms=16, mew=2)
         axes.axvline(0, color=GREY, lw=0.8, ls=":")
         axes.set(title=name, xlabel="candidate minus production")
         axes.set_yticks(range(len(own)), [str(check.label) for check in own] if place == 0 else [""] * len(own))
         axes.xaxis.set_major_locator(mpl.ticker.MaxNLocator(4))
     return figure
-
-
-def _margin(check: Check) -> float:
-    return float(check.limit.rpartition("-")[2])
 
 
 def _reliability(report: GateReport) -> Figure:
