@@ -74,13 +74,12 @@ def _numbers(path: Path, columns: pd.DataFrame) -> FloatArray:
 def _check_values(path: Path, texts: pd.Series, fractions: FloatArray, weights: FloatArray) -> None:
     for name, wrong, expected in (
         (TEXT, [not isinstance(text, str) or not text.strip() for text in texts], "a text"),
-        (TRUTH_PREFIX + "*", ((fractions < 0) | (fractions > 1)).any(axis=1), "labels in [0, 1]"),
-        ("weight", ~(weights > 0) | ~np.isfinite(weights), "a weight above 0"),
+        (TRUTH_PREFIX + "*", ((fractions < 0) | (fractions > 1)).any(axis=1), "in [0, 1]"),
+        ("weight", ~(weights > 0) | ~np.isfinite(weights), "above 0"),
     ):
         if np.any(wrong):
             raise InvalidInputError(
-                f"{path}: {int(np.sum(wrong))} rows have no {expected} in {name}, the first is row "
-                f"{int(np.argmax(wrong))}; expected {expected}"
+                f"{path}: {name} of {int(np.sum(wrong))} rows, the first row {int(np.argmax(wrong))}, is not {expected}"
             )
 
 
