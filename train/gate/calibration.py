@@ -23,6 +23,8 @@ def calibration_checks(data: FrozenData, scores: npt.NDArray[np.float32], rules:
         known = ~np.isnan(data.truth[:, k])
         slope, error = recalibration_slope(data.truth[known, k], scores[known, k], data.weights[known])
         low, high = slope - _Z * error, slope + _Z * error
+        found = f"is {slope:.2f} (95 % interval {low:.2f} to {high:.2f})"
+        described = found if math.isfinite(slope) else "does not exist (equal or separated scores)"
         checks.append(
             Check(
                 group="calibration",
@@ -33,8 +35,7 @@ def calibration_checks(data: FrozenData, scores: npt.NDArray[np.float32], rules:
                 high=high if math.isfinite(high) else None,
                 limit=f"{least:.2f} to {most:.2f}",
                 passed=least <= slope <= most,
-                reason=f"{label}: calibration slope is {slope:.2f} (95 % interval {low:.2f} to {high:.2f}), "
-                f"expected {least:.2f} to {most:.2f}",
+                reason=f"{label}: calibration slope {described}, expected {least:.2f} to {most:.2f}",
             )
         )
     return checks

@@ -126,6 +126,7 @@ def test_a_slope_that_does_not_exist_fails_and_is_no_number() -> None:
     check = calibration_checks(data, np.full_like(scores, 0.3), CalibrationRules(slope=(0.7, 1.4)))[0]
     assert not check.passed
     assert check.value is None
+    assert "does not exist" in check.reason
 
 
 def test_calibrated_scores_are_near_the_diagonal() -> None:
