@@ -1,5 +1,7 @@
 """`moderation gate`: may this candidate be promoted?"""
 
+import shutil
+import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -54,8 +56,9 @@ def gate(
     _check_writable(directory)
     result = run_gate(bundle, rival, rule_set, data or rule_set.data.path, settings.threads)
     write_report(result, directory)
-    registry.publish(bundle.path)
-    registry.keep_report(bundle.version, directory)
+    if bundle.version not in registry.versions():
+        registry.publish(bundle.path)
+    _keep(registry, bundle.version, directory)
     record(registry, settings, bundle.version)
     typer.echo(_summary(result, directory))
     raise typer.Exit(0 if result.passed else REFUSED)
@@ -83,6 +86,16 @@ def _check_writable(directory: Path) -> None:
         trial.unlink()
     except OSError as error:
         raise InvalidInputError(f"cannot write the report into {directory}: {error.strerror}") from error
+
+
+def _keep(registry: "Registry", version: str, directory: Path) -> None:
+    """Keep the two files of the report, and nothing else that the folder may hold."""
+    from train.gate.report import HTML_FILE, JSON_FILE
+
+    with tempfile.TemporaryDirectory() as folder:
+        for name in (HTML_FILE, JSON_FILE):
+            shutil.copyfile(directory / name, Path(folder) / name)
+        registry.keep_report(version, Path(folder))
 
 
 def _summary(report: "GateReport", directory: Path) -> str:

@@ -111,31 +111,31 @@ def test_a_better_bundle_is_promoted_a_worse_one_refused_and_a_rollback_goes_bac
 def test_a_report_counts_for_one_candidate_production_rules_and_data_only(
     moderation: Moderation, bench: Bench, tmp_path: Path
 ) -> None:
-    done = moderation("gate", bench.sibling, *bench.options)
+    done = moderation("gate", bench.better, *bench.options)
     assert done.returncode == 0, done.stdout + done.stderr
 
     other = make_frozen(tmp_path / "other.parquet", 1200, seed=1)
-    refusal = moderation("promote", bench.sibling, *bench.options, "--data", other)
+    refusal = moderation("promote", bench.better, *bench.options, "--data", other)
     assert "made on other data (frozen.parquet, digest" in one_line(refusal)
     assert f"--data {other}" in one_line(refusal)
 
     (tmp_path / "strict").mkdir()
     strict = make_rules(tmp_path / "strict", bench.data, floors={"roc_auc": 0.71})
-    refusal = moderation("promote", bench.sibling, "--rules", strict)
+    refusal = moderation("promote", bench.better, "--rules", strict)
     assert "made with other rules or cases" in one_line(refusal)
 
-    (kept,) = bench.registry.reports(bench.sibling)
-    bench.registry.keep_report(bench.better, kept)
-    refusal = moderation("promote", bench.better, *bench.options)
-    assert f"on another candidate, {bench.sibling[:12]}" in one_line(refusal)
-
-    bench.registry.point("production", bench.better, Move("test", "meanwhile"))
+    (kept,) = bench.registry.reports(bench.better)
+    bench.registry.keep_report(bench.sibling, kept)
     refusal = moderation("promote", bench.sibling, *bench.options)
-    assert f"against {bench.production[:12]}, and now {bench.better[:12]} is served" in one_line(refusal)
+    assert f"on another candidate, {bench.better[:12]}" in one_line(refusal)
+
+    bench.registry.point("production", bench.sibling, Move("test", "meanwhile"))
+    refusal = moderation("promote", bench.better, *bench.options)
+    assert f"against {bench.production[:12]}, and now {bench.sibling[:12]} is served" in one_line(refusal)
 
     (kept / "report.json").write_text("{}")
-    assert "is no gate report" in one_line(moderation("promote", bench.sibling, *bench.options))
-    assert bench.registry.resolve("production") == bench.better
+    assert "is no gate report" in one_line(moderation("promote", bench.better, *bench.options))
+    assert bench.registry.resolve("production") == bench.sibling
 
 
 def test_an_override_is_recorded_and_needs_a_reason(moderation: Moderation, bench: Bench) -> None:
@@ -211,19 +211,19 @@ def test_a_database_that_is_behind_stops_no_promotion(
     assert len(moves(connect(url))) == len(bench.registry.events("production"))
 
 
-@pytest.mark.parametrize("style", ["text", "dot", "svg", "json"])
-def test_lineage_is_drawn_in_every_format(moderation: Moderation, bench: Bench, style: str, database: Engine) -> None:
-    done = moderation("lineage", "production", "--format", style)
-    assert done.returncode == 0, done.stderr
-    assert bench.production[:12] in done.stdout
-    if style == "text":
-        assert done.stdout.splitlines()[0] == "dataset: none (digest 000000000000)"
-        assert "      period: production" in done.stdout
-        assert "predictions: none" in done.stdout
-    elif style == "svg":
-        assert ET.fromstring(done.stdout).tag.endswith("svg")
-    elif style == "json":
-        assert json.loads(done.stdout)["version"] == bench.production
+def test_lineage_is_drawn_in_every_format(moderation: Moderation, bench: Bench, database: Engine) -> None:
+    drawn = {}
+    for style in ("text", "dot", "svg", "json"):
+        done = moderation("lineage", "production", "--format", style)
+        assert done.returncode == 0, done.stderr
+        assert bench.production[:12] in done.stdout
+        drawn[style] = done.stdout
+    assert drawn["text"].splitlines()[0] == "dataset: none (digest 000000000000)"
+    assert "      period: production" in drawn["text"]
+    assert "predictions: none" in drawn["text"]
+    assert drawn["dot"].startswith("digraph")
+    assert ET.fromstring(drawn["svg"]).tag.endswith("svg")
+    assert json.loads(drawn["json"])["version"] == bench.production
 
 
 def move(version: str, reason: str = "gate report passed") -> AliasEvent:

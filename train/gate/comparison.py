@@ -26,13 +26,20 @@ WORDS = {"roc_auc": "ROC-AUC", "average_precision": "average precision", "brier_
 
 
 @dataclass(frozen=True)
-class Compare:
-    """Figures (K, F) of one bundle, and of two with the lower and upper simultaneous bounds of their difference."""
+class Rival:
+    """Figures (K, F) of production, and the simultaneous bounds of candidate minus production."""
+
+    figures: FloatArray
+    low: FloatArray
+    high: FloatArray
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Figures (K, F) of the candidate, and of what it is compared with."""
 
     candidate: FloatArray
-    rival: FloatArray | None = None
-    low: FloatArray | None = None
-    high: FloatArray | None = None
+    rival: Rival | None
 
 
 class LabelFigures:
@@ -59,16 +66,17 @@ def compare(
     candidate: npt.NDArray[np.float32],
     rival: npt.NDArray[np.float32] | None,
     rules: ComparisonRules,
-) -> Compare:
+) -> Comparison:
     """Return the figures of the candidate's scores (N, K), and how they differ from the rival's."""
     own = _figures(data, candidate)
     if rival is None:
-        return Compare(own(data.weights))
+        return Comparison(own(data.weights), None)
     other = _figures(data, rival)
     estimate = own(data.weights) - other(data.weights)
     draws = resample(lambda weights: own(weights) - other(weights), data.weights, rules.resamples)
     low, high = simultaneous_bounds(estimate.ravel(), draws.reshape(len(draws), -1), rules.confidence)
-    return Compare(own(data.weights), other(data.weights), low.reshape(estimate.shape), high.reshape(estimate.shape))
+    shape = estimate.shape
+    return Comparison(own(data.weights), Rival(other(data.weights), low.reshape(shape), high.reshape(shape)))
 
 
 def resample(
@@ -94,7 +102,7 @@ def simultaneous_bounds(estimate: FloatArray, draws: FloatArray, confidence: flo
     return low, high
 
 
-def comparison_checks(found: Compare, rules: ComparisonRules, floors: FloorRules) -> list[Check]:
+def comparison_checks(found: Comparison, rules: ComparisonRules, floors: FloorRules) -> list[Check]:
     """Return a check per label and figure against its floor, and one against production."""
     limits: dict[Compared, float] = {"roc_auc": floors.roc_auc, "brier_skill": floors.brier_skill}
     checks = [
@@ -102,7 +110,7 @@ def comparison_checks(found: Compare, rules: ComparisonRules, floors: FloorRules
         for figure, limit in limits.items()
         for k, label in enumerate(LABELS)
     ]
-    return checks if found.rival is None else [*checks, *_non_inferiority(found, rules)]
+    return checks if found.rival is None else [*checks, *_non_inferiority(found.candidate, found.rival, rules)]
 
 
 def _floor(label: str, figure: Compared, value: float, limit: float) -> Check:
@@ -117,13 +125,12 @@ def _floor(label: str, figure: Compared, value: float, limit: float) -> Check:
     )
 
 
-def _non_inferiority(found: Compare, rules: ComparisonRules) -> Iterable[Check]:
-    assert found.rival is not None and found.low is not None and found.high is not None  # noqa: S101, PT018
+def _non_inferiority(candidate: FloatArray, production: Rival, rules: ComparisonRules) -> Iterable[Check]:
     for f, figure in enumerate(FIGURES):
         for k, label in enumerate(LABELS):
             margin = rules.margin(figure, label)
-            value, rival = float(found.candidate[k, f]), float(found.rival[k, f])
-            low, high = float(found.low[k, f]), float(found.high[k, f])
+            value, rival = float(candidate[k, f]), float(production.figures[k, f])
+            low, high = float(production.low[k, f]), float(production.high[k, f])
             if low > -margin:
                 verdict = "no worse than the margin allows"
             elif high < 0:

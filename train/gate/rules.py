@@ -13,7 +13,6 @@ from pydantic_core import ErrorDetails
 from moderation.errors import ConfigurationError
 from moderation.labels import LABELS
 
-DEFAULT = Path("configs/gate.yaml")
 Share = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
 Count = Annotated[int, Field(ge=1)]

@@ -48,8 +48,8 @@ def test_rows_whose_truth_is_not_known_do_not_count() -> None:
 def test_a_bundle_is_no_worse_than_itself() -> None:
     data, scores = sample()
     found = compare(data, scores, scores, RULES)
-    assert found.low is not None
-    assert np.all(found.low == 0)
+    assert found.rival is not None
+    assert np.all(found.rival.low == 0)
     assert all(check.passed for check in comparison_checks(found, RULES, FLOORS))
 
 

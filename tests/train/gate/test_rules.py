@@ -10,7 +10,7 @@ from moderation.errors import ConfigurationError, InvalidInputError
 from moderation.labels import LABELS
 from tests.train.gate.exam import make_frozen, make_rules
 from train.gate.frozen import read_frozen
-from train.gate.rules import DEFAULT, DataRules, read_rules
+from train.gate.rules import DataRules, read_rules
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -22,7 +22,7 @@ def data(tmp_path: Path) -> Path:
 
 def test_the_shipped_rules_fit_and_state_the_limits_that_are_promised(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
-    rules = read_rules(DEFAULT)
+    rules = read_rules(ROOT / "configs" / "gate.yaml")
     assert (rules.behaviour.minimum_functionality, rules.behaviour.invariance) == (0.95, 0.90)
     assert rules.comparison.margin("average_precision", "threat") == 0.20
     assert rules.comparison.margin("average_precision", "identity_hate") == 0.12
