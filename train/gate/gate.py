@@ -20,7 +20,7 @@ from train.gate.checks import Check
 from train.gate.comparison import compare, comparison_checks
 from train.gate.frozen import FrozenData, read_frozen
 from train.gate.identity import Answered, identity_checks, identity_slices
-from train.gate.obfuscation import CurvePoint, Disguised, choose, curve, disguise_all, obfuscation_checks
+from train.gate.obfuscation import CurvePoint, Disguised, Flags, choose, curve, disguise_all, obfuscation_checks
 from train.gate.report import DataSummary, Figures, GateReport, Judged
 from train.gate.rules import GateRules
 from train.gate.technical import int8_checks, latency_checks, measure_latency
@@ -32,11 +32,12 @@ Scores = npt.NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Exam:
-    """Everything that a bundle is asked; ``chosen`` are the rows of the data that ``disguised`` disguises."""
+    """Everything that a bundle is asked; ``chosen`` rows, ``present`` where they have the label, are ``disguised``."""
 
     data: FrozenData
     cases: list[Case]
     chosen: list[int]
+    present: npt.NDArray[np.bool_]
     disguised: list[Disguised]
 
 
@@ -114,9 +115,9 @@ def run_gate(candidate: Bundle, against: Bundle | None, rules: GateRules, data_p
 def prepare(rules: GateRules, data_path: Path) -> Exam:
     """Read the data and the cases, and disguise what is to be disguised."""
     data, cases = read_frozen(data_path, rules.data), read_cases(rules.behaviour.cases)
-    chosen = choose(data, rules.obfuscation)
+    chosen, present = choose(data, rules.obfuscation)
     disguised = disguise_all([data.texts[row] for row in chosen], rules.obfuscation.strengths)
-    return Exam(data, cases, chosen, disguised)
+    return Exam(data, cases, chosen, present, disguised)
 
 
 def answer(scorer: Scorer, exam: Exam) -> Answers:
@@ -166,11 +167,11 @@ def probe_check(bundle: Bundle) -> Check:
 def _curve(exam: Exam, own: Answers, rival: Answers | None, label: str) -> list[CurvePoint]:
     k = LABELS.index(label)
 
-    def flags(answers: Answers) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
+    def flags(answers: Answers) -> Flags:
         threshold = answers.scorer.bundle.manifest.thresholds[label]
-        return answers.data[exam.chosen, k] >= threshold, answers.disguised[:, k] >= threshold
+        return Flags(answers.data[exam.chosen, k] >= threshold, answers.disguised[:, k] >= threshold)
 
-    return curve(exam.disguised, *flags(own), flags(rival) if rival else None)
+    return curve(exam.disguised, exam.present, flags(own), flags(rival) if rival else None)
 
 
 def _reliability(data: FrozenData, answers: Answers) -> dict[str, list[tuple[float, float]]]:

@@ -1,4 +1,7 @@
-"""How much recall is left when people disguise words: disguises of ours, each at several strengths.
+"""How well a label is still told apart when people disguise words: disguises of ours, each at several strengths.
+
+Recall alone would mislead: a model that takes every disguise for abuse finds all of it. So texts without the label are
+disguised as well, and what counts is recall minus false-positive rate (informedness; Youden, Cancer 3, 1950).
 
 The share of a text's words that are disguised is the strength; which words they are follows from the text alone, so
 that every bundle reads the same. Zero-width characters and full-width letters are undone by the text normaliser, and
@@ -8,6 +11,7 @@ stand here to prove it.
 import hashlib
 import random
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -19,6 +23,7 @@ from train.gate.checks import Check, at_least
 from train.gate.frozen import FrozenData
 from train.gate.rules import ObfuscationRules
 
+FlagArray = npt.NDArray[np.bool_]
 _LEET = str.maketrans("aeiostAEIOST", "431057431057")
 _CYRILLIC = str.maketrans("aceopxyACEHKMOPTX", "асеорхуАСЕНКМОРТХ")
 _FULL_WIDTH = {code: code + 0xFEE0 for code in range(0x21, 0x7F)}
@@ -67,21 +72,47 @@ class Disguised(NamedTuple):
     text: str
 
 
+class Rates(BaseModel):
+    """Recall and false-positive rate, in [0, 1], at a bundle's threshold."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    recall: float
+    false_alarms: float
+
+    @property
+    def informedness(self) -> float:
+        """Recall minus false-positive rate, in [-1, 1]; 0 is chance."""
+        return self.recall - self.false_alarms
+
+
 class CurvePoint(BaseModel):
-    """Recall, in [0, 1], on the texts under one disguise at one strength (0: as written)."""
+    """What the candidate and its rival tell apart under one disguise at one strength (0: as written)."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     disguise: str
     strength: float
-    recall: float
-    rival_recall: float | None
+    candidate: Rates
+    rival: Rates | None
 
 
-def choose(data: FrozenData, rules: ObfuscationRules) -> list[int]:
-    """Return rows that have the label, those whose text hashes lowest, so that no chance is in it."""
-    positive = np.flatnonzero(data.truth[:, LABELS.index(rules.label)] == 1)
-    return sorted(positive.tolist(), key=lambda row: _digest(data.texts[row]))[: rules.texts]
+@dataclass(frozen=True)
+class Flags:
+    """In which texts a bundle finds the label, as written (M,) and disguised (D,)."""
+
+    clean: FlagArray
+    disguised: FlagArray
+
+
+def choose(data: FrozenData, rules: ObfuscationRules) -> tuple[list[int], FlagArray]:
+    """Return rows with the label and as many without, and which have it; those whose text hashes lowest: no chance."""
+    truth = data.truth[:, LABELS.index(rules.label)]
+    with_label, without = (
+        sorted(np.flatnonzero(truth == value).tolist(), key=lambda row: _digest(data.texts[row]))[: rules.texts]
+        for value in (1, 0)
+    )
+    return with_label + without, np.array([True] * len(with_label) + [False] * len(without))
 
 
 def disguise_all(texts: list[str], strengths: list[float]) -> list[Disguised]:
@@ -105,37 +136,38 @@ def disguise(text: str, name: str, strength: float) -> str:
     return " ".join(words)
 
 
-def curve(
-    disguised: list[Disguised],
-    clean: npt.NDArray[np.bool_],
-    flags: npt.NDArray[np.bool_],
-    rival: tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]] | None,
-) -> list[CurvePoint]:
-    """Return the curve; ``clean`` and ``flags`` say which texts, as written and disguised, the label was found in."""
+def curve(disguised: list[Disguised], present: FlagArray, candidate: Flags, rival: Flags | None) -> list[CurvePoint]:
+    """Return the curve, its first point as written; ``present`` (M,) says which texts have the label."""
     groups: dict[tuple[str, float], list[int]] = {}
     for place, each in enumerate(disguised):
         groups.setdefault((each.disguise, each.strength), []).append(place)
 
-    def point(name: str, strength: float, found: float, other: float | None) -> CurvePoint:
-        return CurvePoint(disguise=name, strength=strength, recall=found, rival_recall=other)
+    def rates(flags: FlagArray) -> Rates:
+        return Rates(recall=float(flags[present].mean()), false_alarms=float(flags[~present].mean()))
 
-    start = point("as written", 0.0, float(clean.mean()), float(rival[0].mean()) if rival else None)
-    return [start] + [
-        point(*key, float(flags[places].mean()), float(rival[1][places].mean()) if rival else None)
+    def point(name: str, strength: float, own: FlagArray, other: FlagArray | None) -> CurvePoint:
+        return CurvePoint(
+            disguise=name, strength=strength, candidate=rates(own), rival=None if other is None else rates(other)
+        )
+
+    start = point("as written", 0.0, candidate.clean, rival.clean if rival else None)
+    return [start] + [  # within a group the texts stand in the order of `present`
+        point(*key, candidate.disguised[places], rival.disguised[places] if rival else None)
         for key, places in groups.items()
     ]
 
 
 def obfuscation_checks(points: list[CurvePoint], rules: ObfuscationRules) -> list[Check]:
-    """Return one check: mean recall over disguises and strengths, as a share of the recall as written."""
-    clean, *disguised = points
-    retained = np.mean([each.recall for each in disguised]) / max(clean.recall, 1e-12)
-    rival = None
-    if clean.rival_recall is not None:
-        rivals = [each.rival_recall for each in disguised if each.rival_recall is not None]
-        rival = min(1.0, float(np.mean(rivals) / max(clean.rival_recall, 1e-12)))
-    name = f"recall of {rules.label} that is left under disguises"
-    return [at_least("obfuscation", name, min(1.0, float(retained)), rival, rules.retained, rules.margin)]
+    """Return one check: mean informedness over disguises and strengths, as a share of that as written."""
+    value = _retained([point.candidate for point in points])
+    rivals = [point.rival for point in points if point.rival is not None]
+    name = f"what tells {rules.label} apart that is left under disguises"
+    return [at_least("obfuscation", name, value, _retained(rivals) if rivals else None, rules.retained, rules.margin)]
+
+
+def _retained(rates: list[Rates]) -> float:
+    clean, *disguised = (each.informedness for each in rates)
+    return min(1.0, float(np.mean(disguised)) / clean) if clean > 0 else 0.0
 
 
 def _digest(text: str) -> str:

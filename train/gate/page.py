@@ -22,7 +22,7 @@ PLACES = (
     (
         "obfuscation",
         "Disguised words",
-        "Recall on texts that have the label. Circles: candidate; squares, dashed: production.",
+        "Filled: texts with the label; hollow: texts without. Circles: candidate; squares, dashed: production.",
     ),
     (
         "identity",

@@ -92,13 +92,18 @@ def _obfuscation(points: Sequence[CurvePoint]) -> Figure:
     for axes, name in zip(grid, names, strict=False):
         line = [clean, *(point for point in others if point.disguise == name)]
         strengths = [point.strength for point in line]
-        if clean.rival_recall is not None:
-            axes.plot(strengths, [point.rival_recall for point in line], "s--", color=ORANGE, ms=5, label="production")
-        axes.plot(strengths, [point.recall for point in line], "o-", color=BLUE, ms=5, label="candidate")
+        rivals = [point.rival for point in line if point.rival is not None]
+        for rates, marker, colour, who in (
+            (rivals, "s--", ORANGE, "production"),
+            ([point.candidate for point in line], "o-", BLUE, "candidate"),
+        ):
+            if rates:
+                axes.plot(strengths, [each.recall for each in rates], marker, color=colour, ms=5, label=who)
+                axes.plot(strengths, [each.false_alarms for each in rates], marker, color=colour, ms=5, mfc="none")
         axes.set(title=name, ylim=(-0.02, 1.02))
     grid[0].legend(frameon=False, loc="lower left")
     figure.supxlabel("share of words that are disguised")
-    figure.supylabel("recall at the threshold")
+    figure.supylabel("share of texts in which the label is found")
     return figure
 
 

@@ -88,7 +88,7 @@ class IdentityRules(_Section):
 
 
 class ObfuscationRules(_Section):
-    """How much recall must be left when words are disguised."""
+    """How much must be left of recall minus false-positive rate when words are disguised."""
 
     texts: Count
     label: Label

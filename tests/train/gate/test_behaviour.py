@@ -15,7 +15,7 @@ from train.gate.behaviour import Case, Suite, behaviour_checks, expand, judge, r
 from train.gate.checks import at_least, at_most
 from train.gate.frozen import FrozenData
 from train.gate.identity import Answered, identity_checks, identity_slices, mentions
-from train.gate.obfuscation import DISGUISES, curve, disguise, disguise_all, obfuscation_checks
+from train.gate.obfuscation import DISGUISES, Flags, Rates, choose, curve, disguise, disguise_all, obfuscation_checks
 from train.gate.rules import BehaviourRules, IdentityRules, ObfuscationRules
 
 SHIPPED = Path(__file__).resolve().parents[2] / "model" / "cases"
@@ -161,15 +161,31 @@ def test_a_stronger_disguise_changes_more_words() -> None:
     assert changed == [2, 5, 10]
 
 
-def test_recall_that_is_lost_under_disguises_is_refused() -> None:
+def test_taking_every_disguise_for_abuse_is_refused_like_missing_it() -> None:
     disguised = disguise_all([f"text {n}" for n in range(4)], [0.5])
-    clean, none, some = np.ones(4, bool), np.zeros(len(disguised), bool), np.arange(len(disguised)) % 2 == 0
-    rules = ObfuscationRules(texts=4, label="toxic", strengths=[0.5], retained=0.6, margin=0.05)
-    points = curve(disguised, clean, some, (clean, np.ones(len(disguised), bool)))
+    present = np.array([True, True, False, False])
+    rules = ObfuscationRules(texts=2, label="toxic", strengths=[0.5], retained=0.6, margin=0.05)
+    right, never = np.tile(present, len(DISGUISES)), np.zeros(len(disguised), bool)
+    good = Flags(present, right)
+    points = curve(disguised, present, good, Flags(present, ~never))
     assert {point.disguise for point in points} == {"as written", *DISGUISES}
-    (check,) = obfuscation_checks(points, rules)
-    assert (check.value, check.rival, check.passed) == (0.5, 1.0, False)
-    assert obfuscation_checks(curve(disguised, clean, none, None), rules)[0].value == 0
+    assert points[1].rival == Rates(recall=1.0, false_alarms=1.0)
+    assert obfuscation_checks(points, rules)[0].passed
+    for flags in (never, ~never):
+        (check,) = obfuscation_checks(curve(disguised, present, Flags(present, flags), good), rules)
+        assert (check.value, check.rival, check.passed) == (0.0, 1.0, False)
+
+
+def test_texts_to_disguise_are_of_both_kinds_and_the_same_in_any_order() -> None:
+    rules = ObfuscationRules(texts=3, label="toxic", strengths=[0.5], retained=0.6, margin=0.05)
+    texts, truth = [f"text {n}" for n in range(20)], np.zeros((20, len(LABELS)))
+    truth[:8, 0] = 1
+    truth[8, 0] = np.nan
+    rows, present = choose(FrozenData(texts, truth, np.ones(20), ""), rules)
+    assert present.tolist() == [True] * 3 + [False] * 3
+    assert truth[rows, 0].tolist() == [1, 1, 1, 0, 0, 0]
+    turned, _ = choose(FrozenData(texts[::-1], truth[::-1], np.ones(20), ""), rules)
+    assert [texts[row] for row in rows] == [texts[::-1][row] for row in turned]
 
 
 def identity_data(gap: float) -> tuple[FrozenData, Answered]:
