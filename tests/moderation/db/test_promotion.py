@@ -1,8 +1,12 @@
 from dataclasses import replace
 from datetime import timedelta
+from importlib import import_module
 
+from alembic.migration import MigrationContext
+from alembic.operations import Operations
 from sqlalchemy import Engine
 
+from moderation.db.database import connect, migrate
 from moderation.db.log import insert, record_version
 from moderation.db.promotion import known_versions, moves, record_moves, record_verdicts, use, verdicts
 from moderation.lineage.graph import Use, Verdict
@@ -41,6 +45,22 @@ def test_a_version_keeps_its_provenance_when_a_process_records_it_without(engine
         record_version(connection, version(name="renamed"))
     (found,) = known_versions(engine)
     assert (found.name, found.provenance) == ("renamed", origin)
+
+
+def test_a_version_of_the_release_before_is_kept_without_a_provenance(database_url: str) -> None:
+    engine, first = connect(database_url), import_module("moderation.db.migrations.versions.m0001_prediction_log")
+    with engine.begin() as connection, Operations.context(MigrationContext.configure(connection)):
+        first.upgrade()
+        connection.exec_driver_sql("CREATE TABLE alembic_version (version_num VARCHAR(32) NOT NULL PRIMARY KEY)")
+        connection.exec_driver_sql("INSERT INTO alembic_version VALUES ('0001')")
+        connection.exec_driver_sql(
+            "INSERT INTO versions VALUES "
+            f"('{VERSION}', '2026-03-01 12:00:00.000000+00:00', 'starter', '[]', '{{}}', '{{}}')"
+        )
+    migrate(engine)
+    (found,) = known_versions(engine)
+    assert (found.version, found.name, found.provenance) == (VERSION, "starter", None)
+    engine.dispose()
 
 
 def test_use_counts_predictions_and_feedback_of_one_version(engine: Engine) -> None:
