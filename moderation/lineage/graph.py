@@ -152,7 +152,7 @@ def _report(number: int, verdict: Verdict) -> Node:
     against = f"against {_short(verdict.against)}" if verdict.against else "first promotion"
     lines = [f"{_time(verdict.created_at)}, {against}", f"data {_short(verdict.data_digest)}"]
     if not verdict.passed:
-        lines.append(f"{len(verdict.reasons)} reasons, the first: {verdict.reasons[0]}" if verdict.reasons else "")
+        lines.append(f"failed: {len(verdict.reasons)}, first {verdict.reasons[0]}" if verdict.reasons else "")
     return Node(f"report {number}", "gate report", "passed" if verdict.passed else "refused", tuple(lines))
 
 
