@@ -20,6 +20,9 @@ from tests.moderation.db.records import NOON
 from tests.train.gate.exam import FORGETFUL, METRICS, make_frozen, make_rules
 
 
+pytestmark = pytest.mark.timeout(300)
+
+
 class Bench(NamedTuple):
     """Frozen data, rules, and three published bundles; production does not know "idiot" and "vermin"."""
 
