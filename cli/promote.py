@@ -115,9 +115,9 @@ def _passing_report(
             return report
         problems.append(problem)
     reason = problems[0] if problems else "it has no gate report"
+    command = f"moderation gate {version[:12]}" + (f" --data {data}" if data != rules.data.path else "")
     raise InvalidInputError(
-        f"{version[:12]} is not promoted: {reason}; run `moderation gate {version[:12]}`"
-        f"{f' --data {data}' if data != rules.data.path else ''} (or give --override REASON)"
+        f"{version[:12]} is not promoted: {reason}; run `{command}` (or promote with --override REASON)"
     )
 
 

@@ -19,7 +19,6 @@ from tests.cli.conftest import Moderation
 from tests.moderation.db.records import NOON
 from tests.train.gate.exam import FORGETFUL, METRICS, make_frozen, make_rules
 
-
 pytestmark = pytest.mark.timeout(300)
 
 
