@@ -8,7 +8,7 @@ import sys
 
 import typer
 
-from cli import registry, score, up
+from cli import compare, gate, lineage, promote, registry, score, up
 from moderation.errors import ModerationError
 
 app = typer.Typer(
@@ -19,6 +19,11 @@ app = typer.Typer(
 )
 app.command("up")(up.up)
 app.command("score")(score.score)
+app.command("gate")(gate.gate)
+app.command("promote")(promote.promote)
+app.command("rollback")(promote.rollback)
+app.command("compare")(compare.compare)
+app.command("lineage")(lineage.lineage)
 app.add_typer(registry.app, name="registry")
 
 

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from moderation.errors import InvalidInputError
+
 if TYPE_CHECKING:
     from moderation.registry.registry import Registry
 
@@ -64,10 +66,16 @@ def point(
 ) -> None:
     """Make an alias point to a published version.
 
-    The API serves what `production` points to.
+    Not the alias that the API serves: `moderation promote` moves that one, past the gate.
     """
     from moderation.registry.registry import Move
+    from moderation.settings import RegistrySettings, load
 
+    if alias == load(RegistrySettings).alias:
+        raise InvalidInputError(
+            f"{alias!r} is what the API serves: run `moderation promote {version}`, with --override REASON to pass the "
+            "gate by"
+        )
     event = open_registry().point(alias, version, Move(by=getpass.getuser(), reason=reason))
     typer.echo(f"{alias} -> {event.version}")
 

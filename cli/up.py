@@ -113,6 +113,7 @@ def _check_ports(services: list[Service]) -> None:
 
 
 def _prepare(settings: "ApiSettings") -> None:
+    from cli.history import record
     from moderation.db.database import connect, migrate
     from moderation.registry.local import LocalRegistry
     from moderation.registry.starter import seed
@@ -120,7 +121,8 @@ def _prepare(settings: "ApiSettings") -> None:
     engine = connect(settings.resolved_database_url())
     migrate(engine)
     engine.dispose()
-    seed(LocalRegistry(settings.resolved_registry_dir()), settings.alias)
+    registry = LocalRegistry(settings.resolved_registry_dir())
+    record(registry, settings, seed(registry, settings.alias))
 
 
 def _run(services: list[Service], state_dir: Path, begun: float) -> int:

@@ -34,6 +34,7 @@ class Model:
     served: ServedVersion
     policy: Policy
     reference: dict[str, object]
+    provenance: dict[str, object]
     score_texts: Callable[[Sequence[str]], Scored]
 
     def score(self, texts: Sequence[str]) -> list[TextScores]:
@@ -55,6 +56,7 @@ class Model:
             labels=list(self.served.labels),
             thresholds=dict(self.served.thresholds),
             reference=self.reference,
+            provenance=self.provenance,
         )
 
 
@@ -82,4 +84,7 @@ def load(settings: ApiSettings) -> Model:
         normalizer_version=bundle.manifest.normalizer_version,
         backend=scorer.backend,
     )
-    return Model(served, policy, bundle.manifest.reference.model_dump(mode="json"), scorer.score)
+    reference, provenance = (
+        part.model_dump(mode="json") for part in (bundle.manifest.reference, bundle.manifest.provenance)
+    )
+    return Model(served, policy, reference, provenance, scorer.score)

@@ -1,5 +1,6 @@
 """A real bundle that is made in milliseconds: a bag of words with a weight per word and label."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -40,11 +41,17 @@ WORDS: dict[str, tuple[float, ...]] = {
 }
 
 
-def build_tiny_bundle(directory: Path, name: str = "tiny", bias: float = BIAS) -> Path:
+def build_tiny_bundle(
+    directory: Path,
+    name: str = "tiny",
+    bias: float = BIAS,
+    words: Mapping[str, tuple[float, ...]] = WORDS,
+    metrics: Mapping[str, object] | None = None,
+) -> Path:
     """Write the bundle into ``directory`` (made if missing) and return it; another ``bias``, another version."""
     directory.mkdir(parents=True, exist_ok=True)
-    _tokenizer().save(str(directory / TOKENIZER))
-    onnx.save(_graph(bias), directory / ONNX_WEIGHTS)
+    _tokenizer(words).save(str(directory / TOKENIZER))
+    onnx.save(_graph(bias, words), directory / ONNX_WEIGHTS)
     (directory / CONFIG).write_text('{"model_type": "bag-of-words"}\n')
     (directory / CARD).write_text(f"# {name}\n\nA bag of words for tests.\n")
     texts = ["You are disgusting.", "Thank you for the clear explanation.", "kill the vermin", "😀"]
@@ -70,7 +77,7 @@ def build_tiny_bundle(directory: Path, name: str = "tiny", bias: float = BIAS) -
             created_at="2026-01-01T00:00:00+00:00",
             exported_commit="0" * 40,
         ),
-        metrics={},
+        metrics=dict(metrics or {}),
         reference=Reference(
             score_bin_edges=[0.0, 0.5, 1.0],
             score_shares={label: [0.9, 0.1] for label in LABELS},
@@ -88,16 +95,16 @@ def build_tiny_bundle(directory: Path, name: str = "tiny", bias: float = BIAS) -
     return directory
 
 
-def _tokenizer() -> Tokenizer:
-    vocabulary = {word: number for number, word in enumerate(["[UNK]", *WORDS])}
+def _tokenizer(words: Mapping[str, tuple[float, ...]]) -> Tokenizer:
+    vocabulary = {word: number for number, word in enumerate(["[UNK]", *words])}
     tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="[UNK]"))
     tokenizer.normalizer = normalizers.Lowercase()
     tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
     return tokenizer
 
 
-def _graph(bias: float) -> onnx.ModelProto:
-    weights = np.array([[0.0] * len(LABELS), *WORDS.values()], dtype=np.float32)
+def _graph(bias: float, words: Mapping[str, tuple[float, ...]]) -> onnx.ModelProto:
+    weights = np.array([[0.0] * len(LABELS), *words.values()], dtype=np.float32)
     axes = [TensorProto.INT64, ["batch", "tokens"]]
     graph = helper.make_graph(
         [

@@ -1,5 +1,8 @@
 """Fixtures for all tests."""
 
+from pathlib import Path
+
+import pytest
 from hypothesis import HealthCheck, settings
 
 from tests.postgres import database_url, engine, postgres_server, postgres_url, sqlite_url
@@ -9,3 +12,9 @@ __all__ = ["database_url", "engine", "postgres_server", "postgres_url", "sqlite_
 # How long an example takes says how busy the machine is, not whether the code is right.
 settings.register_profile("tests", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("tests")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--bundle", type=Path, metavar="DIR", help="the bundle that tests/model judges; the starter if none"
+    )

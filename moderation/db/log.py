@@ -12,14 +12,14 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, TypeVar, cast
 
-from sqlalchemy import Connection, RowMapping, Table, select
+from sqlalchemy import Connection, RowMapping, Table, func, select
 from sqlalchemy.dialects import postgresql, sqlite
 
 from moderation.db.models import SCORE_COLUMNS, Base, Feedback, Prediction, Version
 from moderation.errors import InvalidInputError
 from moderation.policy import DECISIONS, Decision
 
-_MAY_BE_NONE = ("text", "labels")
+_MAY_BE_NONE = ("text", "labels", "provenance")
 _R = TypeVar("_R", "PredictionRecord", "FeedbackRecord", "VersionRecord")
 
 
@@ -100,7 +100,7 @@ class FeedbackRecord:
 
 @dataclass(frozen=True)
 class VersionRecord:
-    """A bundle that is served: per label the scores from which it decides (None: never), and its reference.
+    """A bundle: per label the scores from which it decides (None: never), its reference, and where it comes from.
 
     Raises:
         InvalidInputError: ``first_seen_at`` is not in UTC.
@@ -112,6 +112,7 @@ class VersionRecord:
     labels: list[str]
     thresholds: dict[str, dict[str, float | None]]
     reference: dict[str, Any]
+    provenance: dict[str, Any] | None = None
 
     def __post_init__(self) -> None:
         _require_utc("first_seen_at", self.first_seen_at)
@@ -141,7 +142,8 @@ def insert(
 def record_version(connection: Connection, record: VersionRecord) -> None:
     """Insert the version, or update what is known of it; when it was first seen stays. The caller commits."""
     statement = _insert_into(connection, Version).values(**vars(record))
-    changed = {name: statement.excluded[name] for name in ("name", "labels", "thresholds", "reference")}
+    changed: dict[str, Any] = {name: statement.excluded[name] for name in ("name", "labels", "thresholds", "reference")}
+    changed["provenance"] = func.coalesce(statement.excluded["provenance"], Version.provenance)
     connection.execute(statement.on_conflict_do_update(index_elements=["version"], set_=changed))
 
 

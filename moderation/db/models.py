@@ -130,6 +130,35 @@ class Version(Base):
     labels: Mapped[list[str]]
     thresholds: Mapped[dict[str, dict[str, float | None]]]
     reference: Mapped[dict[str, Any]]
+    # NULL: recorded by a release that did not keep it.
+    provenance: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
+
+
+class AliasMove(Base):
+    """A move of an alias in the registry, copied here so that readers of the database know who served when."""
+
+    __tablename__ = "alias_moves"
+
+    alias: Mapped[str] = mapped_column(primary_key=True)
+    moved_at: Mapped[datetime] = mapped_column(primary_key=True)
+    version: Mapped[str]
+    previous: Mapped[str | None]
+    moved_by: Mapped[str]
+    reason: Mapped[str]
+
+
+class GateVerdict(Base):
+    """What a gate report says; the report itself stays in the registry."""
+
+    __tablename__ = "gate_verdicts"
+
+    candidate: Mapped[str] = mapped_column(primary_key=True)
+    created_at: Mapped[datetime] = mapped_column(primary_key=True)
+    against: Mapped[str | None]
+    passed: Mapped[bool]
+    reasons: Mapped[list[str]]
+    data_digest: Mapped[str]
+    rules_digest: Mapped[str]
 
 
 SCORE_COLUMNS: dict[str, InstrumentedAttribute[float | None]] = {

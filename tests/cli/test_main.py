@@ -4,7 +4,10 @@ import pytest
 
 from tests.cli.conftest import Moderation
 
-COMMANDS: list[tuple[str, ...]] = [(), ("up",), ("migrate",), ("serve",), ("score",), ("registry",)]
+COMMANDS: list[tuple[str, ...]] = [
+    *((), ("up",), ("migrate",), ("serve",), ("score",), ("registry",)),
+    *(("gate",), ("promote",), ("rollback",), ("compare",), ("lineage",)),
+]
 REGISTRY_COMMANDS: list[tuple[str, ...]] = [
     ("registry", name) for name in ("list", "publish", "resolve", "fetch", "point", "seed")
 ]

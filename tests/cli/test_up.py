@@ -50,6 +50,8 @@ def test_answers_keeps_its_data_and_leaves_nothing_behind(
         assert system.stop(signal.SIGTERM) == 143
         assert system.pids() == []
     assert logged_ids(state_dir) == {first["id"], second["id"]}
+    with sqlite3.connect(state_dir / "moderation.db") as database:
+        assert database.execute("SELECT alias, reason FROM alias_moves").fetchall() == [("production", "set up")]
 
 
 def test_one_process_that_ends_stops_all_and_is_named(environment: dict[str, str]) -> None:

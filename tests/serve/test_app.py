@@ -277,7 +277,7 @@ def test_an_unexpected_error_is_a_500_without_any_detail(
         def decide(self, scores: dict[str, float]) -> None:
             raise KeyError("detail of the fault")
 
-    broken = Model(model.served, BrokenPolicy(), model.reference, model.score_texts)  # type: ignore[arg-type]
+    broken = Model(model.served, BrokenPolicy(), model.reference, model.provenance, model.score_texts)  # type: ignore[arg-type]
     with served(settings_in(tmp_path), broken) as server:
         response = hello(server)
         assert refused(response, 500, "internal") == "internal error"

@@ -1,9 +1,8 @@
-"""The one page of the monitor."""
+"""The traffic page: volume, latency, classes, feedback."""
 
 from datetime import UTC, datetime
 
 import streamlit as st
-from sqlalchemy import Engine
 
 from apps.monitor.components.controls import choose_refresh_s, choose_time_range
 from apps.monitor.components.panels import (
@@ -14,8 +13,9 @@ from apps.monitor.components.panels import (
     show_newest,
     show_versions,
 )
-from apps.monitor.services.database import check_database, explain, open_database
+from apps.monitor.services.database import check_database, explain
 from apps.monitor.services.snapshot import TimeRange, take_snapshot
+from apps.monitor.views.connection import engine_for
 from apps.ui.notice import show_problem
 from moderation.errors import ModerationError
 
@@ -31,7 +31,7 @@ def dashboard_view(database_url: str) -> None:
 
 def _refreshing(database_url: str, time_range: TimeRange) -> None:
     try:
-        engine = _engine(database_url)
+        engine = engine_for(database_url)
         check_database(engine)
         snapshot = take_snapshot(engine, time_range, datetime.now(UTC))
     except ModerationError as error:
@@ -47,8 +47,3 @@ def _refreshing(database_url: str, time_range: TimeRange) -> None:
     if snapshot.predictions:
         show_newest(snapshot)
         show_versions(snapshot)
-
-
-@st.cache_resource(max_entries=4, show_spinner=False, on_release=Engine.dispose)
-def _engine(database_url: str) -> Engine:
-    return open_database(database_url)

@@ -18,7 +18,8 @@ def test_a_migrated_database_is_current_and_migrating_it_again_changes_nothing(e
     require_current(engine)
     migrate(engine)
     require_current(engine)
-    assert set(inspect(engine).get_table_names()) == {"alembic_version", "feedback", "predictions", "versions"}
+    tables = {"alembic_version", "alias_moves", "feedback", "gate_verdicts", "predictions", "versions"}
+    assert set(inspect(engine).get_table_names()) == tables
 
 
 def test_an_empty_database_is_refused_and_the_command_named(database_url: str) -> None:

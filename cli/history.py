@@ -1,0 +1,97 @@
+"""Copies what the registry knows of promotions into the database, which is all that the monitor reads.
+
+The registry is the truth: a database that is away or behind stops no promotion, and catches up with the next one.
+"""
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+import typer
+
+from moderation.errors import ModerationError
+
+if TYPE_CHECKING:
+    from sqlalchemy import Engine
+
+    from moderation.db.log import VersionRecord
+    from moderation.lineage.graph import Verdict
+    from moderation.registry.registry import Registry
+    from moderation.settings import ApiSettings, DatabaseSettings
+
+
+def record(registry: "Registry", settings: "ApiSettings", version: str) -> None:
+    """Record ``version``, its gate reports and the moves of every alias; a database that fails is a warning."""
+    from moderation.db.database import require_current
+    from moderation.db.log import record_version
+    from moderation.db.promotion import record_moves, record_verdicts
+
+    try:
+        engine = open_database(settings)
+        if engine is None:
+            return
+        require_current(engine)
+        events = [event for alias in registry.aliases() for event in registry.events(alias)]
+        with engine.begin() as connection:
+            record_version(connection, version_record(registry, settings, version))
+            record_moves(connection, events)
+            record_verdicts(connection, verdicts(registry, version))
+        engine.dispose()
+    except ModerationError as error:
+        typer.echo(f"warning: not yet in the database, the next promotion brings it there: {error}", err=True)
+
+
+def open_database(settings: "DatabaseSettings") -> "Engine | None":
+    """Return the database, or None if none is configured and the embedded one was never made."""
+    from moderation.db.database import connect
+
+    if settings.database_url is None and not (settings.state_dir / "moderation.db").exists():
+        return None
+    return connect(settings.resolved_database_url())
+
+
+def version_record(registry: "Registry", settings: "ApiSettings", version: str) -> "VersionRecord":
+    """Return what the database keeps of a published version."""
+    from moderation.bundle import read_bundle
+    from moderation.db.log import VersionRecord
+    from moderation.policy_file import read_policy
+
+    manifest = read_bundle(registry.fetch(version)).manifest
+    limits = read_policy(settings.policy_path, manifest.thresholds).thresholds
+    return VersionRecord(
+        version=version,
+        first_seen_at=datetime.now(UTC),
+        name=manifest.name,
+        labels=list(manifest.label_names),
+        thresholds={label: {"review": each.review, "remove": each.remove} for label, each in limits.items()},
+        reference=manifest.reference.model_dump(mode="json"),
+        provenance=manifest.provenance.model_dump(mode="json"),
+    )
+
+
+def verdicts(registry: "Registry", version: str) -> "list[Verdict]":
+    """Return what the kept gate reports on ``version`` say, oldest first; damaged ones are left out."""
+    directories = registry.reports(version)
+    if not directories:
+        return []  # before pandas and the like are imported
+    from moderation.lineage.graph import Verdict
+    from train.gate.report import read_report
+
+    found = []
+    for directory in directories:
+        try:
+            report = read_report(directory)
+        except ModerationError as error:
+            typer.echo(f"warning: {error}", err=True)
+            continue
+        found.append(
+            Verdict(
+                candidate=report.candidate.version,
+                created_at=report.created_at,
+                against=report.against.version if report.against else None,
+                passed=report.passed,
+                reasons=report.reasons,
+                data_digest=report.data.digest,
+                rules_digest=report.rules_digest,
+            )
+        )
+    return found

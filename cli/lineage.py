@@ -1,0 +1,60 @@
+"""`moderation lineage`: where a version comes from and what became of it."""
+
+import json
+from enum import StrEnum
+from typing import Annotated
+
+import typer
+
+
+class Format(StrEnum):
+    """What to print."""
+
+    TEXT = "text"
+    DOT = "dot"
+    SVG = "svg"
+    JSON = "json"
+
+
+def lineage(
+    version: Annotated[str, typer.Argument(help="A published version, its beginning, or an alias.")],
+    style: Annotated[Format, typer.Option("--format", help="An outline, Graphviz's language, a picture, or data.")] = (
+        Format.TEXT
+    ),
+) -> None:
+    """Print the graph of a version.
+
+    Dataset, run, bundle, gate reports, when an alias pointed to it, predictions, feedback, next dataset. Counts of
+    predictions and feedback come from the database, the rest from the registry.
+    """
+    from cli.history import open_database, verdicts
+    from cli.names import find_version
+    from cli.registry import open_registry
+    from moderation.bundle import read_bundle
+    from moderation.db.database import require_current
+    from moderation.db.promotion import use
+    from moderation.lineage.drawing import dot, outline, svg
+    from moderation.lineage.graph import Facts, build
+    from moderation.settings import DatabaseSettings, load
+
+    registry, engine = open_registry(), open_database(load(DatabaseSettings))
+    found = find_version(registry, version)
+    manifest = read_bundle(registry.fetch(found)).manifest
+    if engine is not None:
+        require_current(engine)
+    moves = [move for alias in registry.aliases() for move in registry.events(alias)]
+    graph = build(
+        Facts(
+            version=found,
+            name=manifest.name,
+            provenance=manifest.provenance.model_dump(mode="json"),
+            verdicts=verdicts(registry, found),
+            moves=moves,
+            use=None if engine is None else use(engine, found),
+        )
+    )
+    if style is Format.JSON:
+        typer.echo(json.dumps(graph.as_dict(), indent=1))
+    else:
+        draw = {Format.TEXT: outline, Format.DOT: dot, Format.SVG: svg}[style]
+        typer.echo(draw(graph).rstrip("\n"))

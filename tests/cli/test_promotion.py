@@ -1,0 +1,254 @@
+"""gate, promote, rollback, compare and lineage as processes, over a registry and a database of the test's own."""
+
+import json
+import xml.etree.ElementTree as ET
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+from sqlalchemy import Engine
+
+from cli.promote import version_before
+from moderation.bundle import ONNX_WEIGHTS, read_bundle
+from moderation.db.database import connect
+from moderation.db.promotion import known_versions, moves, verdicts
+from moderation.registry.local import LocalRegistry
+from moderation.registry.registry import AliasEvent, Move
+from tests.bundles import BIAS, WORDS, build_tiny_bundle
+from tests.cli.conftest import Moderation
+from tests.moderation.db.records import NOON
+from tests.train.gate.exam import FORGETFUL, METRICS, make_frozen, make_rules
+
+pytestmark = pytest.mark.timeout(300)
+
+
+class Bench(NamedTuple):
+    """Frozen data, rules, and three published bundles; production does not know "idiot" and "vermin"."""
+
+    rules: Path
+    data: Path
+    production: str
+    sibling: str
+    better: str
+    registry: LocalRegistry
+
+    @property
+    def options(self) -> tuple[str, str]:
+        return ("--rules", str(self.rules))
+
+
+@pytest.fixture
+def bench(state_dir: Path, tmp_path: Path) -> Bench:
+    registry = LocalRegistry(state_dir / "registry")
+    folders = [
+        build_tiny_bundle(tmp_path / "production", words=FORGETFUL, metrics=METRICS),
+        build_tiny_bundle(tmp_path / "sibling", words=FORGETFUL, bias=BIAS + 0.02, metrics=METRICS),
+        build_tiny_bundle(tmp_path / "better", words=WORDS, metrics=METRICS),
+    ]
+    production, sibling, better = map(registry.publish, folders)
+    registry.point("production", production, Move("test", "set up"))
+    data = make_frozen(tmp_path / "frozen.parquet", 1200)
+    return Bench(make_rules(tmp_path, data), data, production, sibling, better, registry)
+
+
+@pytest.fixture
+def database(state_dir: Path, moderation: Moderation) -> Engine:
+    assert moderation("migrate").returncode == 0
+    return connect(f"sqlite:///{state_dir / 'moderation.db'}")
+
+
+def one_line(done: object) -> str:
+    stderr: str = done.stderr  # type: ignore[attr-defined]
+    line = stderr.splitlines()[-1]
+    assert line.startswith("error: ")
+    assert "Traceback" not in stderr
+    return line
+
+
+def test_a_better_bundle_is_promoted_a_worse_one_refused_and_a_rollback_goes_back(
+    moderation: Moderation, bench: Bench, database: Engine
+) -> None:
+    refusal = moderation("promote", bench.better, *bench.options)
+    assert refusal.returncode == 1
+    assert "it has no gate report; run `moderation gate" in one_line(refusal)
+
+    done = moderation("gate", bench.better[:12], *bench.options)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "Passed." in done.stdout
+    assert moderation("promote", bench.better[:12], *bench.options).stdout.startswith(f"production -> {bench.better}\n")
+    assert bench.registry.resolve("production") == bench.better
+
+    # What was production is now a candidate that forgot words.
+    done = moderation("gate", bench.production, *bench.options)
+    assert done.returncode == 3, done.stdout + done.stderr
+    assert "- insult: ROC-AUC" in done.stdout
+    assert "worse than production" in done.stdout
+    refusal = moderation("promote", bench.production, *bench.options)
+    assert "the gate refused it" in one_line(refusal)
+    assert bench.registry.resolve("production") == bench.better
+
+    done = moderation("compare", bench.better, bench.production)
+    lines = [line.split() for line in done.stdout.splitlines()]
+    assert ["version", bench.better[:12], bench.production[:12]] in lines
+    assert ["toxic", "roc_auc", *("0.9000", "(0.8000", "to", "0.9500)") * 2] in lines
+    assert f"{bench.production[:12]} against {bench.better[:12]} refused for" in done.stdout
+
+    done = moderation("rollback", "--reason", "users complain")
+    assert done.stdout.startswith(f"production -> {bench.production}\n")
+    assert bench.registry.resolve("production") == bench.production
+
+    events = bench.registry.events("production")
+    reasons = [event.reason for event in events]
+    assert "gate report of" in reasons[-2]
+    assert reasons[-1] == "rollback: users complain"
+    assert [move for move in moves(database) if move.alias == "production"] == events
+    assert [verdict.passed for verdict in verdicts(database, bench.better)] == [True]
+    (verdict,) = verdicts(database, bench.production)
+    assert not verdict.passed
+    assert any("insult: ROC-AUC" in reason for reason in verdict.reasons)
+    assert {each.version for each in known_versions(database)} == {bench.better, bench.production}
+    assert all(each.provenance for each in known_versions(database))
+
+
+def test_a_report_counts_for_one_candidate_production_rules_and_data_only(
+    moderation: Moderation, bench: Bench, tmp_path: Path
+) -> None:
+    done = moderation("gate", bench.better, *bench.options)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+    other = make_frozen(tmp_path / "other.parquet", 1200, seed=1)
+    refusal = moderation("promote", bench.better, *bench.options, "--data", other)
+    assert "made on other data (frozen.parquet, digest" in one_line(refusal)
+    assert f"--data {other}" in one_line(refusal)
+
+    (tmp_path / "strict").mkdir()
+    strict = make_rules(tmp_path / "strict", bench.data, floors={"roc_auc": 0.71})
+    refusal = moderation("promote", bench.better, "--rules", strict)
+    assert "made with other rules or cases" in one_line(refusal)
+
+    (kept,) = bench.registry.reports(bench.better)
+    bench.registry.keep_report(bench.sibling, kept)
+    refusal = moderation("promote", bench.sibling, *bench.options)
+    assert f"on another candidate, {bench.better[:12]}" in one_line(refusal)
+
+    bench.registry.point("production", bench.sibling, Move("test", "meanwhile"))
+    refusal = moderation("promote", bench.better, *bench.options)
+    assert f"against {bench.production[:12]}, and now {bench.sibling[:12]} is served" in one_line(refusal)
+
+    (kept / "report.json").write_text("{}")
+    assert "is no gate report" in one_line(moderation("promote", bench.better, *bench.options))
+    assert bench.registry.resolve("production") == bench.sibling
+
+
+def test_an_override_is_recorded_and_needs_a_reason(moderation: Moderation, bench: Bench) -> None:
+    assert "--override needs a reason" in one_line(moderation("promote", bench.better, "--override", " "))
+    assert moderation("promote", bench.better, "--override", "outage").returncode == 0
+    event = bench.registry.events("production")[-1]
+    assert (event.version, event.previous, event.reason) == (bench.better, bench.production, "override: outage")
+
+
+def test_the_served_alias_is_not_moved_by_hand(moderation: Moderation, bench: Bench) -> None:
+    refusal = moderation("registry", "point", "production", bench.better)
+    assert refusal.returncode == 1
+    assert "'production' is what the API serves: run `moderation promote" in one_line(refusal)
+    assert moderation("registry", "point", "staging", bench.better).returncode == 0
+    assert bench.registry.aliases() == {"production": bench.production, "staging": bench.better}
+
+
+def test_weights_that_were_damaged_in_the_registry_are_never_promoted(moderation: Moderation, bench: Bench) -> None:
+    (bench.registry.fetch(bench.better) / ONNX_WEIGHTS).write_bytes(b"cut")
+    for command in (("promote", bench.better, "--override", "x"), ("gate", bench.better, *bench.options)):
+        assert "is not the file that the manifest states" in one_line(moderation(*command))
+    assert bench.registry.resolve("production") == bench.production
+    assert bench.registry.reports(bench.better) == []
+
+
+def test_bad_calls_of_the_gate_are_one_line_and_change_nothing(
+    moderation: Moderation, bench: Bench, tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_text("")
+    calls = {
+        ("none-such",): "version 'none-such': not in the registry",
+        (
+            bench.better,
+            "--against",
+            "staging",
+        ): "--against: version 'staging': not in the registry (aliases: production)",
+        (bench.better, "--data", str(tmp_path / "none.parquet")): "cannot be read as parquet",
+        (bench.better, "--report", str(tmp_path / "file" / "x")): "cannot write the report into",
+    }
+    for arguments, message in calls.items():
+        done = moderation("gate", *arguments, *bench.options)
+        assert done.returncode == 1
+        assert message in one_line(done)
+    assert "cannot read" in one_line(moderation("gate", bench.better, "--rules", tmp_path / "none.yaml"))
+    assert bench.registry.reports(bench.better) == []
+
+
+def test_a_first_promotion_is_judged_without_a_comparison_and_a_folder_is_published(
+    moderation: Moderation, bench: Bench, tmp_path: Path
+) -> None:
+    empty = LocalRegistry(tmp_path / "empty")
+    where = {"MODERATION_REGISTRY_DIR": str(empty.path)}
+    done = moderation("gate", tmp_path / "better", *bench.options, **where)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "against nothing" in done.stdout
+    assert empty.versions() == [bench.better]
+    assert moderation("promote", bench.better, *bench.options, **where).returncode == 0
+    assert empty.resolve("production") == bench.better
+    refusal = moderation("rollback", **where)
+    assert f"there is no version before {bench.better[:12]} under 'production'" in one_line(refusal)
+
+
+def test_a_database_that_is_behind_stops_no_promotion(
+    moderation: Moderation, bench: Bench, environment: dict[str, str], tmp_path: Path
+) -> None:
+    url = f"sqlite:///{tmp_path / 'new.db'}"
+    done = moderation("promote", bench.better, "--override", "x", MODERATION_DATABASE_URL=url)
+    assert done.returncode == 0
+    assert done.stderr.startswith("warning: not yet in the database")
+    assert "run `moderation migrate`" in done.stderr
+    assert moderation("migrate", MODERATION_DATABASE_URL=url).returncode == 0
+    assert moderation("rollback", MODERATION_DATABASE_URL=url).returncode == 0
+    assert len(moves(connect(url))) == len(bench.registry.events("production"))
+
+
+def test_lineage_is_drawn_in_every_format(moderation: Moderation, bench: Bench, database: Engine) -> None:
+    drawn = {}
+    for style in ("text", "dot", "svg", "json"):
+        done = moderation("lineage", "production", "--format", style)
+        assert done.returncode == 0, done.stderr
+        assert bench.production[:12] in done.stdout
+        drawn[style] = done.stdout
+    assert drawn["text"].splitlines()[0] == "dataset: none (digest 000000000000)"
+    assert "      period: production" in drawn["text"]
+    assert "predictions: none" in drawn["text"]
+    assert drawn["dot"].startswith("digraph")
+    assert ET.fromstring(drawn["svg"]).tag.endswith("svg")
+    assert json.loads(drawn["json"])["version"] == bench.production
+
+
+def move(version: str, reason: str = "gate report passed") -> AliasEvent:
+    return AliasEvent("production", version, None, NOON, "ann", reason)
+
+
+@pytest.mark.parametrize(
+    ("events", "before"),
+    [
+        ([], None),
+        ([move("a")], None),
+        ([move("a"), move("b")], "a"),
+        ([move("a"), move("b"), move("c"), move("b", "rollback")], "a"),
+        ([move("a"), move("b"), move("c"), move("b", "rollback: why"), move("a", "rollback")], None),
+        ([move("a"), move("b"), move("a")], "b"),  # promoted again, not rolled back
+        ([move("a"), move("b"), move("a", "rollback"), move("c")], "a"),
+        ([move("a"), move("b"), move("b")], "a"),
+    ],
+)
+def test_a_rollback_goes_to_what_stood_before(events: list[AliasEvent], before: str | None) -> None:
+    assert version_before(events) == before
+
+
+def test_the_fixture_bundles_are_what_they_say(bench: Bench) -> None:
+    names = {read_bundle(bench.registry.fetch(v)).version for v in (bench.production, bench.sibling, bench.better)}
+    assert len(names) == 3

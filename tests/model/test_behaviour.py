@@ -1,0 +1,39 @@
+"""What a bundle does on the sentences of `cases/`: ``pytest tests/model --bundle DIR`` (without: the starter)."""
+
+from pathlib import Path
+
+import pytest
+
+from moderation.bundle import read_bundle
+from moderation.labels import LABELS
+from moderation.registry.starter import STARTER_DIR
+from moderation.scoring.scorer import Scorer
+from train.gate.behaviour import KINDS, Kind, Outcome, read_cases
+from train.gate.gate import judge_all, score_texts
+from train.gate.rules import GateRules, read_rules
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(scope="module")
+def rules() -> GateRules:
+    return read_rules(ROOT / "configs" / "gate.yaml")
+
+
+@pytest.fixture(scope="module")
+def outcomes(request: pytest.FixtureRequest) -> list[Outcome]:
+    scorer = Scorer.load(read_bundle(request.config.getoption("--bundle") or STARTER_DIR, LABELS))
+    cases = read_cases(Path(__file__).parent / "cases")
+    return judge_all(cases, score_texts(scorer, [text for case in cases for text in case.texts]), scorer)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_enough_cases_pass(
+    request: pytest.FixtureRequest, rules: GateRules, outcomes: list[Outcome], kind: Kind
+) -> None:
+    if kind == "minimum_functionality" and request.config.getoption("--bundle") is None:
+        # It passes 88.8 %: insults that are denied or quoted, and speech against abuse, are too hard for it.
+        request.applymarker(pytest.mark.xfail(reason="the starter falls short of the limit", strict=True))
+    judged = [outcome for outcome in outcomes if outcome.case.kind == kind]
+    failed = [" -> ".join(outcome.case.texts) for outcome in judged if not outcome.passed]
+    assert 1 - len(failed) / len(judged) >= getattr(rules.behaviour, kind), "\n".join(failed)

@@ -1,0 +1,134 @@
+"""The gate on real bundles that are made in milliseconds: a good one, one that forgot two words, one out of tune."""
+
+import json
+import re
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from moderation.bundle import ONNX_WEIGHTS, Bundle, read_bundle
+from moderation.errors import BundleError, InvalidInputError
+from tests.bundles import BIAS, WORDS, build_tiny_bundle
+from tests.train.gate.exam import FORGETFUL, METRICS, make_frozen, make_rules
+from train.gate.gate import run_gate
+from train.gate.report import GateReport, read_report, write_report
+from train.gate.rules import GateRules, read_rules
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("gate")
+
+
+@pytest.fixture(scope="module")
+def rules(folder: Path) -> GateRules:
+    return read_rules(make_rules(folder, make_frozen(folder / "frozen.parquet")))
+
+
+@pytest.fixture(scope="module")
+def production(folder: Path) -> Bundle:
+    return read_bundle(build_tiny_bundle(folder / "production", metrics=METRICS))
+
+
+@pytest.fixture(scope="module")
+def refused(folder: Path, rules: GateRules, production: Bundle) -> GateReport:
+    worse = read_bundle(build_tiny_bundle(folder / "worse", words=FORGETFUL, metrics=METRICS))
+    return run_gate(worse, production, rules, rules.data.path, 1)
+
+
+@pytest.fixture(scope="module")
+def written(folder: Path, refused: GateReport) -> Path:
+    write_report(refused, folder / "report")
+    return folder / "report"
+
+
+def failed(report: GateReport) -> set[str]:
+    return {check.group for check in report.checks if not check.passed}
+
+
+def test_a_bundle_that_forgot_words_is_refused_with_the_reasons_named(refused: GateReport) -> None:
+    assert not refused.passed
+    assert failed(refused) >= {"against production", "behaviour"}
+    said = "\n".join(refused.reasons)
+    assert "insult: ROC-AUC" in said
+    assert "identity_hate: average precision" in said
+    assert "worse than production" in said
+    assert "minimum functionality (9 cases) is 66.7%, expected at least 90.0%" in said
+
+
+def test_a_sibling_of_production_passes(folder: Path, rules: GateRules, production: Bundle) -> None:
+    sibling = read_bundle(build_tiny_bundle(folder / "sibling", bias=BIAS + 0.05, metrics=METRICS))
+    report = run_gate(sibling, production, rules, rules.data.path, 1)
+    assert report.reasons == []
+    assert report.passed
+    groups = {"probes", "floors", "against production", "calibration", "behaviour", "identity", "obfuscation"}
+    assert {check.group for check in report.checks} == groups | {"int8", "latency"}
+
+
+def test_a_better_bundle_passes_against_a_worse_one_and_without_one(
+    folder: Path, rules: GateRules, production: Bundle
+) -> None:
+    worse = read_bundle(build_tiny_bundle(folder / "worse", words=FORGETFUL, metrics=METRICS))
+    assert run_gate(production, worse, rules, rules.data.path, 1).passed
+    first = run_gate(production, None, rules, rules.data.path, 1)
+    assert first.passed
+    assert first.against is None
+    assert all(check.group != "against production" for check in first.checks)
+
+
+def test_scores_that_are_too_bold_fail_the_calibration(folder: Path, rules: GateRules, production: Bundle) -> None:
+    bold = {word: tuple(3.0 * weight for weight in weights) for word, weights in WORDS.items()}
+    candidate = read_bundle(build_tiny_bundle(folder / "bold", words=bold, bias=3 * BIAS, metrics=METRICS))
+    assert "calibration" in failed(run_gate(candidate, production, rules, rules.data.path, 1))
+
+
+def test_a_manifest_without_int8_figures_fails_that_check(folder: Path, rules: GateRules, production: Bundle) -> None:
+    silent = read_bundle(build_tiny_bundle(folder / "silent"))
+    report = run_gate(silent, production, rules, rules.data.path, 1)
+    assert failed(report) == {"int8"}
+    assert "is not stated in the manifest" in report.reasons[0]
+
+
+def test_weights_that_do_not_score_the_probes_are_an_error(
+    folder: Path, rules: GateRules, production: Bundle, tmp_path: Path
+) -> None:
+    swapped = build_tiny_bundle(tmp_path / "swapped", words=FORGETFUL)
+    broken = Bundle(swapped, "0" * 64, production.manifest)
+    with pytest.raises(BundleError, match="scores its probes"):
+        run_gate(broken, production, rules, rules.data.path, 1)
+    (swapped / ONNX_WEIGHTS).write_bytes(b"cut")
+    with pytest.raises(BundleError, match="is not the file that the manifest states"):
+        read_bundle(swapped)
+
+
+def test_the_report_reads_back_and_its_page_needs_nothing_else(refused: GateReport, written: Path) -> None:
+    assert read_report(written) == refused
+    page = (written / "report.html").read_text()
+    assert page.count("<svg") == 4
+    assert "✗ Refused" in page
+    assert all(reason.split(",")[0].split("(")[0].strip() in page for reason in refused.reasons)
+    assert "<script" not in page
+    assert not re.search(r"(?:src|href)=[\"']?(?:https?:)?//", page)
+    assert 'lang="en"' in page
+    clips = re.findall(r'<clipPath id="(\w+)"', page)
+    assert len(set(clips)) == len(clips)  # those of one plot are not those of another
+
+
+def test_the_report_holds_none_of_the_frozen_texts(written: Path, rules: GateRules) -> None:
+    page = (written / "report.json").read_text() + (written / "report.html").read_text()
+    assert not [text for text in pd.read_parquet(rules.data.path)["comment_text"] if text in page]
+
+
+def test_a_report_that_is_damaged_or_cannot_be_written_is_one_line(
+    refused: GateReport, written: Path, tmp_path: Path
+) -> None:
+    raw = json.loads((written / "report.json").read_text())
+    (tmp_path / "report.json").write_text(json.dumps(raw | {"passed": "perhaps"}))
+    with pytest.raises(InvalidInputError, match="is no gate report: passed"):
+        read_report(tmp_path)
+    with pytest.raises(InvalidInputError, match="cannot read"):
+        read_report(tmp_path / "none")
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InvalidInputError, match="cannot write the report into"):
+        write_report(refused, tmp_path / "file" / "report")

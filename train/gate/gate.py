@@ -1,0 +1,193 @@
+"""The gate: scores two bundles on the same texts through the serving `Scorer`, and judges the candidate."""
+
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from tqdm import tqdm
+
+from moderation.bundle import Bundle
+from moderation.labels import LABELS
+from moderation.scoring.scorer import Scorer
+from train.gate.behaviour import Case, Outcome, behaviour_checks, judge, read_cases, summarise
+from train.gate.calibration import calibration_checks, reliability
+from train.gate.checks import Check
+from train.gate.comparison import compare, comparison_checks
+from train.gate.frozen import FrozenData, read_frozen
+from train.gate.identity import Answered, identity_checks, identity_slices
+from train.gate.obfuscation import CurvePoint, Disguised, Flags, choose, curve, disguise_all, obfuscation_checks
+from train.gate.report import DataSummary, Figures, GateReport, Judged
+from train.gate.rules import GateRules
+from train.gate.technical import int8_checks, latency_checks, measure_latency
+
+TEXTS_PER_CALL = 64
+"""Enough to keep all cores busy, few enough that progress is seen."""
+Scores = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Exam:
+    """Everything that a bundle is asked; ``chosen`` rows, ``present`` where they have the label, are ``disguised``."""
+
+    data: FrozenData
+    cases: list[Case]
+    chosen: list[int]
+    present: npt.NDArray[np.bool_]
+    disguised: list[Disguised]
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What a bundle answered: scores (N, K) on the data and on the disguised texts, outcomes of the cases."""
+
+    scorer: Scorer
+    data: Scores
+    disguised: Scores
+    outcomes: list[Outcome]
+
+    def of(self, label: str) -> Answered:
+        """Return the scores of one label on the data, and its threshold."""
+        return Answered(self.data[:, LABELS.index(label)], self.scorer.bundle.manifest.thresholds[label])
+
+
+def run_gate(candidate: Bundle, against: Bundle | None, rules: GateRules, data_path: Path, threads: int) -> GateReport:
+    """Judge ``candidate`` by ``rules``; without ``against`` only by what needs no comparison.
+
+    Raises:
+        InvalidInputError: data that cannot be used.
+        ConfigurationError: rules or cases that do not fit together.
+        BundleError: a bundle that does not load, or does not score its probes as its manifest states.
+    """
+    begun = time.monotonic()
+    exam = prepare(rules, data_path)
+    scorers = [Scorer.load(bundle, threads) for bundle in (candidate, against) if bundle is not None]
+    own, *others = [answer(scorer, exam) for scorer in scorers]
+    rival = others[0] if others else None
+    timed = [exam.data.texts[n] for n in _spread(len(exam.data.texts), rules.latency.texts)]
+    latency = measure_latency(timed, own.scorer.score, rival.scorer.score if rival else None)
+    slices = identity_slices(
+        exam.data, own.of(rules.identity.label), rival.of(rules.identity.label) if rival else None, rules.identity
+    )
+    behaviour = summarise(own.outcomes, rival.outcomes if rival else None)
+    points = _curve(exam, own, rival, rules.obfuscation.label)
+    found = compare(exam.data, own.data, rival.data if rival else None, rules.comparison)
+    checks = [
+        probe_check(candidate),
+        *comparison_checks(found, rules.comparison, rules.floors),
+        *calibration_checks(exam.data, own.data, rules.calibration),
+        *behaviour_checks(behaviour, rules.behaviour),
+        *identity_checks(slices, rules.identity),
+        *obfuscation_checks(points, rules.obfuscation),
+        *int8_checks(candidate.manifest, rules.int8),
+        *latency_checks(latency, rules.latency),
+    ]
+    return GateReport(
+        passed=all(check.passed for check in checks),
+        reasons=[check.reason for check in checks if not check.passed],
+        candidate=_judged(candidate),
+        against=_judged(against) if against else None,
+        data=DataSummary(
+            name=data_path.name,
+            digest=exam.data.digest,
+            rows=len(exam.data.texts),
+            positives=exam.data.positives,
+        ),
+        rules_digest=rules.digest(),
+        created_at=datetime.now(UTC),
+        seconds=round(time.monotonic() - begun, 1),
+        checks=checks,
+        figures=Figures(
+            slices=slices,
+            behaviour=behaviour,
+            obfuscation=points,
+            latency=latency,
+            reliability=_reliability(exam.data, own),
+            rival_reliability=_reliability(exam.data, rival) if rival else {},
+        ),
+    )
+
+
+def prepare(rules: GateRules, data_path: Path) -> Exam:
+    """Read the data and the cases, and disguise what is to be disguised."""
+    data, cases = read_frozen(data_path, rules.data), read_cases(rules.behaviour.cases)
+    chosen, present = choose(data, rules.obfuscation)
+    disguised = disguise_all([data.texts[row] for row in chosen], rules.obfuscation.strengths)
+    return Exam(data, cases, chosen, present, disguised)
+
+
+def answer(scorer: Scorer, exam: Exam) -> Answers:
+    """Score every text of the exam, with a progress bar."""
+    case_texts = [text for case in exam.cases for text in case.texts]
+    texts = [*exam.data.texts, *(each.text for each in exam.disguised), *case_texts]
+    scores = score_texts(scorer, texts)
+    first, second = len(exam.data.texts), len(exam.data.texts) + len(exam.disguised)
+    return Answers(scorer, scores[:first], scores[first:second], judge_all(exam.cases, scores[second:], scorer))
+
+
+def score_texts(scorer: Scorer, texts: Sequence[str]) -> Scores:
+    """Return scores (N, K); equal texts are scored once."""
+    places: dict[str, int] = {}
+    for text in texts:
+        places.setdefault(text, len(places))
+    unique, found = list(places), []
+    interval_s = 0.2 if sys.stderr.isatty() else 30.0  # not a terminal: a log, which needs no line per second
+    with tqdm(
+        total=len(unique), desc=f"scoring {scorer.bundle.version[:12]}", unit=" texts", mininterval=interval_s
+    ) as bar:
+        for start in range(0, len(unique), TEXTS_PER_CALL):
+            part = unique[start : start + TEXTS_PER_CALL]
+            found.append(scorer.score(part).scores)
+            bar.update(len(part))
+    return np.asarray(np.concatenate(found)[[places[text] for text in texts]])
+
+
+def judge_all(cases: list[Case], scores: Scores, scorer: Scorer) -> list[Outcome]:
+    """Return the outcome of each case; ``scores`` has a row per text of the cases, in order."""
+    rows, thresholds = iter(scores), scorer.bundle.manifest.thresholds
+    return [
+        judge(case, tuple(float(next(rows)[LABELS.index(case.label)]) for _ in case.texts), thresholds)
+        for case in cases
+    ]
+
+
+def probe_check(bundle: Bundle) -> Check:
+    """Return the check that loading the bundle has already made."""
+    probes = bundle.manifest.probes
+    reason = f"{len(probes.examples)} probes score as the manifest states, within {probes.tolerance}"
+    return Check(
+        group="probes", name="probes", value=None, limit=f"within {probes.tolerance}", passed=True, reason=reason
+    )
+
+
+def _curve(exam: Exam, own: Answers, rival: Answers | None, label: str) -> list[CurvePoint]:
+    k = LABELS.index(label)
+
+    def flags(answers: Answers) -> Flags:
+        threshold = answers.scorer.bundle.manifest.thresholds[label]
+        return Flags(answers.data[exam.chosen, k] >= threshold, answers.disguised[:, k] >= threshold)
+
+    return curve(exam.disguised, exam.present, flags(own), flags(rival) if rival else None)
+
+
+def _reliability(data: FrozenData, answers: Answers) -> dict[str, list[tuple[float, float]]]:
+    return {label: reliability(data.truth[:, k], answers.data[:, k], data.weights) for k, label in enumerate(LABELS)}
+
+
+def _judged(bundle: Bundle) -> Judged:
+    origin = bundle.manifest.provenance
+    return Judged(
+        version=bundle.version,
+        name=bundle.manifest.name,
+        architecture=bundle.manifest.architecture,
+        **origin.model_dump(include={"git_commit", "git_dirty", "dataset", "dataset_digest", "seed"}),
+    )
+
+
+def _spread(total: int, count: int) -> list[int]:
+    """Return up to ``count`` places, evenly spread over ``total``."""
+    return sorted({round(place) for place in np.linspace(0, total - 1, min(total, count))})
