@@ -1,0 +1,434 @@
+"""The only module that imports the W&B SDK; `ask` runs it in a process of its own, with a deadline.
+
+Calls of the SDK can hang without limit (a stalled download, a server that dies during `finish`), and a process that
+gave up on one may never exit. So ``python -m moderation.wandb_client`` answers one JSON request per line, is killed
+when it is late, and ends when its parent does. Training alone imports the SDK in-process (`start_run`), since the
+Trainer reports to it there. ``WANDB_*`` variables keep the SDK's meaning; no message repeats a key.
+"""
+
+import contextlib
+import json
+import netrc
+import os
+import select
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import urllib.error
+import urllib.parse
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import IO, Any
+
+from moderation.errors import (
+    BundleError,
+    ConfigurationError,
+    ModerationError,
+    NotFoundError,
+    RegistryError,
+    UnavailableError,
+)
+
+Answer = Any
+KINDS: tuple[type[ModerationError], ...] = (
+    BundleError,
+    ConfigurationError,
+    NotFoundError,
+    RegistryError,
+    UnavailableError,
+)
+REACH_S = 8.0
+"""How long the server may take to answer anything at all."""
+API_TIMEOUT_S = 15
+MODEL, REPORT, MOVE = "model", "gate-report", "alias-move"
+"""Types of artifacts, and the job type of the run that records a move."""
+
+
+class WandbProcess:
+    """The SDK behind a deadline; started at the first question, and again after every failure."""
+
+    def __init__(self) -> None:
+        """Start nothing yet."""
+        self._lock = threading.Lock()
+        self._process: subprocess.Popen[bytes] | None = None
+        self._scratch: tempfile.TemporaryDirectory[str] | None = None
+        self._errors: IO[bytes] | None = None
+
+    def ask(self, command: str, deadline_s: float, **arguments: object) -> Answer:
+        """Return what `COMMANDS[command]` answers.
+
+        Raises:
+            UnavailableError: no answer in ``deadline_s`` seconds, or W&B cannot be reached.
+            ConfigurationError: ``WANDB_BASE_URL`` is not set.
+            NotFoundError, RegistryError, BundleError: as W&B says.
+        """
+        with self._lock:
+            try:
+                answer = json.loads(self._exchange({"command": command, **arguments}, deadline_s))
+            except BaseException:
+                self._stop()
+                raise
+            if "error" in answer:
+                self._stop()  # a process that saw a timeout is not to be trusted with the next question
+                kind = next(kind for kind in KINDS if kind.code == answer["error"])
+                raise kind(answer["message"])
+            return answer["answer"]
+
+    def close(self) -> None:
+        """End the process, if there is one."""
+        with self._lock:
+            self._stop()
+
+    def _exchange(self, request: dict[str, object], deadline_s: float) -> bytes:
+        deadline = time.monotonic() + deadline_s
+        process = self._process or self._start()
+        assert process.stdin and process.stdout  # noqa: S101 - both are pipes
+        line = b""
+        with contextlib.suppress(BrokenPipeError):  # it has ended: said below
+            process.stdin.write(json.dumps(request).encode() + b"\n")
+            process.stdin.flush()
+        while not line.endswith(b"\n"):
+            readable, _, _ = select.select([process.stdout], [], [], max(0.0, deadline - time.monotonic()))
+            if not readable:
+                raise UnavailableError(f"W&B did not answer `{request['command']}` within {deadline_s:g} s")
+            chunk = os.read(process.stdout.fileno(), 1 << 16)
+            if not chunk:
+                raise UnavailableError(f"the W&B process ended: {self._last_error()}")
+            line += chunk
+        return line
+
+    def _start(self) -> "subprocess.Popen[bytes]":
+        self._scratch = tempfile.TemporaryDirectory(prefix="moderation-wandb-", ignore_cleanup_errors=True)
+        self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - closed by _stop
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "moderation.wandb_client"],
+            cwd=Path(__file__).resolve().parents[1],
+            env=_environment(self._scratch.name),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._errors,
+            start_new_session=True,
+        )
+        return self._process
+
+    def _stop(self) -> None:
+        if self._process is None:
+            return
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)  # the SDK's own sidecar ends with its parent
+        self._process.communicate()
+        self._process = None
+        assert self._errors and self._scratch  # noqa: S101 - made with the process
+        self._errors.close()
+        self._scratch.cleanup()
+
+    def _last_error(self) -> str:
+        assert self._errors  # noqa: S101 - made with the process
+        self._errors.seek(0)
+        lines = self._errors.read().decode(errors="replace").strip().splitlines()
+        return _clean(lines[-1]) if lines else "no reason given"
+
+
+def has_key() -> bool:
+    """Return whether the SDK would find a key: in ``WANDB_API_KEY``, or in netrc for the server's host."""
+    if os.environ.get("WANDB_API_KEY"):
+        return True
+    host = urllib.parse.urlsplit(os.environ.get("WANDB_BASE_URL", "")).hostname
+    try:
+        return bool(host) and netrc.netrc(os.environ.get("NETRC")).authenticators(str(host)) is not None
+    except (OSError, netrc.NetrcParseError):
+        return False
+
+
+def project() -> str:
+    """Return the project of runs and artifacts."""
+    return os.environ.get("WANDB_PROJECT") or "moderation"
+
+
+def start_run(finish_timeout_s: float, **options: Any) -> Any:  # noqa: ANN401 - a run of the SDK
+    """Start the SDK's run in this process, where the Trainer's callback finds it; probe the server first."""
+    import wandb
+
+    settings = wandb.Settings(
+        init_timeout=30.0, finish_timeout=finish_timeout_s, x_graphql_retry_max=1, silent=True, console="off"
+    )
+    return wandb.init(project=project(), settings=settings, **options)
+
+
+def _environment(scratch: str) -> dict[str, str]:
+    if not os.environ.get("WANDB_BASE_URL"):
+        raise ConfigurationError("WANDB_BASE_URL is not set; for W&B's cloud it is https://api.wandb.ai")
+    folders = {f"WANDB_{name}": f"{scratch}/{name.lower()}" for name in ("DIR", "CACHE_DIR", "DATA_DIR")}
+    for folder in folders.values():
+        Path(folder).mkdir()
+    quiet = {"WANDB_SILENT": "true", "WANDB_CONSOLE": "off", "WANDB_ERROR_REPORTING": "false"}
+    # One retry: the SDK then fails by itself, with the true cause, before its own timeout hides it.
+    return {**os.environ, **folders, **quiet, "WANDB__GRAPHQL_RETRY_MAX": "1"}
+
+
+def _clean(message: object) -> str:
+    """Return one line without the key."""
+    line = " ".join(str(message).split())[:500]
+    key = os.environ.get("WANDB_API_KEY")
+    return line.replace(key, "***") if key else line
+
+
+# ---- in the child
+
+
+def _reach() -> None:
+    url = os.environ["WANDB_BASE_URL"]
+    try:
+        urllib.request.urlopen(url, timeout=REACH_S).close()  # noqa: S310 - the operator's own URL
+    except urllib.error.HTTPError:
+        pass  # it answers
+    except (OSError, ValueError) as error:
+        cause = getattr(error, "reason", error)
+        raise UnavailableError(f"W&B at {url} cannot be reached: {_clean(cause)}") from error
+
+
+def _api() -> Any:  # noqa: ANN401 - wandb.Api
+    import wandb
+
+    return wandb.Api(timeout=API_TIMEOUT_S)
+
+
+def _project_path(api: Any) -> str:  # noqa: ANN401
+    return f"{os.environ.get('WANDB_ENTITY') or api.default_entity}/{project()}"
+
+
+def _members(api: Any, collection: str) -> list[Any]:  # noqa: ANN401
+    """Return the collection's artifacts, oldest first."""
+    if not api.artifact_collection_exists(collection, MODEL):
+        return []
+    return sorted(api.artifacts(MODEL, collection), key=lambda artifact: int(artifact.version.removeprefix("v")))
+
+
+def _version(artifact: Any) -> str:  # noqa: ANN401
+    version = artifact.metadata.get("version")
+    if not isinstance(version, str):
+        raise RegistryError(f"{artifact.qualified_name} is no bundle of ours: its metadata has no version")
+    return version
+
+
+def _member(api: Any, collection: str, version: str) -> Any:  # noqa: ANN401
+    for artifact in _members(api, collection):
+        if artifact.metadata.get("version") == version:
+            return artifact
+    raise NotFoundError(f"version {version!r} is not in {collection}")
+
+
+def _probe() -> Answer:
+    return {"entity": _api().default_entity}
+
+
+def _resolve(collection: str, alias: str) -> Answer:
+    try:
+        return _version(_api().artifact(f"{collection}:{alias}", type=MODEL))
+    except Exception as error:
+        if "not found" in str(error).lower():
+            raise NotFoundError(f"W&B has no alias {alias!r} in {collection}") from error
+        raise
+
+
+def _versions(collection: str) -> Answer:
+    # What others linked there by hand is no bundle of ours, and no reason to fail.
+    return [
+        {"version": artifact.metadata["version"], "aliases": artifact.aliases, "name": artifact.version}
+        for artifact in _members(_api(), collection)
+        if "version" in artifact.metadata
+    ]
+
+
+def _fetch(collection: str, version: str, directory: str) -> Answer:
+    _download(_member(_api(), collection, version), directory)
+
+
+def _download(artifact: Any, directory: str) -> None:  # noqa: ANN401
+    """Download into an empty folder and compare digests: the SDK's download alone takes damaged files."""
+    artifact.download(root=directory, skip_cache=True)
+    try:
+        artifact.verify(root=directory)
+    except (ValueError, OSError) as error:
+        raise BundleError(f"{artifact.qualified_name} arrived damaged: {_clean(error)}") from error
+
+
+@contextlib.contextmanager
+def _run(job_type: str, **options: Any) -> Iterator[Any]:  # noqa: ANN401
+    import wandb
+
+    settings = wandb.Settings(init_timeout=30.0, finish_timeout=60.0, finish_timeout_raises=True)
+    with wandb.init(project=project(), job_type=job_type, settings=settings, **options) as run:
+        yield run
+
+
+def _log_artifact(run: Any, spec: dict[str, Any]) -> Any:  # noqa: ANN401
+    """Log the artifact that ``spec`` (name, type, metadata, directory or files) describes, and wait until it is there."""
+    return run.log_artifact(_artifact(spec)).wait()
+
+
+def _artifact(spec: dict[str, Any]) -> Any:  # noqa: ANN401
+    import wandb
+
+    artifact = wandb.Artifact(spec["name"], type=spec["type"], metadata=spec["metadata"])
+    if "directory" in spec:
+        artifact.add_dir(spec["directory"])
+    for file in spec.get("files", []):
+        artifact.add_file(file)
+    return artifact
+
+
+def _publish(collection: str, artifact: dict[str, Any]) -> Answer:
+    with _run("publish") as run:
+        _log_artifact(run, artifact).link(collection)
+
+
+def _record(
+    run: dict[str, Any],
+    dataset: dict[str, Any] | None = None,
+    summary: dict[str, Any] | None = None,
+    curves: dict[str, Any] | None = None,
+    tables: dict[str, Any] | None = None,
+    artifact: dict[str, Any] | None = None,
+    collection: str | None = None,
+) -> Answer:
+    """Start a run or go on with one, add what is given, and return its path and URL."""
+    import wandb
+
+    with _run(**run) as active:
+        if dataset is not None:
+            active.use_artifact(_artifact(dataset))
+        for name, curve in (curves or {}).items():
+            active.log({name: wandb.plot.line_series(**curve)})
+        for name, table in (tables or {}).items():
+            active.log({name: wandb.Table(**table)})
+        active.summary.update(summary or {})
+        if artifact is not None:
+            logged = _log_artifact(active, artifact)
+            if collection is not None:
+                logged.link(collection)
+        return {"path": active.path, "url": active.url}
+
+
+def _point(collection: str, alias: str, version: str, event: dict[str, Any]) -> Answer:
+    api = _api()
+    target = _member(api, collection, version)
+    previous = next((_version(member) for member in _members(api, collection) if alias in member.aliases), None)
+    recorded = {**event, "alias": alias, "version": version, "previous": previous}
+    # The run first: a failure between the two leaves a move that was recorded but did not happen.
+    with _run(MOVE, config={"collection": collection, **recorded}, name=f"{alias}-{version[:12]}") as run:
+        run.use_artifact(target)
+    if alias not in target.aliases:
+        target.aliases.append(alias)
+        target.save()
+    return recorded
+
+
+def _events(collection: str, alias: str) -> Answer:
+    api = _api()
+    try:
+        configs = [dict(run.config) for run in api.runs(_project_path(api), filters={"jobType": MOVE}, lazy=False)]
+    except ValueError:  # no such project: nothing was moved yet
+        return []
+    ours = [config for config in configs if (config.get("collection"), config.get("alias")) == (collection, alias)]
+    fields = ("alias", "version", "previous", "moved_at", "moved_by", "reason")
+    return sorted(({name: config[name] for name in fields} for config in ours), key=lambda event: event["moved_at"])
+
+
+def _keep_report(collection: str, version: str, artifact: dict[str, Any]) -> Answer:
+    with _run("gate") as run:
+        run.use_artifact(_member(_api(), collection, version))
+        _log_artifact(run, artifact)
+
+
+def _reports(name: str) -> Answer:
+    api = _api()
+    path = f"{_project_path(api)}/{name}"
+    if not api.artifact_collection_exists(path, REPORT):
+        return []
+    reports = sorted(api.artifacts(REPORT, path), key=lambda artifact: int(artifact.version.removeprefix("v")))
+    return [{"name": report.qualified_name, "digest": report.digest} for report in reports]
+
+
+def _fetch_report(name: str, directory: str) -> Answer:
+    _download(_api().artifact(name, type=REPORT), directory)
+
+
+def _lineage(collection: str, version: str) -> Answer:
+    artifact = _member(_api(), collection, version)
+    run = artifact.logged_by()
+    return {
+        "version": version,
+        "source": artifact.source_qualified_name,
+        "aliases": artifact.aliases,
+        "run": run and {"path": "/".join(run.path), "commit": run.commit, "job_type": run.job_type, "url": run.url},
+        "datasets": [
+            {"name": used.qualified_name, "metadata": used.metadata}
+            for used in (run.used_artifacts() if run else [])
+            if used.type == "dataset"
+        ],
+        "used_by": [{"path": "/".join(user.path), "job_type": user.job_type} for user in artifact.used_by()],
+    }
+
+
+def _sync(directory: str) -> Answer:
+    """Upload what an offline or cut run logged; it can lose artifacts and say nothing, so those are logged anew."""
+    command = [sys.executable, "-m", "wandb", "sync", "--no-skip-online", directory]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 - our own folder
+    if done.returncode:
+        raise RegistryError(f"`wandb sync {directory}` failed: {_clean((done.stderr or done.stdout)[-300:])}")
+
+
+COMMANDS: dict[str, Callable[..., Answer]] = {
+    name.removeprefix("_"): function
+    for name, function in (
+        *(("probe", _probe), ("resolve", _resolve), ("versions", _versions), ("fetch", _fetch), ("publish", _publish)),
+        *(("record", _record), ("point", _point), ("events", _events), ("keep_report", _keep_report)),
+        *(("reports", _reports), ("fetch_report", _fetch_report), ("lineage", _lineage), ("sync", _sync)),
+    )
+}
+
+
+def _error_of(error: Exception) -> ModerationError:
+    if isinstance(error, KINDS):
+        return error
+    text = _clean(f"{type(error).__name__}: {error}" + (f" ({error.__cause__})" if error.__cause__ else ""))
+    refused = ("AuthenticationError", "not logged in", "permission", "PERMISSION_ERROR", "401", "403")
+    if any(word in text for word in refused):
+        return RegistryError(f"W&B refuses this key (WANDB_API_KEY): {text}")
+    return UnavailableError(f"W&B failed: {text}")
+
+
+def _answer(request: dict[str, Any]) -> dict[str, object]:
+    try:
+        _reach()
+        return {"answer": COMMANDS[request.pop("command")](**request)}
+    except Exception as error:  # noqa: BLE001 - the edge of this process: the parent raises it again
+        known = _error_of(error)
+        return {"error": known.code, "message": str(known)}
+
+
+def main() -> None:
+    """Answer requests until stdin ends, which it does with the parent."""
+    answers = os.fdopen(os.dup(1), "wb", buffering=0)
+    os.dup2(2, 1)  # what the SDK prints is no answer
+    requests: list[bytes] = []
+    arrived = threading.Semaphore(0)
+
+    def read() -> None:
+        for line in sys.stdin.buffer:
+            requests.append(line)
+            arrived.release()
+        os.killpg(0, signal.SIGKILL)  # whatever hangs
+
+    threading.Thread(target=read, daemon=True).start()
+    while arrived.acquire():
+        answers.write(json.dumps(_answer(json.loads(requests.pop(0))), default=str).encode() + b"\n")
+
+
+if __name__ == "__main__":
+    main()
