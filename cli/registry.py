@@ -20,10 +20,10 @@ Version = Annotated[str, typer.Argument(help="A bundle's content address, or its
 
 def open_registry() -> "Registry":
     """Return the registry that the settings name."""
-    from moderation.registry.local import LocalRegistry
+    from moderation.registry.opening import open_registry
     from moderation.settings import RegistrySettings, load
 
-    return LocalRegistry(load(RegistrySettings).resolved_registry_dir())
+    return open_registry(load(RegistrySettings))
 
 
 @app.command("list")
