@@ -112,13 +112,14 @@ def _check_ports(services: list[Service]) -> None:
 
 def _prepare(settings: "ApiSettings") -> None:
     from moderation.db.database import connect, migrate
-    from moderation.registry.local import LocalRegistry
+    from moderation.registry.opening import open_local
     from moderation.registry.starter import seed
 
     engine = connect(settings.resolved_database_url())
     migrate(engine)
     engine.dispose()
-    seed(LocalRegistry(settings.resolved_registry_dir()), settings.alias)
+    if settings.registry == "local":  # what W&B holds is its owners' to decide
+        seed(open_local(settings), settings.alias)
 
 
 def _run(services: list[Service], state_dir: Path, begun: float) -> int:

@@ -73,7 +73,8 @@ class WandbProcess:
                 self._stop()
                 raise
             if "error" in answer:
-                self._stop()  # a process that saw a timeout is not to be trusted with the next question
+                if answer["error"] == UnavailableError.code:
+                    self._stop()  # one that saw a timeout is not to be trusted with the next question
                 kind = next(kind for kind in KINDS if kind.code == answer["error"])
                 raise kind(answer["message"])
             return answer["answer"]
@@ -86,7 +87,8 @@ class WandbProcess:
     def _exchange(self, request: dict[str, object], deadline_s: float) -> bytes:
         deadline = time.monotonic() + deadline_s
         process = self._process or self._start()
-        assert process.stdin and process.stdout  # noqa: S101 - both are pipes
+        assert process.stdin is not None  # noqa: S101 - a pipe, as is stdout
+        assert process.stdout is not None  # noqa: S101
         line = b""
         with contextlib.suppress(BrokenPipeError):  # it has ended: said below
             process.stdin.write(json.dumps(request).encode() + b"\n")
@@ -122,12 +124,14 @@ class WandbProcess:
             os.killpg(self._process.pid, signal.SIGKILL)  # the SDK's own sidecar ends with its parent
         self._process.communicate()
         self._process = None
-        assert self._errors and self._scratch  # noqa: S101 - made with the process
-        self._errors.close()
-        self._scratch.cleanup()
+        if self._errors is not None:
+            self._errors.close()
+        if self._scratch is not None:
+            self._scratch.cleanup()
 
     def _last_error(self) -> str:
-        assert self._errors  # noqa: S101 - made with the process
+        if self._errors is None:
+            return "no reason given"
         self._errors.seek(0)
         lines = self._errors.read().decode(errors="replace").strip().splitlines()
         return _clean(lines[-1]) if lines else "no reason given"
@@ -205,7 +209,12 @@ def _members(api: Any, collection: str) -> list[Any]:  # noqa: ANN401
     """Return the collection's artifacts, oldest first."""
     if not api.artifact_collection_exists(collection, MODEL):
         return []
-    return sorted(api.artifacts(MODEL, collection), key=lambda artifact: int(artifact.version.removeprefix("v")))
+    return sorted(api.artifacts(MODEL, collection), key=_number)
+
+
+def _number(artifact: Any) -> int:  # noqa: ANN401
+    """Return the artifact's number in its collection; ``artifact.version`` can be that of the source it links to."""
+    return int(artifact.name.rpartition(":v")[2])
 
 
 def _version(artifact: Any) -> str:  # noqa: ANN401
@@ -218,7 +227,7 @@ def _version(artifact: Any) -> str:  # noqa: ANN401
 def _member(api: Any, collection: str, version: str) -> Any:  # noqa: ANN401
     for artifact in _members(api, collection):
         if artifact.metadata.get("version") == version:
-            return artifact
+            return api.artifact(f"{collection}:v{_number(artifact)}", type=MODEL)  # listed, it does not download
     raise NotFoundError(f"version {version!r} is not in {collection}")
 
 
@@ -238,7 +247,7 @@ def _resolve(collection: str, alias: str) -> Answer:
 def _versions(collection: str) -> Answer:
     # What others linked there by hand is no bundle of ours, and no reason to fail.
     return [
-        {"version": artifact.metadata["version"], "aliases": artifact.aliases, "name": artifact.version}
+        {"version": artifact.metadata["version"], "aliases": artifact.aliases, "name": f"v{_number(artifact)}"}
         for artifact in _members(_api(), collection)
         if "version" in artifact.metadata
     ]
@@ -267,7 +276,7 @@ def _run(job_type: str, **options: Any) -> Iterator[Any]:  # noqa: ANN401
 
 
 def _log_artifact(run: Any, spec: dict[str, Any]) -> Any:  # noqa: ANN401
-    """Log the artifact that ``spec`` (name, type, metadata, directory or files) describes, and wait until it is there."""
+    """Log the artifact of ``spec`` (name, type, metadata, directory or files), and wait until it is there."""
     return run.log_artifact(_artifact(spec)).wait()
 
 
@@ -350,7 +359,7 @@ def _reports(name: str) -> Answer:
     path = f"{_project_path(api)}/{name}"
     if not api.artifact_collection_exists(path, REPORT):
         return []
-    reports = sorted(api.artifacts(REPORT, path), key=lambda artifact: int(artifact.version.removeprefix("v")))
+    reports = sorted(api.artifacts(REPORT, path), key=_number)
     return [{"name": report.qualified_name, "digest": report.digest} for report in reports]
 
 

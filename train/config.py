@@ -71,6 +71,19 @@ class FitConfig(_Section):
     seed: int = 0
 
 
+class TrackingConfig(_Section):
+    """Whether and as what the run goes to W&B; server, entity, project and key are ``WANDB_*`` variables."""
+
+    mode: Annotated[
+        Literal["auto", "online", "offline", "disabled"],
+        Field(description="auto: online if a key is there and the server answers, else offline."),
+    ] = "auto"
+    group: str | None = None
+    tags: tuple[str, ...] = ()
+    worst_errors: Annotated[int, Field(ge=0, description="Rows of the table of worst errors, per label.")] = 20
+    log_texts: Annotated[bool, Field(description="Put comment texts into that table; else ids alone.")] = False
+
+
 class TrainConfig(_Section):
     """Everything that decides a run."""
 
@@ -79,6 +92,7 @@ class TrainConfig(_Section):
     model: ModelConfig
     fit: FitConfig = FitConfig()
     baseline: Annotated[bool, Field(description="Also fit TF-IDF with logistic regression, to compare with.")] = True
+    tracking: TrackingConfig = TrackingConfig()
     output_dir: Path = Path("runs")
 
     @property

@@ -9,6 +9,7 @@ event before. Gate reports are artifacts of type ``gate-report``. Every call is 
 import shutil
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from moderation.bundle import Bundle, read_bundle
 from moderation.registry.cache import BundleCache
@@ -20,7 +21,7 @@ class WandbRegistry:
     """Implements `moderation.registry.registry.Registry`; methods raise what `WandbProcess.ask` raises."""
 
     def __init__(self, collection: str, cache: BundleCache, query_s: float = 30, transfer_s: float = 600) -> None:
-        """Use ``collection``; a question may take ``query_s`` seconds, what moves files or starts runs ``transfer_s``."""
+        """Use ``collection``; questions may take ``query_s`` seconds, files and runs ``transfer_s``."""
         self.collection = collection
         self.cache = cache
         self._query_s = query_s
@@ -50,9 +51,7 @@ class WandbRegistry:
         Raises:
             NotFoundError: no such alias.
         """
-        version: str = self._process.ask(
-            "resolve", self._query_s, collection=self.collection, alias=check_alias(alias)
-        )
+        version: str = self._process.ask("resolve", self._query_s, collection=self.collection, alias=check_alias(alias))
         return version
 
     def fetch(self, version: str) -> Path:
@@ -84,8 +83,9 @@ class WandbRegistry:
 
     def aliases(self) -> dict[str, str]:
         """Return every alias with its version, W&B's own ``latest`` left out."""
-        found = {alias: member["version"] for member in self._members() for alias in member["aliases"]}
-        own = {member["name"] for member in self._members()} | {"latest"}
+        members = self._members()
+        found = {alias: member["version"] for member in members for alias in member["aliases"]}
+        own = {member["name"] for member in members} | {"latest"}
         return {alias: found[alias] for alias in sorted(found) if alias not in own}
 
     def events(self, alias: str) -> list[AliasEvent]:
@@ -119,12 +119,26 @@ class WandbRegistry:
         )
         return lineage
 
+    def probe(self) -> str:
+        """Return the entity that the key belongs to; raises if W&B cannot be used."""
+        answer: dict[str, str] = self._process.ask("probe", self._query_s)
+        return answer["entity"]
+
+    def record(self, run: dict[str, Any], **parts: object) -> dict[str, Any]:
+        """Start a run or go on with one, add ``parts`` (`moderation.wandb_client`), and return its path and URL."""
+        where: dict[str, Any] = self._process.ask("record", self._transfer_s, run=run, **parts)
+        return where
+
+    def sync(self, directory: Path) -> None:
+        """Upload what the SDK kept of an offline run in ``directory``."""
+        self._process.ask("sync", self._transfer_s, directory=str(directory.resolve()))
+
     def close(self) -> None:
         """End the process that talks to W&B."""
         self._process.close()
 
-    def _members(self) -> list[dict[str, object]]:
-        members: list[dict[str, object]] = self._process.ask("versions", self._query_s, collection=self.collection)
+    def _members(self) -> list[dict[str, Any]]:
+        members: list[dict[str, Any]] = self._process.ask("versions", self._query_s, collection=self.collection)
         return members
 
     def _report(self, name: str, digest: str) -> Path:

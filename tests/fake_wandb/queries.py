@@ -284,7 +284,7 @@ class Mutation(Query):
         return {"success": True}
 
     def f_deleteAliases(self, input):
-        for c, m, a in self._alias_targets(input):
+        for _, m, a in self._alias_targets(input):
             if a in m["aliases"]:
                 m["aliases"].remove(a)
         return {"success": True}
@@ -296,7 +296,7 @@ class Mutation(Query):
 
     def f_deleteArtifact(self, input):
         a = self.s.d["artifacts"][input["artifactID"]]
-        for _, m in Artifact(self.s, a)._memberships():
+        for c, m in Artifact(self.s, a)._memberships():
             if m["aliases"] and not input.get("deleteAliases"):
                 raise GQLError("cannot delete an artifact that has aliases", 409)
             c["members"].remove(m)

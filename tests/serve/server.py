@@ -19,9 +19,10 @@ from moderation.registry.registry import Move
 from moderation.scoring.scorer import Scored
 from moderation.settings import ApiSettings
 from serve.app import create_app
-from serve.model import Model, load
+from serve.model import Model, ModelSource
 from serve.outbox import Outbox
 from serve.prediction_log import PredictionLog
+from serve.watcher import Watcher
 from tests.bundles import build_tiny_bundle
 
 Score = Callable[[Sequence[str]], Scored]
@@ -64,7 +65,7 @@ def served(
     migrate(engine)
     outbox = Outbox(settings.state_dir / "outbox.db", settings.max_outbox_rows)
     try:
-        app = create_app(settings, model=model, outbox=outbox, log=log(engine), **options)
+        app = create_app(settings, watcher=Watcher(model), outbox=outbox, log=log(engine), **options)
         with listening(app) as url, httpx.Client(base_url=url, timeout=30, trust_env=False) as http:
             yield Server(url, http, engine, outbox, model)
     finally:
@@ -89,7 +90,8 @@ def listening(app: FastAPI) -> Iterator[str]:
 
 def tiny_model(settings: ApiSettings, folder: Path) -> Model:
     tiny_registry(settings, folder)
-    return load(settings)
+    source = ModelSource(settings)
+    return source.load(source.resolve())
 
 
 def with_scoring(model: Model, around: Callable[[Score, Sequence[str]], Scored]) -> Model:
