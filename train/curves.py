@@ -11,6 +11,7 @@ from moderation.labels import LABELS
 
 FloatArray = npt.NDArray[np.float64]
 Points = tuple[FloatArray, FloatArray]
+Curve = Callable[[FloatArray, FloatArray, FloatArray], Points]
 POINTS = 100
 BINS = 10
 
@@ -21,9 +22,7 @@ def curves(truth: FloatArray, scores: FloatArray, weights: FloatArray) -> dict[s
     ``truth`` (N, K) counts as positive from 0.5 and is left out where it is NaN; ``scores`` (N, K), ``weights`` (N,).
     """
 
-    def chart(
-        title: str, x_name: str, points: Callable[[FloatArray, FloatArray, FloatArray], Points]
-    ) -> dict[str, Any]:
+    def chart(title: str, x_name: str, points: Curve) -> dict[str, Any]:
         lines = {}
         for k, label in enumerate(LABELS):
             known = ~np.isnan(truth[:, k])
