@@ -108,7 +108,9 @@ class WeightedTrainer(Trainer):
         return self.optimizer
 
 
-def fit(config: TrainConfig, model: CommentClassifier, rows: pd.DataFrame, tokenizer: TextTokenizer) -> None:
+def fit(
+    config: TrainConfig, model: CommentClassifier, rows: pd.DataFrame, tokenizer: TextTokenizer, report_to: list[str]
+) -> None:
     """Train ``model`` in place and leave the epoch with the best macro average precision in it."""
     keep_freed_memory()
     set_seed(config.fit.seed)
@@ -118,7 +120,7 @@ def fit(config: TrainConfig, model: CommentClassifier, rows: pd.DataFrame, token
         config.fit,
         float(train.weights.mean()),
         model=model,
-        args=_arguments(config, checkpoints),
+        args=_arguments(config, checkpoints, report_to),
         data_collator=Collator(model.encoder.config.pad_token_id),
         train_dataset=train,
         eval_dataset=validation,
@@ -149,7 +151,7 @@ def has_bf16() -> bool:
     return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
 
 
-def _arguments(config: TrainConfig, checkpoints: Path) -> TrainingArguments:
+def _arguments(config: TrainConfig, checkpoints: Path, report_to: list[str]) -> TrainingArguments:
     fit = config.fit
     return TrainingArguments(
         output_dir=str(checkpoints),
@@ -168,7 +170,7 @@ def _arguments(config: TrainConfig, checkpoints: Path) -> TrainingArguments:
         load_best_model_at_end=True,
         metric_for_best_model="macro_average_precision",
         logging_steps=50,
-        report_to=["none"],
+        report_to=report_to,
         remove_unused_columns=False,
         label_names=["labels", "weight"],
         seed=fit.seed,

@@ -32,7 +32,7 @@ from moderation.scoring.onnx import OnnxModel
 from moderation.scoring.scorer import Scorer, to_scores
 from moderation.scoring.tokens import TextTokenizer
 from moderation.text import NORMALIZER_VERSION
-from train import data
+from train import data, tracking
 from train.baseline import baseline_scores
 from train.calibration import best_f1_threshold, fit_platt
 from train.card import model_card
@@ -59,12 +59,19 @@ def run(config: TrainConfig) -> Bundle:
         ConfigurationError: an encoder that cannot be found.
     """
     rows = data.load_rows(config.data)
-    model = _trained(config, rows)
+    card = {"licence": config.data.licence, "source": config.data.path.name}
+    tracker = tracking.start(config, rows, data.digest(rows), card)
+    model = _trained(config, rows, tracker.report_to)
     rival = _baseline(config, rows) if config.baseline else None
-    return _write_bundle(config, rows, model, rival)
+    bundle = _write_bundle(config, rows, model, rival)
+    test = rows[rows["split"] == "test"]
+    scored = tracking.Scored(test, Scorer.load(bundle).score(test["comment_text"].tolist()).scores)
+    tracker.results(bundle.manifest.metrics, scored)
+    tracker.finish()
+    return bundle
 
 
-def _trained(config: TrainConfig, rows: pd.DataFrame) -> CommentClassifier:
+def _trained(config: TrainConfig, rows: pd.DataFrame, report_to: list[str]) -> CommentClassifier:
     weights = config.run_dir / TORCH_WEIGHTS
     if not weights.exists():
         config.run_dir.mkdir(parents=True, exist_ok=True)
@@ -72,7 +79,7 @@ def _trained(config: TrainConfig, rows: pd.DataFrame) -> CommentClassifier:
             (config.run_dir / RUN).write_text(json.dumps(_origin()) + "\n")
         save_tokenizer(config.model, config.run_dir / TOKENIZER)
         model = build(config.model)
-        fit(config, model, rows, TextTokenizer(config.run_dir / TOKENIZER, config.model.max_tokens))
+        fit(config, model, rows, TextTokenizer(config.run_dir / TOKENIZER, config.model.max_tokens), report_to)
         save_file({name: tensor.contiguous() for name, tensor in model.state_dict().items()}, weights)
     model = build(config.model)  # a fresh one: accelerate leaves autocast around the forward of the trained one
     model.load_state_dict(load_file(weights))

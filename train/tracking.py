@@ -6,6 +6,7 @@ from this process while it trains. Comment texts never leave, unless ``tracking.
 """
 
 import hashlib
+import json
 import os
 import platform
 import subprocess
@@ -165,7 +166,7 @@ def log_baseline(directory: Path, name: str, metrics: Mapping[str, Any], config:
 
 
 def flatten(figures: Mapping[str, Any], prefix: str = "") -> dict[str, float]:
-    """Return nested figures as ``test/figures/toxic/roc_auc``; an interval's value has the key, its ends ``/low``, ``/high``."""
+    """Return nested figures as ``test/figures/toxic/roc_auc``, an interval's ends as ``…/low`` and ``…/high``."""
     flat: dict[str, float] = {}
     for name, value in figures.items():
         key = f"{prefix}/{name}" if prefix else name
@@ -224,7 +225,7 @@ def _write_dataset(
         text_sha256=[hashlib.sha256(text.encode()).hexdigest() for text in rows["comment_text"]]
     )
     listed.to_csv(folder.dataset / "rows.csv", index=False)
-    folder.write("dataset/card", dict(card))
+    (folder.dataset / "card.json").write_text(json.dumps(dict(card), indent=2, sort_keys=True, default=str) + "\n")
     dataset = {
         "name": f"{name}-data",
         "type": "dataset",

@@ -31,6 +31,7 @@ def write_config(directory: Path, epochs: int = 6, baseline: bool = True) -> Pat
         "model": {"encoder": str(make_encoder(directory / "encoder")), "max_tokens": 32, "pooling": "mean_max"},
         "fit": {"epochs": epochs, "batch_size": 16, "learning_rate": 5e-3, "head_learning_rate": 1e-2},
         "baseline": baseline,
+        "tracking": {"mode": "disabled"},
         "output_dir": str(directory / "runs"),
     }
     path = directory / "tiny.yaml"
