@@ -11,8 +11,8 @@ if TYPE_CHECKING:
 
 app = typer.Typer(
     help="Publish, find and name bundles.",
-    epilog="The registry is MODERATION_REGISTRY_DIR, or `registry` in the state folder; with MODERATION_REGISTRY=wandb, "
-    "the collection MODERATION_WANDB_COLLECTION.",
+    epilog="The registry is MODERATION_REGISTRY_DIR, or `registry` in the state folder; with "
+    "MODERATION_REGISTRY=wandb, the collection MODERATION_WANDB_COLLECTION.",
     rich_markup_mode=None,
 )
 Alias = Annotated[str, typer.Argument(help="Name that points to a version, such as production.")]

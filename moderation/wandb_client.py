@@ -104,6 +104,8 @@ class WandbProcess:
         return line
 
     def _start(self) -> "subprocess.Popen[bytes]":
+        if not os.environ.get("WANDB_BASE_URL"):
+            raise ConfigurationError("WANDB_BASE_URL is not set; for W&B's cloud it is https://api.wandb.ai")
         self._scratch = tempfile.TemporaryDirectory(prefix="moderation-wandb-", ignore_cleanup_errors=True)
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - closed by _stop
         self._process = subprocess.Popen(
@@ -164,8 +166,6 @@ def start_run(finish_timeout_s: float, **options: Any) -> Any:  # noqa: ANN401 -
 
 
 def _environment(scratch: str) -> dict[str, str]:
-    if not os.environ.get("WANDB_BASE_URL"):
-        raise ConfigurationError("WANDB_BASE_URL is not set; for W&B's cloud it is https://api.wandb.ai")
     folders = {f"WANDB_{name}": f"{scratch}/{name.lower()}" for name in ("DIR", "CACHE_DIR", "DATA_DIR")}
     for folder in folders.values():
         Path(folder).mkdir()

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from moderation import wandb_client
@@ -27,7 +28,7 @@ from moderation.registry.opening import open_local, open_wandb
 from moderation.run_folder import RunFolder
 from moderation.settings import RegistrySettings, load
 from train.config import TrackingConfig, TrainConfig
-from train.curves import FloatArray, curves
+from train.curves import curves
 
 FINISH_S = 30.0
 """How long the SDK in this process may take to send what is left, before the upload goes over what is on disk."""
@@ -110,7 +111,7 @@ class Tracker:
 class Scored:
     """A scored split: rows with ids and texts, truth (N, K; NaN: unknown), scores (N, K) in [0, 1], weights (N,)."""
 
-    def __init__(self, rows: pd.DataFrame, scores: FloatArray) -> None:
+    def __init__(self, rows: pd.DataFrame, scores: npt.ArrayLike) -> None:
         """Take the rows of the split and their scores, in the order of LABELS."""
         self.rows = rows
         self.truth = rows[list(LABELS)].to_numpy(dtype=np.float64)

@@ -27,7 +27,11 @@ class Entity(View):
         return self.r
 
     def f_organization(self):
-        return {"id": b64id("Organization", 1), "name": ORG, "orgEntity": Entity(self.s, ORG_ENTITY)}
+        organization = {"id": b64id("Organization", 1), "name": ORG, "coreWeaveOrganizationId": None}
+        return {**organization, "orgEntity": Entity(self.s, ORG_ENTITY)}
+
+    def f_user(self):  # a team is no user
+        return None
 
     def f_entityType(self):
         return "organization" if self.r == ORG_ENTITY else "team"
@@ -170,6 +174,9 @@ class Collection(View):
 
     def f_state(self):
         return "READY"
+
+    def f_updatedAt(self):
+        return self.r["createdAt"]
 
     def f_digestAlgorithm(self):
         return None
@@ -318,6 +325,17 @@ class Run(View):
 
     def f_user(self):
         return {"name": "tester", "username": "tester"}
+
+    def f_description(self):
+        return self.r.get("notes")
+
+    f_notes = f_description
+
+    def f_group(self):
+        return self.r.get("group")
+
+    def f_sweepName(self):
+        return None
 
     def f_historyLineCount(self):
         return len(self.r["streams"].get("wandb-history.jsonl", []))

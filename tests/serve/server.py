@@ -58,6 +58,7 @@ def served(
     settings: ApiSettings,
     model: Model,
     log: Callable[[Engine], PredictionLog] = PredictionLog,
+    watcher: Watcher | None = None,
     **options: float,
 ) -> Iterator[Server]:
     """Run the app with a migrated SQLite database; ``log`` may wrap it, ``options`` go to `create_app`."""
@@ -65,7 +66,7 @@ def served(
     migrate(engine)
     outbox = Outbox(settings.state_dir / "outbox.db", settings.max_outbox_rows)
     try:
-        app = create_app(settings, watcher=Watcher(model), outbox=outbox, log=log(engine), **options)
+        app = create_app(settings, watcher=watcher or Watcher(model), outbox=outbox, log=log(engine), **options)
         with listening(app) as url, httpx.Client(base_url=url, timeout=30, trust_env=False) as http:
             yield Server(url, http, engine, outbox, model)
     finally:
@@ -90,6 +91,10 @@ def listening(app: FastAPI) -> Iterator[str]:
 
 def tiny_model(settings: ApiSettings, folder: Path) -> Model:
     tiny_registry(settings, folder)
+    return current_model(settings)
+
+
+def current_model(settings: ApiSettings) -> Model:
     source = ModelSource(settings)
     return source.load(source.resolve())
 
