@@ -337,6 +337,24 @@ class Run(View):
     def f_sweepName(self):
         return None
 
+    def _lines(self, name):
+        return [line for line in self.r["streams"].get(name, []) if line]
+
+    def f_historyTail(self):  # where a run that is resumed goes on
+        return json.dumps(self._lines("wandb-history.jsonl")[-1:])
+
+    def f_eventsTail(self):
+        return json.dumps(self._lines("wandb-events.jsonl")[-1:])
+
+    def f_eventsLineCount(self):
+        return len(self.r["streams"].get("wandb-events.jsonl", []))
+
+    def f_logLineCount(self):
+        return len(self.r["streams"].get("output.log", []))
+
+    def f_wandbConfig(self, keys=None):
+        return json.dumps({"t": 1})
+
     def f_historyLineCount(self):
         return len(self.r["streams"].get("wandb-history.jsonl", []))
 
