@@ -170,8 +170,9 @@ def _environment(scratch: str) -> dict[str, str]:
     for folder in folders.values():
         Path(folder).mkdir()
     quiet = {"WANDB_SILENT": "true", "WANDB_CONSOLE": "off", "WANDB_ERROR_REPORTING": "false"}
+    own = {name: value for name, value in os.environ.items() if name != "WANDB_SERVICE"}  # a sidecar of its own
     # One retry: the SDK then fails by itself, with the true cause, before its own timeout hides it.
-    return {**os.environ, **folders, **quiet, "WANDB__GRAPHQL_RETRY_MAX": "1"}
+    return {**own, **folders, **quiet, "WANDB__GRAPHQL_RETRY_MAX": "1"}
 
 
 def _clean(message: object) -> str:

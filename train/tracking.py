@@ -51,8 +51,9 @@ class Tracker:
         """What the Trainer's ``report_to`` gets."""
         return ["wandb"] if self._run is not None else ["none"]
 
-    def begin(self, run: dict[str, Any], dataset: dict[str, Any] | None) -> None:
-        """Start or go on with the run, online if it may and can be."""
+    def connect(self, run: dict[str, Any], dataset: dict[str, Any] | None) -> None:
+        """Find out whether the run is online, and put it and its dataset on W&B if it is."""
+        self._folder.write("run", run)
         self.mode = self._config.mode
         if self.mode in ("auto", "online"):
             try:
@@ -66,6 +67,9 @@ class Tracker:
                     raise
                 self.mode = "offline"
                 print(f"tracking offline: {error}", file=sys.stderr)
+
+    def join(self, run: dict[str, Any]) -> None:
+        """Start or go on with the run in this process, where the Trainer reports to it."""
         if self.mode == "disabled":
             return
         os.environ["WANDB_LOG_MODEL"] = "false"  # the Trainer would log the last checkpoint, not the best
@@ -79,6 +83,8 @@ class Tracker:
 
     def results(self, summary: Mapping[str, Any], scored: "Scored | None" = None) -> None:
         """Keep final figures under stable keys, and from ``scored`` the curves and the worst errors."""
+        if not is_main():
+            return
         flat = flatten(summary)
         parts: dict[str, Any] = {"summary": flat}
         if scored is not None:
@@ -87,8 +93,8 @@ class Tracker:
         self._folder.write("results", parts)
 
     def finish(self) -> None:
-        """Publish the bundle to the registry in use, and upload everything if the run is online."""
-        bundle = self._folder.bundle()
+        """Publish the bundle to the local registry, and upload everything if the run is online."""
+        bundle = self._folder.bundle() if self.mode != "disabled" else None
         if bundle is not None:
             open_local(self._settings).publish(bundle.path)
         if self._run is not None:
@@ -127,6 +133,8 @@ def start(config: TrainConfig, rows: pd.DataFrame, digest: str, card: Mapping[st
     """
     folder = RunFolder(config.run_dir)
     tracker = Tracker(config.tracking, folder, load(RegistrySettings))
+    if not is_main():
+        return tracker
     dataset = _write_dataset(folder, rows, config.name, digest, card)
     run = {
         "id": folder.read("run").get("id") or uuid.uuid4().hex[:12],  # a run that was killed goes on
@@ -136,8 +144,8 @@ def start(config: TrainConfig, rows: pd.DataFrame, digest: str, card: Mapping[st
         "tags": list(config.tracking.tags),
         "config": {**config.model_dump(mode="json"), "dataset_digest": digest, **code(), "environment": environment()},
     }
-    folder.write("run", run)
-    tracker.begin(run, dataset)
+    tracker.connect(run, dataset)
+    tracker.join(run)
     return tracker
 
 
@@ -157,13 +165,17 @@ def log_baseline(directory: Path, name: str, metrics: Mapping[str, Any], config:
         "tags": list(tracking.tags),
         "config": {**config, **code(), "environment": environment()},
     }
-    folder.write("run", run)
     folder.write(
         "artifact", {"name": name, "type": "baseline", "metadata": {"servable": False}, "directory": str(directory)}
     )
     tracker.results(metrics)
-    tracker.begin(run, None)
+    tracker.connect(run, None)
     tracker.finish()
+
+
+def is_main() -> bool:
+    """Return whether this is the process that tracks, where several train together (torchrun sets ``RANK``)."""
+    return os.environ.get("RANK", "0") == "0"
 
 
 def flatten(figures: Mapping[str, Any], prefix: str = "") -> dict[str, float]:

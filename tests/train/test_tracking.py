@@ -84,7 +84,7 @@ def registry(wandb_server: WandbServer, tmp_path: Path) -> Iterator[WandbRegistr
 
 
 def tracked_config(directory: Path, mode: str, seed: int) -> Path:
-    path = write_config(directory, epochs=1, baseline=False)
+    path = write_config(directory, baseline=False)
     config = yaml.safe_load(path.read_text())
     config["tracking"] = {"mode": mode, "group": "tests", "tags": ["tiny"]}
     config["fit"]["seed"] = seed  # another bundle for each test
@@ -139,6 +139,30 @@ def test_a_run_is_tracked_with_its_code_dataset_figures_and_bundle(
     assert process.returncode == 0, errors
     assert "tracked as http" in output
     check_run(registry, wandb_server, tmp_path / "runs" / "tiny")
+
+
+BASELINE = """
+import sys
+from pathlib import Path
+from train.tracking import log_baseline
+
+figures = {"test": {"figures": {"mean": {"average_precision": {"value": 0.5, "low": 0.4, "high": 0.6}}}}}
+log_baseline(Path(sys.argv[1]), "tfidf", figures, {"max_features": 50}, "online")
+"""
+
+
+def test_a_baseline_stands_in_the_same_table(wandb_server: WandbServer, tmp_path: Path) -> None:
+    directory = tmp_path / "baseline" / "model"
+    directory.mkdir(parents=True)
+    (directory / "vocabulary.json").write_text("{}")
+    command = [sys.executable, "-c", BASELINE, str(directory)]
+    done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=150, check=False)
+    assert done.returncode == 0, done.stderr
+    state = wandb_server.state()
+    (run,) = [run for run in state["runs"].values() if run.get("jobType") == "baseline"]
+    assert json.loads(run["summaryMetrics"])["test/figures/mean/average_precision"] == 0.5
+    (artifact,) = [artifact for artifact in state["artifacts"].values() if artifact["run"] == run["key"]]
+    assert (artifact["type"], list(artifact["files"])) == ("baseline", ["vocabulary.json"])
 
 
 @pytest.mark.full
