@@ -1,153 +1,28 @@
-"""The only module that imports the W&B SDK; `ask` runs it in a process of its own, with a deadline.
+"""The only module that imports the W&B SDK.
 
-Calls of the SDK can hang without limit (a stalled download, a server that dies during `finish`), and a process that
-gave up on one may never exit. So ``python -m moderation.wandb_client`` answers one JSON request per line, is killed
-when it is late, and ends when its parent does. Training alone imports the SDK in-process (`start_run`), since the
-Trainer reports to it there. ``WANDB_*`` variables keep the SDK's meaning; no message repeats a key.
+``python -m moderation.wandb_client`` answers one JSON request per line until its stdin ends: see
+`moderation.wandb_process`, which asks. Training alone imports the SDK in-process (`start_run`), since the Trainer
+reports to it there.
 """
 
 import contextlib
 import json
-import netrc
 import os
-import select
 import signal
 import subprocess
 import sys
-import tempfile
 import threading
-import time
 import urllib.error
-import urllib.parse
 import urllib.request
 from collections.abc import Callable, Iterator
-from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
-from moderation.errors import (
-    BundleError,
-    ConfigurationError,
-    ModerationError,
-    NotFoundError,
-    RegistryError,
-    UnavailableError,
-)
+from moderation.errors import BundleError, ModerationError, NotFoundError, RegistryError, UnavailableError
+from moderation.wandb_process import KINDS, MODEL, MOVE, REPORT, Answer, clean
 
-Answer = Any
-KINDS: tuple[type[ModerationError], ...] = (
-    BundleError,
-    ConfigurationError,
-    NotFoundError,
-    RegistryError,
-    UnavailableError,
-)
 REACH_S = 8.0
 """How long the server may take to answer anything at all."""
 API_TIMEOUT_S = 15
-MODEL, REPORT, MOVE = "model", "gate-report", "alias-move"
-"""Types of artifacts, and the job type of the run that records a move."""
-
-
-class WandbProcess:
-    """The SDK behind a deadline; started at the first question, and again after every failure."""
-
-    def __init__(self) -> None:
-        """Start nothing yet."""
-        self._lock = threading.Lock()
-        self._process: subprocess.Popen[bytes] | None = None
-        self._scratch: tempfile.TemporaryDirectory[str] | None = None
-        self._errors: IO[bytes] | None = None
-
-    def ask(self, command: str, deadline_s: float, **arguments: object) -> Answer:
-        """Return what `COMMANDS[command]` answers.
-
-        Raises:
-            UnavailableError: no answer in ``deadline_s`` seconds, or W&B cannot be reached.
-            ConfigurationError: ``WANDB_BASE_URL`` is not set.
-            NotFoundError, RegistryError, BundleError: as W&B says.
-        """
-        with self._lock:
-            try:
-                answer = json.loads(self._exchange({"command": command, **arguments}, deadline_s))
-            except BaseException:
-                self._stop()
-                raise
-            if "error" in answer:
-                if answer["error"] == UnavailableError.code:
-                    self._stop()  # one that saw a timeout is not to be trusted with the next question
-                kind = next(kind for kind in KINDS if kind.code == answer["error"])
-                raise kind(answer["message"])
-            return answer["answer"]
-
-    def close(self) -> None:
-        """End the process, if there is one."""
-        with self._lock:
-            self._stop()
-
-    def _exchange(self, request: dict[str, object], deadline_s: float) -> bytes:
-        deadline = time.monotonic() + deadline_s
-        process = self._process or self._start()
-        assert process.stdin is not None  # noqa: S101 - a pipe, as is stdout
-        assert process.stdout is not None  # noqa: S101
-        line = b""
-        with contextlib.suppress(BrokenPipeError):  # it has ended: said below
-            process.stdin.write(json.dumps(request).encode() + b"\n")
-            process.stdin.flush()
-        while not line.endswith(b"\n"):
-            readable, _, _ = select.select([process.stdout], [], [], max(0.0, deadline - time.monotonic()))
-            if not readable:
-                raise UnavailableError(f"W&B did not answer `{request['command']}` within {deadline_s:g} s")
-            chunk = os.read(process.stdout.fileno(), 1 << 16)
-            if not chunk:
-                raise UnavailableError(f"the W&B process ended: {self._last_error()}")
-            line += chunk
-        return line
-
-    def _start(self) -> "subprocess.Popen[bytes]":
-        if not os.environ.get("WANDB_BASE_URL"):
-            raise ConfigurationError("WANDB_BASE_URL is not set; for W&B's cloud it is https://api.wandb.ai")
-        self._scratch = tempfile.TemporaryDirectory(prefix="moderation-wandb-", ignore_cleanup_errors=True)
-        self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - closed by _stop
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "moderation.wandb_client"],
-            cwd=Path(__file__).resolve().parents[1],
-            env=_environment(self._scratch.name),
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=self._errors,
-            start_new_session=True,
-        )
-        return self._process
-
-    def _stop(self) -> None:
-        if self._process is None:
-            return
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(self._process.pid, signal.SIGKILL)  # the SDK's own sidecar ends with its parent
-        self._process.communicate()
-        self._process = None
-        if self._errors is not None:
-            self._errors.close()
-        if self._scratch is not None:
-            self._scratch.cleanup()
-
-    def _last_error(self) -> str:
-        if self._errors is None:
-            return "no reason given"
-        self._errors.seek(0)
-        lines = self._errors.read().decode(errors="replace").strip().splitlines()
-        return _clean(lines[-1]) if lines else "no reason given"
-
-
-def has_key() -> bool:
-    """Return whether the SDK would find a key: in ``WANDB_API_KEY``, or in netrc for the server's host."""
-    if os.environ.get("WANDB_API_KEY"):
-        return True
-    host = urllib.parse.urlsplit(os.environ.get("WANDB_BASE_URL", "")).hostname
-    try:
-        return bool(host) and netrc.netrc(os.environ.get("NETRC")).authenticators(str(host)) is not None
-    except (OSError, netrc.NetrcParseError):
-        return False
 
 
 def project() -> str:
@@ -165,26 +40,6 @@ def start_run(finish_timeout_s: float, **options: Any) -> Any:  # noqa: ANN401 -
     return wandb.init(project=project(), settings=settings, **options)
 
 
-def _environment(scratch: str) -> dict[str, str]:
-    folders = {f"WANDB_{name}": f"{scratch}/{name.lower()}" for name in ("DIR", "CACHE_DIR", "DATA_DIR")}
-    for folder in folders.values():
-        Path(folder).mkdir()
-    quiet = {"WANDB_SILENT": "true", "WANDB_CONSOLE": "off", "WANDB_ERROR_REPORTING": "false"}
-    own = {name: value for name, value in os.environ.items() if name != "WANDB_SERVICE"}  # a sidecar of its own
-    # One retry: the SDK then fails by itself, with the true cause, before its own timeout hides it.
-    return {**own, **folders, **quiet, "WANDB__GRAPHQL_RETRY_MAX": "1"}
-
-
-def _clean(message: object) -> str:
-    """Return one line without the key."""
-    line = " ".join(str(message).split())[:500]
-    key = os.environ.get("WANDB_API_KEY")
-    return line.replace(key, "***") if key else line
-
-
-# ---- in the child
-
-
 def _reach() -> None:
     url = os.environ["WANDB_BASE_URL"]
     try:
@@ -193,7 +48,7 @@ def _reach() -> None:
         pass  # it answers
     except (OSError, ValueError) as error:
         cause = getattr(error, "reason", error)
-        raise UnavailableError(f"W&B at {url} cannot be reached: {_clean(cause)}") from error
+        raise UnavailableError(f"W&B at {url} cannot be reached: {clean(cause)}") from error
 
 
 def _api() -> Any:  # noqa: ANN401 - wandb.Api
@@ -264,7 +119,7 @@ def _download(artifact: Any, directory: str) -> None:  # noqa: ANN401
     try:
         artifact.verify(root=directory)
     except (ValueError, OSError) as error:
-        raise BundleError(f"{artifact.qualified_name} arrived damaged: {_clean(error)}") from error
+        raise BundleError(f"{artifact.qualified_name} arrived damaged: {clean(error)}") from error
 
 
 @contextlib.contextmanager
@@ -390,7 +245,7 @@ def _sync(directory: str) -> Answer:
     command = [sys.executable, "-m", "wandb", "sync", "--no-skip-online", directory]
     done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 - our own folder
     if done.returncode:
-        raise RegistryError(f"`wandb sync {directory}` failed: {_clean((done.stderr or done.stdout)[-300:])}")
+        raise RegistryError(f"`wandb sync {directory}` failed: {clean((done.stderr or done.stdout)[-300:])}")
 
 
 COMMANDS: dict[str, Callable[..., Answer]] = {
@@ -406,7 +261,7 @@ COMMANDS: dict[str, Callable[..., Answer]] = {
 def _error_of(error: Exception) -> ModerationError:
     if isinstance(error, KINDS):
         return error
-    text = _clean(f"{type(error).__name__}: {error}" + (f" ({error.__cause__})" if error.__cause__ else ""))
+    text = clean(f"{type(error).__name__}: {error}" + (f" ({error.__cause__})" if error.__cause__ else ""))
     refused = ("AuthenticationError", "not logged in", "permission", "PERMISSION_ERROR", "401", "403")
     if any(word in text for word in refused):
         return RegistryError(f"W&B refuses this key (WANDB_API_KEY): {text}")

@@ -21,12 +21,13 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from moderation import wandb_client
 from moderation.errors import ConfigurationError, ModerationError
 from moderation.labels import LABELS
 from moderation.registry.opening import open_local, open_wandb
 from moderation.run_folder import RunFolder
 from moderation.settings import RegistrySettings, load
+from moderation.wandb_client import start_run
+from moderation.wandb_process import has_key
 from train.config import TrackingConfig, TrainConfig
 from train.curves import curves
 
@@ -57,7 +58,7 @@ class Tracker:
         self.mode = self._config.mode
         if self.mode in ("auto", "online"):
             try:
-                if not wandb_client.has_key():
+                if not has_key():
                     raise ConfigurationError("no key in WANDB_API_KEY or netrc")
                 self._registry.probe()
                 self._registry.record(run={**run, "resume": "allow"}, dataset=dataset)
@@ -76,7 +77,7 @@ class Tracker:
         try:
             resume = {"resume": "allow"} if self.mode == "online" else {}
             folder = str(self._folder.tracking)
-            self._run = wandb_client.start_run(FINISH_S, **run, **resume, mode=self.mode, dir=folder)
+            self._run = start_run(FINISH_S, **run, **resume, mode=self.mode, dir=folder)
         except Exception as error:  # noqa: BLE001 - the SDK's own kinds; training goes on without it
             # Not offline now: after a failed start the SDK cannot switch in the same process.
             print(f"W&B did not start ({type(error).__name__}); results stay in {self._folder.path}", file=sys.stderr)

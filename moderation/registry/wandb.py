@@ -14,7 +14,7 @@ from typing import Any
 from moderation.bundle import Bundle, read_bundle
 from moderation.registry.cache import BundleCache
 from moderation.registry.registry import AliasEvent, Move, check_alias, match_version
-from moderation.wandb_client import MODEL, REPORT, WandbProcess
+from moderation.wandb_process import MODEL, REPORT, WandbProcess
 
 
 class WandbRegistry:

@@ -109,12 +109,12 @@ def check_run(registry: WandbRegistry, server: WandbServer, run_dir: Path) -> No
     bundle = read_bundle(run_dir / "bundle")
     lineage: Any = registry.lineage(bundle.version)
     assert lineage["run"]["job_type"] == "train"
-    assert lineage["run"]["commit"] == code()["git_commit"]
+    assert lineage["run"]["commit"] == bundle.manifest.provenance.git_commit
     (dataset,) = lineage["datasets"]
     assert dataset["metadata"]["digest"] == bundle.manifest.provenance.dataset_digest
     run = server.state()["runs"][lineage["run"]["path"]]
     config = {key: value["value"] for key, value in json.loads(run["config"]).items() if isinstance(value, dict)}
-    assert config["git_dirty"] == code()["git_dirty"]
+    assert config["git_dirty"] == bundle.manifest.provenance.git_dirty
     assert config["fit"]["seed"] == bundle.manifest.provenance.seed
     assert config["environment"]["packages"]["torch"]
     summary = json.loads(run["summaryMetrics"])
