@@ -158,7 +158,10 @@ def test_a_baseline_stands_in_the_same_table(wandb_server: WandbServer, tmp_path
     directory.mkdir(parents=True)
     (directory / "vocabulary.json").write_text("{}")
     command = [sys.executable, "-c", BASELINE, str(directory)]
-    done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=150, check=False)
+    variables = {**os.environ, "MODERATION_STATE_DIR": str(tmp_path)}
+    done = subprocess.run(
+        command, cwd=REPOSITORY, env=variables, capture_output=True, text=True, timeout=150, check=False
+    )
     assert done.returncode == 0, done.stderr
     state = wandb_server.state()
     (run,) = [run for run in state["runs"].values() if run.get("jobType") == "baseline"]
@@ -179,7 +182,8 @@ def test_an_offline_run_is_pushed_later_and_what_arrived_is_verified(
     run_dir = tmp_path / "runs" / "tiny"
     assert f"registry push --run {run_dir}" in errors
     command = [sys.executable, "-m", "cli", "registry", "push", "--run", str(run_dir)]
-    variables = {**os.environ, "MODERATION_WANDB_COLLECTION": "wandb-registry-model/trained"}
+    own = {"MODERATION_WANDB_COLLECTION": "wandb-registry-model/trained", "MODERATION_STATE_DIR": str(tmp_path)}
+    variables = {**os.environ, **own}
     done = subprocess.run(
         command, cwd=REPOSITORY, env=variables, capture_output=True, text=True, timeout=240, check=False
     )
