@@ -13,7 +13,8 @@ if TYPE_CHECKING:
 
 app = typer.Typer(
     help="Publish, find and name bundles.",
-    epilog="The registry is MODERATION_REGISTRY_DIR, or `registry` in the state folder.",
+    epilog="The registry is MODERATION_REGISTRY_DIR, or `registry` in the state folder; with "
+    "MODERATION_REGISTRY=wandb, the collection MODERATION_WANDB_COLLECTION.",
     rich_markup_mode=None,
 )
 Alias = Annotated[str, typer.Argument(help="Name that points to a version, such as production.")]
@@ -22,10 +23,41 @@ Version = Annotated[str, typer.Argument(help="A bundle's content address, or its
 
 def open_registry() -> "Registry":
     """Return the registry that the settings name."""
-    from moderation.registry.local import LocalRegistry
+    from moderation.registry.opening import open_registry
     from moderation.settings import RegistrySettings, load
 
-    return LocalRegistry(load(RegistrySettings).resolved_registry_dir())
+    return open_registry(load(RegistrySettings))
+
+
+@app.command()
+def push(
+    bundle: Annotated[
+        str | None, typer.Argument(help="A version or alias of the local registry, or a folder.", metavar="[BUNDLE]")
+    ] = None,
+    run: Annotated[
+        Path | None, typer.Option(help="Folder of a training run: its metrics, dataset and bundle are uploaded.")
+    ] = None,
+) -> None:
+    """Upload to W&B, whichever registry is in use, and verify what arrived.
+
+    What is there already is verified only. Say who may read it with `WANDB_ENTITY` and `WANDB_PROJECT`.
+    """
+    from moderation.registry.opening import open_local, open_wandb
+    from moderation.run_folder import RunFolder
+    from moderation.settings import RegistrySettings, load
+
+    if (bundle is None) == (run is None):
+        raise typer.BadParameter("give a bundle or --run, one of them.")
+    settings = load(RegistrySettings)
+    target = open_wandb(settings)
+    try:
+        if run is not None:
+            typer.echo(f"uploaded and verified: {RunFolder(run).upload(target)['url']}")
+        elif bundle is not None:
+            directory = _local_bundle(open_local(settings), bundle)
+            typer.echo(f"uploaded and verified: {settings.wandb_collection} {target.publish(directory)}")
+    finally:
+        target.close()
 
 
 @app.command("list")
@@ -78,6 +110,12 @@ def point(
         )
     event = open_registry().point(alias, version, Move(by=getpass.getuser(), reason=reason))
     typer.echo(f"{alias} -> {event.version}")
+
+
+def _local_bundle(registry: "Registry", bundle: str) -> Path:
+    if Path(bundle).is_dir():
+        return Path(bundle)
+    return registry.fetch(registry.aliases().get(bundle, bundle))
 
 
 @app.command()

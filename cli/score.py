@@ -74,15 +74,15 @@ def _check_output(output: Path, source: Path, overwrite: bool) -> None:
 
 def _find_bundle(settings: "RegistrySettings", directory: Path | None, alias: str | None) -> "Bundle":
     from moderation.bundle import read_bundle
-    from moderation.registry.local import LocalRegistry
+    from moderation.registry.opening import open_registry
     from moderation.registry.starter import seed
 
     if directory is not None:
         if alias is not None:
             raise typer.BadParameter("give --bundle or --alias, not both.")
         return read_bundle(directory)
-    registry = LocalRegistry(settings.resolved_registry_dir())
-    if not registry.versions():
+    registry = open_registry(settings)
+    if settings.registry == "local" and not registry.versions():
         seed(registry, settings.alias)
     return read_bundle(registry.fetch(registry.resolve(alias or settings.alias)))
 

@@ -115,14 +115,15 @@ def _check_ports(services: list[Service]) -> None:
 def _prepare(settings: "ApiSettings") -> None:
     from cli.history import record
     from moderation.db.database import connect, migrate
-    from moderation.registry.local import LocalRegistry
+    from moderation.registry.opening import open_local
     from moderation.registry.starter import seed
 
     engine = connect(settings.resolved_database_url())
     migrate(engine)
     engine.dispose()
-    registry = LocalRegistry(settings.resolved_registry_dir())
-    record(registry, settings, seed(registry, settings.alias))
+    if settings.registry == "local":  # what W&B holds is its owners' to decide
+        registry = open_local(settings)
+        record(registry, settings, seed(registry, settings.alias))
 
 
 def _run(services: list[Service], state_dir: Path, begun: float) -> int:

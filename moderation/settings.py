@@ -7,7 +7,7 @@ pydantic-settings alone would accept a misspelt one in silence.
 import difflib
 import os
 from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import Annotated, Literal, TypeVar
 
 from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -46,10 +46,18 @@ class DatabaseSettings(Settings):
 class RegistrySettings(Settings):
     """Where bundles are published and found."""
 
+    registry: Annotated[Literal["local", "wandb"], Field(description="Where bundles are: a folder, or W&B.")] = "local"
     registry_dir: Annotated[
         Path | None, Field(description="Folder of the local registry; unset: `registry` in the state folder.")
     ] = None
     alias: Annotated[str, Field(description="Alias of the bundle to serve.")] = "production"
+    wandb_collection: Annotated[
+        str, Field(description="Collection of W&B's registry.", pattern=r"^([\w.-]+/)?wandb-registry-[\w.-]+/[\w.-]+$")
+    ] = "wandb-registry-model/toxicity"
+    wandb_query_s: Annotated[float, Field(gt=0, description="How long W&B may take to answer a question.")] = 30.0
+    wandb_transfer_s: Annotated[
+        float, Field(gt=0, description="How long uploading or downloading a bundle may take.")
+    ] = 600.0
 
     def resolved_registry_dir(self) -> Path:
         """Return the folder of the local registry."""
@@ -66,6 +74,7 @@ class ApiSettings(DatabaseSettings, RegistrySettings):
     policy_path: Annotated[Path, Field(description="From which scores comments are reviewed and removed.")] = (
         Path(__file__).resolve().parents[1] / "configs" / "policy.yaml"
     )
+    alias_poll_s: Annotated[float, Field(gt=0, description="Seconds between two looks at the alias.")] = 30.0
     threads: Annotated[int, Field(ge=0, description="Inference sessions side by side; 0: one per core.")] = 0
     max_text_bytes: Annotated[int, Field(ge=1, description="Largest comment, in bytes of UTF-8.")] = 65_536
     max_batch_texts: Annotated[int, Field(ge=1, description="Most comments in one batch request.")] = 1_000

@@ -6,6 +6,7 @@ the database. The event loop never runs the model and never waits for a disk or 
 """
 
 import asyncio
+import functools
 import logging
 import signal
 import socket
@@ -17,6 +18,7 @@ import uvicorn
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi_offline import FastAPIOffline
+from sqlalchemy import Engine
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse
 
@@ -32,14 +34,14 @@ from serve.errors import UnreadableError, body_response, error_response
 from serve.feedback import FeedbackDesk
 from serve.limits import BodyLimit
 from serve.metrics import Metrics
-from serve.model import Model, TextScores
-from serve.model import load as load_model
+from serve.model import Model, ModelSource, TextScores
 from serve.outbox import Outbox
 from serve.prediction_log import PredictionLog
-from serve.predictor import Predictor
+from serve.predictor import Asked, Predictor, score
 from serve.routes import feedback, page, predictions, status
 from serve.routes.status import OK, Readiness
 from serve.shipper import Shipper
+from serve.watcher import Watcher
 
 BODY_TIMEOUT_S = 10.0
 BACKLOG = 1024
@@ -55,7 +57,7 @@ logger = logging.getLogger(__name__)
 def create_app(
     settings: ApiSettings,
     *,
-    model: Model,
+    watcher: Watcher,
     outbox: Outbox,
     log: PredictionLog,
     body_timeout_s: float = BODY_TIMEOUT_S,
@@ -74,16 +76,18 @@ def create_app(
             "MODERATION_MAX_BATCH_TEXTS is larger than MODERATION_MAX_WAITING_TEXTS or MODERATION_MAX_OUTBOX_ROWS: "
             "such a batch could never be taken"
         )
-    batcher = Batcher(model.score, settings.threads or available_cores(), settings.max_waiting_texts)
+    batcher = Batcher(score, settings.threads or available_cores(), settings.max_waiting_texts)
     shipper = Shipper(outbox, log)
-    metrics = _metrics(model, batcher, outbox, shipper)
+    metrics = _metrics(watcher, batcher, outbox, shipper)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         batcher.start()
         outbox.start()
         shipper.start()
+        watcher.start(metrics.serves)
         yield
+        watcher.close()
         await asyncio.to_thread(batcher.close)
         await asyncio.to_thread(outbox.stop)
         await asyncio.to_thread(shipper.close, flush_s)
@@ -98,10 +102,11 @@ def create_app(
         redirect_slashes=False,
         telemetry={"tracing": False, "metrics": False, "logs": False},
     )
-    predictor = Predictor(model, batcher, outbox, metrics, settings.max_text_bytes)
+    readiness = functools.partial(_readiness, watcher, batcher, outbox, shipper)
+    predictor = Predictor(lambda: watcher.current, batcher, outbox, metrics, settings.max_text_bytes)
     app.include_router(predictions.router(predictor, settings.max_batch_texts))
-    app.include_router(feedback.router(FeedbackDesk(model.served.labels, outbox, log)))
-    app.include_router(status.router(model.served, metrics, lambda: _readiness(batcher, outbox, shipper)))
+    app.include_router(feedback.router(FeedbackDesk(watcher.current.served.labels, outbox, log)))
+    app.include_router(status.router(lambda: watcher.current.served, metrics, readiness))
     app.include_router(page.router())
     app.exception_handler(HTTPException)(_http_error)
     app.exception_handler(RequestValidationError)(_validation_error)
@@ -128,8 +133,9 @@ def prepared(settings: ApiSettings) -> Iterator[tuple[FastAPI, socket.socket]]:
     Raises:
         ConfigurationError: an address that is not loopback or is in use, a database that is behind, a bad policy,
             a state folder that cannot be written or that another server uses.
-        UnavailableError: the database cannot be reached.
+        UnavailableError: the database, or the registry with no last good copy here, cannot be reached.
         NotFoundError: the registry has no such alias.
+        RegistryError: the registry refuses to answer.
         BundleError: the bundle cannot be served.
     """
     with ExitStack() as stack:
@@ -137,12 +143,15 @@ def prepared(settings: ApiSettings) -> Iterator[tuple[FastAPI, socket.socket]]:
         engine = connect(settings.resolved_database_url())
         stack.callback(engine.dispose)
         require_current(engine)
-        model = load_model(settings)
+        source = ModelSource(settings)
+        stack.callback(source.close)
+        model, problem = source.first()
         outbox = Outbox(settings.state_dir / "outbox.db", settings.max_outbox_rows)
         stack.callback(outbox.close)
-        with engine.begin() as connection:
-            record_version(connection, model.record())
-        app = create_app(settings, model=model, outbox=outbox, log=PredictionLog(engine))
+        record = functools.partial(_record, engine)
+        record(model)
+        watcher = Watcher(model, source, record, settings.alias_poll_s, problem)
+        app = create_app(settings, watcher=watcher, outbox=outbox, log=PredictionLog(engine))
         logger.info("serving %s, version %s", model.served.name, model.served.version)
         yield app, listener
 
@@ -188,24 +197,34 @@ def _ignore(number: int, frame: object) -> None:
     pass
 
 
-def _readiness(batcher: Batcher[TextScores], outbox: Outbox, shipper: Shipper) -> Readiness:
+def _record(engine: Engine, model: Model) -> None:
+    with engine.begin() as connection:
+        record_version(connection, model.record())
+
+
+def _readiness(watcher: Watcher, batcher: Batcher[Asked, TextScores], outbox: Outbox, shipper: Shipper) -> Readiness:
     problem = outbox.problem
     parts = {
         "model": OK if batcher.running else "stopped",
         "outbox": OK if problem is None else problem,
         "database": OK if shipper.database_reachable else f"away, {outbox.pending()} rows wait in the outbox",
+        "registry": watcher.problem or OK,
     }
-    # Without the database the outbox keeps every row; without the outbox nothing can be answered.
+    # Without the registry the loaded version serves on, without the database the outbox keeps every row; without the
+    # outbox nothing can be answered.
     return Readiness(ready=parts["model"] == parts["outbox"] == OK, parts=parts)
 
 
-def _metrics(model: Model, batcher: Batcher[TextScores], outbox: Outbox, shipper: Shipper) -> Metrics:
+def _metrics(watcher: Watcher, batcher: Batcher[Asked, TextScores], outbox: Outbox, shipper: Shipper) -> Metrics:
     metrics = Metrics()
-    metrics.serves(model.served)
+    metrics.serves(watcher.current.served)
     metrics.gauge("waiting_texts", "Comments admitted and not yet answered.", lambda: batcher.waiting_texts)
     metrics.gauge("outbox_rows", "Rows that the database does not have yet.", outbox.pending)
     metrics.gauge("refused_rows", "Rows that the database refused, since the start.", lambda: shipper.refused_rows)
     metrics.gauge("database_up", "1 if the database was reached at last attempt.", lambda: shipper.database_reachable)
+    metrics.gauge("registry_up", "1 if what the alias points to is served.", lambda: watcher.problem is None)
+    metrics.gauge("version_changes", "Versions swapped in since the start.", lambda: watcher.changes)
+    metrics.gauge("refused_versions", "Versions not fit to serve, since the start.", lambda: watcher.refusals)
     return metrics
 
 

@@ -1,7 +1,8 @@
 """Micro-batching: the texts of many requests, scored a few at a time by worker threads.
 
 Fair by request: workers take one text of each waiting request in turn, so a large batch cannot hold
-up a single comment. Knows nothing of models or HTTP: `score` is any blocking, thread-safe function.
+up a single comment. Knows nothing of models or HTTP: `score` is any blocking, thread-safe function,
+and what stands for a text is whatever it takes.
 Texts of several requests share one call of it; if that call fails, exactly those requests fail.
 """
 
@@ -15,14 +16,15 @@ from typing import Generic, TypeVar
 
 from moderation.errors import ModerationError, OverloadedError, UnavailableError
 
+T = TypeVar("T")
 R = TypeVar("R")
 logger = logging.getLogger(__name__)
 
 
-class _Job(Generic[R]):
+class _Job(Generic[T, R]):
     """The texts of one request and what is known of their results."""
 
-    def __init__(self, texts: Sequence[str]) -> None:
+    def __init__(self, texts: Sequence[T]) -> None:
         self.texts = texts
         self.taken = 0
         self.results: dict[int, R] = {}
@@ -43,12 +45,12 @@ class _Job(Generic[R]):
             self.answer.set_result([self.results[index] for index in range(len(self.texts))])
 
 
-class Batcher(Generic[R]):
+class Batcher(Generic[T, R]):
     """Scores texts on worker threads and gives each caller its own results, in order."""
 
     def __init__(
         self,
-        score: Callable[[Sequence[str]], Sequence[R]],
+        score: Callable[[Sequence[T]], Sequence[R]],
         workers: int,
         max_waiting_texts: int,
         max_texts_per_call: int = 4,
@@ -63,7 +65,7 @@ class Batcher(Generic[R]):
         self._max_waiting_texts = max_waiting_texts
         self._max_texts_per_call = max_texts_per_call
         self._changed = threading.Condition()
-        self._queue: OrderedDict[_Job[R], None] = OrderedDict()  # jobs with texts that no worker has taken
+        self._queue: OrderedDict[_Job[T, R], None] = OrderedDict()  # jobs with texts that no worker has taken
         self._untaken_texts = 0
         self._waiting_texts = 0
         self._closing = False
@@ -92,7 +94,7 @@ class Batcher(Generic[R]):
         for thread in self._threads:
             thread.join()
 
-    async def score(self, texts: Sequence[str]) -> list[R]:
+    async def score(self, texts: Sequence[T]) -> list[R]:
         """Return the result of each text, in order; a cancelled call's texts are not scored.
 
         Raises:
@@ -102,7 +104,7 @@ class Batcher(Generic[R]):
         """
         if not texts:
             return []
-        job: _Job[R] = _Job(texts)
+        job: _Job[T, R] = _Job(texts)
         self._admit(job)
         try:
             return await job.answer
@@ -111,7 +113,7 @@ class Batcher(Generic[R]):
                 self._waiting_texts -= len(texts)
                 self._drop(job)
 
-    def _admit(self, job: _Job[R]) -> None:
+    def _admit(self, job: _Job[T, R]) -> None:
         with self._changed:
             if self._closing:
                 raise UnavailableError("the server is shutting down")
@@ -125,7 +127,7 @@ class Batcher(Generic[R]):
             self._queue[job] = None
             self._changed.notify(len(job.texts))
 
-    def _drop(self, job: _Job[R]) -> None:
+    def _drop(self, job: _Job[T, R]) -> None:
         """Forget what no worker has taken of a job that is answered, failed or left by its caller."""
         if job in self._queue:
             del self._queue[job]
@@ -143,14 +145,14 @@ class Batcher(Generic[R]):
             else:
                 self._deliver(taken, results)
 
-    def _take(self) -> list[tuple[_Job[R], int]]:
+    def _take(self) -> list[tuple[_Job[T, R], int]]:
         """Wait for texts; return the next (job, index of text), nothing when closed and drained."""
         with self._changed:
             while not self._queue and not self._closing:
                 self._changed.wait()
             # An even share of what waits, so that no worker idles while another has several.
             share = min(self._max_texts_per_call, -(-self._untaken_texts // self._workers))
-            taken: list[tuple[_Job[R], int]] = []
+            taken: list[tuple[_Job[T, R], int]] = []
             while len(taken) < share:
                 job, _ = self._queue.popitem(last=False)
                 taken.append((job, job.taken))
@@ -160,7 +162,7 @@ class Batcher(Generic[R]):
             self._untaken_texts -= len(taken)
             return taken
 
-    def _fail(self, jobs: set[_Job[R]], error: Exception) -> None:
+    def _fail(self, jobs: set[_Job[T, R]], error: Exception) -> None:
         with self._changed:
             for job in jobs:
                 self._drop(job)
@@ -169,7 +171,7 @@ class Batcher(Generic[R]):
             own.__cause__ = error
             job.resolve(own)
 
-    def _deliver(self, taken: Sequence[tuple[_Job[R], int]], results: Sequence[R]) -> None:
+    def _deliver(self, taken: Sequence[tuple[_Job[T, R], int]], results: Sequence[R]) -> None:
         complete = []
         with self._changed:
             for (job, index), result in zip(taken, results, strict=True):

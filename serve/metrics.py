@@ -33,6 +33,7 @@ class Metrics:
         )
         for decision in DECISIONS:
             self._decisions.labels(decision)
+        self._model = Info("moderation_model", "The bundle that scores.", registry=self._registry)
 
     def gauge(self, name: str, meaning: str, read: Callable[[], float]) -> None:
         """Show what ``read`` returns at the time of asking; it must not block."""
@@ -40,8 +41,7 @@ class Metrics:
 
     def serves(self, served: ServedVersion) -> None:
         """Show which version answers."""
-        info = Info("moderation_model", "The bundle that scores.", registry=self._registry)
-        info.info({"version": served.version, "name": served.name, "backend": served.backend})
+        self._model.info({"version": served.version, "name": served.name, "backend": served.backend})
 
     def answered(self, route: str, method: str, status: int, seconds: float) -> None:
         """Count one request; ``route`` is the template, never the path that was asked for."""

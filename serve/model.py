@@ -1,21 +1,27 @@
 """The model that answers: a bundle found by its alias, its scorer, and the policy that decides.
 
-`load` is the only place of the server that knows where bundles and policies come from.
+`ModelSource` is the only place of the server that knows where bundles and policies come from.
 """
 
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 
 from moderation.bundle import read_bundle
 from moderation.contracts import ServedVersion
 from moderation.db.log import VersionRecord
+from moderation.errors import BundleError, NotFoundError, RegistryError, UnavailableError
 from moderation.labels import LABELS
 from moderation.policy import Policy
 from moderation.policy_file import read_policy
-from moderation.registry.local import LocalRegistry
+from moderation.registry.opening import open_registry
+from moderation.registry.wandb import WandbRegistry
 from moderation.scoring.scorer import Scored, Scorer
 from moderation.settings import ApiSettings
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -60,16 +66,57 @@ class Model:
         )
 
 
-def load(settings: ApiSettings) -> Model:
-    """Load the bundle that ``settings.alias`` points to and check it.
+class ModelSource:
+    """Finds and loads what the alias points to; every method blocks, for as long as the registry allows."""
 
-    Raises:
-        NotFoundError: no such alias.
-        BundleError: the bundle is corrupt, has other labels, or does not score its probes as stated.
-        ConfigurationError: the policy cannot be read or does not fit the bundle.
-    """
-    registry = LocalRegistry(settings.resolved_registry_dir())
-    bundle = read_bundle(registry.fetch(registry.resolve(settings.alias)), LABELS)
+    def __init__(self, settings: ApiSettings) -> None:
+        """Use the registry of ``settings``."""
+        self._settings = settings
+        self._registry = open_registry(settings)
+        # A registry that can be out of reach has a cache, and with it a last good copy.
+        self._cache = self._registry.cache if isinstance(self._registry, WandbRegistry) else None
+
+    def resolve(self) -> str:
+        """Return the version that the alias points to; raises what the registry raises."""
+        return self._registry.resolve(self._settings.alias)
+
+    def load(self, version: str) -> Model:
+        """Fetch ``version``, check it, and remember it as good.
+
+        Raises:
+            BundleError: the bundle is corrupt, has other labels, or does not score its probes as stated.
+            ConfigurationError: the policy cannot be read or does not fit the bundle.
+            NotFoundError, RegistryError, UnavailableError: the registry cannot give it.
+        """
+        model = _load(self._registry.fetch(version), self._settings)
+        if self._cache is not None:
+            self._cache.remember(self._settings.alias, version)
+        return model
+
+    def first(self) -> tuple[Model, str | None]:
+        """Return the model to start with and, if it is only the last good copy, why.
+
+        Raises:
+            ModerationError: as `resolve` and `load` do, where there is no last good copy.
+        """
+        try:
+            return self.load(self.resolve()), None
+        except (BundleError, NotFoundError, RegistryError, UnavailableError) as error:
+            version = self._cache.remembered(self._settings.alias) if self._cache is not None else None
+            copy = self._cache.find(version) if self._cache is not None and version is not None else None
+            if copy is None:
+                raise
+            logger.error("starting with the last good copy, version %s: %s", version, error)
+            return _load(copy, self._settings), f"last good copy: {error}"
+
+    def close(self) -> None:
+        """Let go of the registry."""
+        if isinstance(self._registry, WandbRegistry):
+            self._registry.close()
+
+
+def _load(path: Path, settings: ApiSettings) -> Model:
+    bundle = read_bundle(path, LABELS)
     policy = read_policy(settings.policy_path, bundle.manifest.thresholds)
     scorer = Scorer.load(bundle, settings.threads)
     served = ServedVersion(

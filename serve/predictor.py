@@ -1,7 +1,8 @@
 """From a caller's texts to answers that are in the log before they leave."""
 
+import itertools
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -29,13 +30,26 @@ class Call:
     client: str = ANONYMOUS
 
 
+@dataclass(frozen=True)
+class Asked:
+    """A text, and the model that is to score it whatever is swapped in meanwhile."""
+
+    model: Model
+    text: str
+
+
 class Predictor:
-    """Scores, decides and logs."""
+    """Scores, decides and logs; a request is answered by one model, the one that was current when it was admitted."""
 
     def __init__(
-        self, model: Model, batcher: Batcher[TextScores], outbox: Outbox, metrics: Metrics, max_text_bytes: int
+        self,
+        model: Callable[[], Model],
+        batcher: Batcher[Asked, TextScores],
+        outbox: Outbox,
+        metrics: Metrics,
+        max_text_bytes: int,
     ) -> None:
-        """Take the parts; their owner starts and closes them."""
+        """Take the parts, and how to ask for the current model; their owner starts and closes them."""
         self._model = model
         self._batcher = batcher
         self._outbox = outbox
@@ -54,10 +68,11 @@ class Predictor:
         await check_texts(texts, self._max_text_bytes)
         self._outbox.require_room(len(texts))  # before the work; what fills it meanwhile is refused after
         comments = list(texts.values())
-        scored = await self._batcher.score(comments)
-        verdicts = [self._model.policy.decide(result.scores) for result in scored]
+        model = self._model()
+        scored = await self._batcher.score([Asked(model, text) for text in comments])
+        verdicts = [model.policy.decide(result.scores) for result in scored]
         records = [
-            self._record(text, result, verdict, call)
+            _record(model.served.version, text, result, verdict, call)
             for text, result, verdict in zip(comments, scored, verdicts, strict=True)
         ]
         await self._outbox.append(records)
@@ -65,22 +80,32 @@ class Predictor:
             self._metrics.decided(verdict.decision)
         return [_answer(record) for record in records]
 
-    def _record(self, text: str, result: TextScores, verdict: Verdict, call: Call) -> PredictionRecord:
-        return PredictionRecord(
-            id=uuid7(),
-            created_at=datetime.now(UTC),
-            request_id=call.request_id,
-            client=call.client,
-            route=call.route,
-            version=self._model.served.version,
-            scores=result.scores,
-            decision=verdict.decision,
-            reasons=list(verdict.reasons),
-            latency_ms=1000 * (time.perf_counter() - call.started),
-            tokens_read=result.tokens_read,
-            truncated=result.truncated,
-            text=text,
-        )
+
+def score(asked: Sequence[Asked]) -> list[TextScores]:
+    """Return the scores of each text by its own model, in order (blocking); the batcher calls it."""
+    results: list[TextScores] = []
+    for _, group in itertools.groupby(asked, key=lambda one: id(one.model)):
+        same = list(group)
+        results += same[0].model.score([one.text for one in same])
+    return results
+
+
+def _record(version: str, text: str, result: TextScores, verdict: Verdict, call: Call) -> PredictionRecord:
+    return PredictionRecord(
+        id=uuid7(),
+        created_at=datetime.now(UTC),
+        request_id=call.request_id,
+        client=call.client,
+        route=call.route,
+        version=version,
+        scores=result.scores,
+        decision=verdict.decision,
+        reasons=list(verdict.reasons),
+        latency_ms=1000 * (time.perf_counter() - call.started),
+        tokens_read=result.tokens_read,
+        truncated=result.truncated,
+        text=text,
+    )
 
 
 def _answer(record: PredictionRecord) -> Prediction:

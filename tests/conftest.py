@@ -6,8 +6,17 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from tests.postgres import database_url, engine, postgres_server, postgres_url, sqlite_url
+from tests.wandb_server import shared_wandb, wandb_server
 
-__all__ = ["database_url", "engine", "postgres_server", "postgres_url", "sqlite_url"]
+__all__ = [
+    "database_url",
+    "engine",
+    "postgres_server",
+    "postgres_url",
+    "shared_wandb",
+    "sqlite_url",
+    "wandb_server",
+]
 
 # How long an example takes says how busy the machine is, not whether the code is right.
 settings.register_profile("tests", deadline=None, suppress_health_check=[HealthCheck.too_slow])

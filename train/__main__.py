@@ -17,7 +17,6 @@ from transformers.utils.logging import set_verbosity_error
 from moderation import settings
 from moderation.bundle import Bundle
 from moderation.errors import ModerationError
-from moderation.registry.local import LocalRegistry
 from train.config import TrainConfig, load
 from train.folder import restart
 from train.pipeline import run
@@ -82,8 +81,9 @@ def _summary(config: TrainConfig, bundle: Bundle) -> str:
     lines = [f"test split, mean over labels: {figures}", f"bundle {bundle.version[:12]} written to {bundle.path}"]
     if config.publish:
         directory = settings.load(settings.RegistrySettings).resolved_registry_dir()
-        version = LocalRegistry(directory).publish(bundle.path)
-        lines.append(f"published to {directory}; serve it with `moderation registry point production {version[:12]}`")
+        lines.append(
+            f"published to {directory}; `moderation gate {bundle.version[:12]} --data FILE` compares it with production"
+        )
     return "\n".join(lines)
 
 

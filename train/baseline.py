@@ -36,6 +36,7 @@ from train.metrics.ranking import FloatArray
 from train.metrics.resampling import RESAMPLES
 from train.tfidf import WORD_FEATURES, TfidfModel
 from train.thresholds import choose_thresholds
+from train.tracking import log_baseline
 
 MANIFEST = "manifest.json"
 NAME = re.compile("[A-Za-z0-9_-][A-Za-z0-9._-]*")
@@ -198,6 +199,12 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--output", type=Path, default=Path("runs"), help="folder (default %(default)s)")
     parser.add_argument("--beside", type=Path, metavar="BUNDLE", help="print this bundle's figures on the same rows")
+    parser.add_argument(
+        "--tracking",
+        choices=["auto", "online", "offline", "disabled"],
+        default="auto",
+        help="W&B (default %(default)s)",
+    )
     parser.add_argument("--resamples", type=int, default=RESAMPLES, help="of the bootstrap (default %(default)s)")
     return parser
 
@@ -222,7 +229,10 @@ def _run(arguments: argparse.Namespace) -> None:
     for row in ("mean", "micro"):
         values = ", ".join(f"{figure} {found['figures'][row][figure]['value']:.4f}" for figure in reversed(HEADLINE))
         print(f"{'macro' if row == 'mean' else row}: {values}")
-    print(f"\nwritten to {save(baseline, arguments.output)}")
+    directory = save(baseline, arguments.output)
+    print(f"\nwritten to {directory}")
+    stated = baseline.manifest.model_dump(mode="json", exclude={"labels", "metrics"})
+    log_baseline(directory, name, baseline.manifest.metrics, stated, arguments.tracking)
     if bundle is not None:
         test = rows[rows["split"] == "test"]
         print(f"\nBeside {arguments.beside}, each at its own thresholds:\n")

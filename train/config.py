@@ -292,6 +292,19 @@ class ThresholdConfig(_Section):
         return chosen if chosen is not None else self.default
 
 
+class TrackingConfig(_Section):
+    """Whether and as what the run goes to W&B; server, entity, project and key are ``WANDB_*`` variables."""
+
+    mode: Annotated[
+        Literal["auto", "online", "offline", "disabled"],
+        Field(description="auto: online if a key is there and the server answers, else offline."),
+    ] = "auto"
+    group: str | None = None
+    tags: tuple[str, ...] = ()
+    worst_errors: Annotated[int, Field(ge=0, description="Rows of the table of worst errors, per label.")] = 20
+    log_texts: Annotated[bool, Field(description="Put comment texts into that table; else ids alone.")] = False
+
+
 class TrainConfig(_Section):
     """Everything that decides a run."""
 
@@ -301,7 +314,8 @@ class TrainConfig(_Section):
     fit: FitConfig = FitConfig()
     thresholds: ThresholdConfig = ThresholdConfig()
     baseline: Annotated[bool, Field(description="Also fit TF-IDF with logistic regression, to compare with.")] = True
-    publish: Annotated[bool, Field(description="Publish the bundle to the registry at the end.")] = True
+    publish: Annotated[bool, Field(description="Publish the bundle to the local registry at the end.")] = True
+    tracking: TrackingConfig = TrackingConfig()
     output_dir: Path = Path("runs")
 
     @property

@@ -7,6 +7,7 @@ of rows is the same.
 
 import ctypes
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import cast
 
@@ -64,8 +65,10 @@ def fit(
     trainer.train(resume_from_checkpoint=str(last) if last else None)
 
 
-def training_arguments(config: TrainConfig) -> TrainingArguments:
-    """Return the Trainer's arguments; under `torchrun` or `accelerate launch` this joins the other processes.
+def training_arguments(config: TrainConfig, trackers: Sequence[str] = ()) -> TrainingArguments:
+    """Return the Trainer's arguments; it reports to ``trackers`` and to those of the config.
+
+    Under `torchrun` or `accelerate launch` this joins the other processes.
 
     Raises:
         ConfigurationError: a batch that cannot be divided among the processes, an unknown integration.
@@ -105,7 +108,7 @@ def training_arguments(config: TrainConfig) -> TrainingArguments:
             load_best_model_at_end=True,
             metric_for_best_model=BEST_METRIC,
             logging_steps=50,
-            report_to=list(fit.report_to) or ["none"],
+            report_to=list(dict.fromkeys([*trackers, *fit.report_to])) or ["none"],
             remove_unused_columns=False,
             label_names=["labels", "weight"],
             seed=fit.seed,

@@ -30,7 +30,7 @@ class Readiness(BaseModel):
     ]
 
 
-def router(served: ServedVersion, metrics: Metrics, readiness: Callable[[], Readiness]) -> APIRouter:
+def router(served: Callable[[], ServedVersion], metrics: Metrics, readiness: Callable[[], Readiness]) -> APIRouter:
     """Return the routes for operators; none of them waits for anything."""
     routes = APIRouter(tags=["operation"], responses=documented())
 
@@ -49,7 +49,7 @@ def router(served: ServedVersion, metrics: Metrics, readiness: Callable[[], Read
     @routes.get("/version")
     async def version() -> ServedVersion:
         """Say which bundle scores and from which scores it decides."""
-        return served
+        return served()
 
     @routes.get("/metrics", response_class=Response, responses={200: {"content": {"text/plain": {}}}})
     async def figures() -> Response:

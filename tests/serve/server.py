@@ -19,9 +19,10 @@ from moderation.registry.registry import Move
 from moderation.scoring.scorer import Scored
 from moderation.settings import ApiSettings
 from serve.app import create_app
-from serve.model import Model, load
+from serve.model import Model, ModelSource
 from serve.outbox import Outbox
 from serve.prediction_log import PredictionLog
+from serve.watcher import Watcher
 from tests.bundles import build_tiny_bundle
 
 Score = Callable[[Sequence[str]], Scored]
@@ -57,6 +58,7 @@ def served(
     settings: ApiSettings,
     model: Model,
     log: Callable[[Engine], PredictionLog] = PredictionLog,
+    watcher: Watcher | None = None,
     **options: float,
 ) -> Iterator[Server]:
     """Run the app with a migrated SQLite database; ``log`` may wrap it, ``options`` go to `create_app`."""
@@ -64,7 +66,7 @@ def served(
     migrate(engine)
     outbox = Outbox(settings.state_dir / "outbox.db", settings.max_outbox_rows)
     try:
-        app = create_app(settings, model=model, outbox=outbox, log=log(engine), **options)
+        app = create_app(settings, watcher=watcher or Watcher(model), outbox=outbox, log=log(engine), **options)
         with listening(app) as url, httpx.Client(base_url=url, timeout=30, trust_env=False) as http:
             yield Server(url, http, engine, outbox, model)
     finally:
@@ -89,7 +91,12 @@ def listening(app: FastAPI) -> Iterator[str]:
 
 def tiny_model(settings: ApiSettings, folder: Path) -> Model:
     tiny_registry(settings, folder)
-    return load(settings)
+    return current_model(settings)
+
+
+def current_model(settings: ApiSettings) -> Model:
+    source = ModelSource(settings)
+    return source.load(source.resolve())
 
 
 def with_scoring(model: Model, around: Callable[[Score, Sequence[str]], Scored]) -> Model:

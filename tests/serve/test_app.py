@@ -19,6 +19,7 @@ from serve.ids import uuid7
 from serve.model import Model
 from serve.outbox import Outbox
 from serve.prediction_log import PredictionLog
+from serve.watcher import Watcher
 from tests.serve.fakes import UnsteadyLog
 from tests.serve.server import Score, Server, served, settings_in, wait_until, with_scoring
 
@@ -115,7 +116,7 @@ def test_health_ready_and_version(api: httpx.Client, server: Server) -> None:
     assert api.get("/health").json() == {"status": "ok"}
     ready = api.get("/ready")
     assert ready.status_code == 200
-    assert ready.json() == {"ready": True, "parts": {"model": "ok", "outbox": "ok", "database": "ok"}}
+    assert ready.json() == {"ready": True, "parts": {"model": "ok", "outbox": "ok", "database": "ok", "registry": "ok"}}
     version = api.get("/version").json()
     assert version["labels"] == list(LABELS)
     assert version["thresholds"]["toxic"] == {"review": 0.5, "remove": 0.95}
@@ -349,7 +350,7 @@ def test_limits_that_contradict_each_other_are_refused(tmp_path: Path, model: Mo
     settings: ApiSettings = settings_in(tmp_path, max_batch_texts=10, max_waiting_texts=5)
     outbox = Outbox(tmp_path / "outbox.db", 100)
     with pytest.raises(ConfigurationError, match="MODERATION_MAX_BATCH_TEXTS"):
-        create_app(settings, model=model, outbox=outbox, log=PredictionLog(sqlite_engine))
+        create_app(settings, watcher=Watcher(model), outbox=outbox, log=PredictionLog(sqlite_engine))
     outbox.close()
 
 

@@ -106,7 +106,7 @@ def test_the_command_prints_its_f1_beside_a_bundle_on_the_same_split(tmp_path: P
     arguments += ["--registered_model_name", "rival", "--output", str(tmp_path / "out"), "--resamples", "20"]
     arguments += ["--beside", str(build_tiny_bundle(tmp_path / "bundle"))]
     done = subprocess.run(
-        [sys.executable, "-m", "train.baseline", *arguments],
+        [sys.executable, "-m", "train.baseline", "--tracking", "disabled", *arguments],
         cwd=REPOSITORY,
         env={**os.environ, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"},
         capture_output=True,

@@ -1,0 +1,162 @@
+"""Questions to W&B, answered by a process of its own with a deadline; nothing here imports the SDK.
+
+Calls of the SDK can hang without limit (a stalled download, a server that dies during `finish`), and a process that
+gave up on one may never exit. So `moderation.wandb_client` answers one JSON request per line as a child, is killed
+when it is late, and ends when its parent does. ``WANDB_*`` variables keep the SDK's meaning; no message repeats a key.
+"""
+
+import contextlib
+import json
+import netrc
+import os
+import select
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import urllib.error
+import urllib.parse
+import urllib.request
+from pathlib import Path
+from typing import IO, Any
+
+from moderation.errors import (
+    BundleError,
+    ConfigurationError,
+    ModerationError,
+    NotFoundError,
+    RegistryError,
+    UnavailableError,
+)
+
+Answer = Any
+KINDS: tuple[type[ModerationError], ...] = (
+    BundleError,
+    ConfigurationError,
+    NotFoundError,
+    RegistryError,
+    UnavailableError,
+)
+MODEL, REPORT, MOVE = "model", "gate-report", "alias-move"
+"""Types of artifacts, and the job type of the run that records a move."""
+
+
+class WandbProcess:
+    """The SDK behind a deadline; started at the first question, and again after every failure."""
+
+    def __init__(self) -> None:
+        """Start nothing yet."""
+        self._lock = threading.Lock()
+        self._process: subprocess.Popen[bytes] | None = None
+        self._scratch: tempfile.TemporaryDirectory[str] | None = None
+        self._errors: IO[bytes] | None = None
+
+    def ask(self, command: str, deadline_s: float, **arguments: object) -> Answer:
+        """Return what `COMMANDS[command]` answers.
+
+        Raises:
+            UnavailableError: no answer in ``deadline_s`` seconds, or W&B cannot be reached.
+            ConfigurationError: ``WANDB_BASE_URL`` is not set.
+            NotFoundError, RegistryError, BundleError: as W&B says.
+        """
+        with self._lock:
+            try:
+                answer = json.loads(self._exchange({"command": command, **arguments}, deadline_s))
+            except BaseException:
+                self._stop()
+                raise
+            if "error" in answer:
+                if answer["error"] == UnavailableError.code:
+                    self._stop()  # one that saw a timeout is not to be trusted with the next question
+                kind = next(kind for kind in KINDS if kind.code == answer["error"])
+                raise kind(answer["message"])
+            return answer["answer"]
+
+    def close(self) -> None:
+        """End the process, if there is one."""
+        with self._lock:
+            self._stop()
+
+    def _exchange(self, request: dict[str, object], deadline_s: float) -> bytes:
+        deadline = time.monotonic() + deadline_s
+        process = self._process or self._start()
+        assert process.stdin is not None  # noqa: S101 - a pipe, as is stdout
+        assert process.stdout is not None  # noqa: S101
+        line = b""
+        with contextlib.suppress(BrokenPipeError):  # it has ended: said below
+            process.stdin.write(json.dumps(request).encode() + b"\n")
+            process.stdin.flush()
+        while not line.endswith(b"\n"):
+            readable, _, _ = select.select([process.stdout], [], [], max(0.0, deadline - time.monotonic()))
+            if not readable:
+                raise UnavailableError(f"W&B did not answer `{request['command']}` within {deadline_s:g} s")
+            chunk = os.read(process.stdout.fileno(), 1 << 16)
+            if not chunk:
+                raise UnavailableError(f"the W&B process ended: {self._last_error()}")
+            line += chunk
+        return line
+
+    def _start(self) -> "subprocess.Popen[bytes]":
+        if not os.environ.get("WANDB_BASE_URL"):
+            raise ConfigurationError("WANDB_BASE_URL is not set; for W&B's cloud it is https://api.wandb.ai")
+        self._scratch = tempfile.TemporaryDirectory(prefix="moderation-wandb-", ignore_cleanup_errors=True)
+        self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - closed by _stop
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "moderation.wandb_client"],
+            cwd=Path(__file__).resolve().parents[1],
+            env=_environment(self._scratch.name),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._errors,
+            start_new_session=True,
+        )
+        return self._process
+
+    def _stop(self) -> None:
+        if self._process is None:
+            return
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)  # the SDK's own sidecar ends with its parent
+        self._process.communicate()
+        self._process = None
+        if self._errors is not None:
+            self._errors.close()
+        if self._scratch is not None:
+            self._scratch.cleanup()
+
+    def _last_error(self) -> str:
+        if self._errors is None:
+            return "no reason given"
+        self._errors.seek(0)
+        lines = self._errors.read().decode(errors="replace").strip().splitlines()
+        return clean(lines[-1]) if lines else "no reason given"
+
+
+def has_key() -> bool:
+    """Return whether the SDK would find a key: in ``WANDB_API_KEY``, or in netrc for the server's host."""
+    if os.environ.get("WANDB_API_KEY"):
+        return True
+    host = urllib.parse.urlsplit(os.environ.get("WANDB_BASE_URL", "")).hostname
+    try:
+        return bool(host) and netrc.netrc(os.environ.get("NETRC")).authenticators(str(host)) is not None
+    except (OSError, netrc.NetrcParseError):
+        return False
+
+
+def _environment(scratch: str) -> dict[str, str]:
+    folders = {f"WANDB_{name}": f"{scratch}/{name.lower()}" for name in ("DIR", "CACHE_DIR", "DATA_DIR")}
+    for folder in folders.values():
+        Path(folder).mkdir()
+    quiet = {"WANDB_SILENT": "true", "WANDB_CONSOLE": "off", "WANDB_ERROR_REPORTING": "false"}
+    own = {name: value for name, value in os.environ.items() if name != "WANDB_SERVICE"}  # a sidecar of its own
+    # One retry: the SDK then fails by itself, with the true cause, before its own timeout hides it.
+    return {**own, **folders, **quiet, "WANDB__GRAPHQL_RETRY_MAX": "1"}
+
+
+def clean(message: object) -> str:
+    """Return one line without the key."""
+    line = " ".join(str(message).split())[:500]
+    key = os.environ.get("WANDB_API_KEY")
+    return line.replace(key, "***") if key else line

@@ -1,0 +1,149 @@
+"""A running server follows its alias; through the real app, registry and database."""
+
+import shutil
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+import pytest
+from sqlalchemy import select
+
+from moderation.db.database import connect, migrate
+from moderation.db.models import Version
+from moderation.registry.local import LocalRegistry
+from moderation.registry.registry import Move
+from serve.app import prepared
+from serve.watcher import Watcher
+from tests.bundles import build_tiny_bundle
+from tests.serve.process import free_port
+from tests.serve.server import (
+    current_model,
+    listening,
+    served,
+    settings_in,
+    tiny_model,
+    tiny_registry,
+    wait_until,
+    with_scoring,
+)
+
+MOVE = Move("test", "tried")
+
+
+@dataclass(frozen=True)
+class Followed:
+    """A server that looks at its alias many times a second."""
+
+    http: httpx.Client
+    registry: LocalRegistry
+    first: str
+    folder: Path
+    database_url: str
+
+    def publish(self, bias: float) -> str:
+        return self.registry.publish(build_tiny_bundle(self.folder / f"bundle{bias}", bias=bias))
+
+    def version(self) -> str:
+        return str(self.http.get("/version").json()["version"])
+
+    def figures(self) -> str:
+        return self.http.get("/metrics").text
+
+
+@contextmanager
+def following(folder: Path) -> Iterator[Followed]:
+    settings = settings_in(folder, api_port=free_port(), alias_poll_s=0.05)
+    first = tiny_registry(settings, folder)
+    url = settings.resolved_database_url()
+    engine = connect(url)
+    migrate(engine)
+    engine.dispose()
+    with prepared(settings) as (app, _), listening(app) as api, httpx.Client(base_url=api, trust_env=False) as http:
+        yield Followed(http, LocalRegistry(settings.resolved_registry_dir()), first, folder, url)
+
+
+def test_a_moved_alias_is_served_and_no_request_is_dropped(tmp_path: Path) -> None:
+    with following(tmp_path) as server, ThreadPoolExecutor(3) as pool:
+        over = threading.Event()
+
+        def ask() -> set[tuple[str, float]]:
+            found = set()
+            while not over.is_set():
+                batch = {"comment_texts": ["disgusting", "hello", "disgusting"]}
+                answered = server.http.post("/predict/batch", json=batch).raise_for_status().json()["predictions"]
+                assert len({answer["version"] for answer in answered}) == 1  # a request has one version
+                found |= {(answer["version"], round(answer["scores"]["toxic"], 4)) for answer in answered[::2]}
+            return found
+
+        callers = [pool.submit(ask) for _ in range(3)]
+        second = server.publish(-5.0)
+        server.registry.point("production", second, MOVE)
+        try:
+            wait_until(lambda: server.version() == second)
+            server.registry.point("production", server.first, MOVE)  # and back
+            wait_until(lambda: server.version() == server.first)
+        finally:
+            over.set()
+        found = set.union(*(caller.result() for caller in callers))
+        assert len(found) == len({version for version, _ in found}) == 2  # each version its own score
+        assert "moderation_version_changes 2.0" in server.figures()
+        assert f'version="{server.first}"' in server.figures()
+        assert second not in server.figures()
+    engine = connect(server.database_url)
+    with engine.connect() as connection:
+        assert set(connection.execute(select(Version.version)).scalars()) == {server.first, second}
+    engine.dispose()
+
+
+def test_a_version_that_is_not_fit_is_refused_once_and_the_old_one_stays(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with following(tmp_path) as server:
+        bad = server.publish(-5.0)
+        (server.registry.fetch(bad) / "model.int8.onnx").write_bytes(b"spoiled")
+        server.registry.point("production", bad, MOVE)
+        wait_until(lambda: "moderation_refused_versions 1.0" in server.figures())
+        ready = server.http.get("/ready")
+        assert ready.status_code == 200
+        assert f"version {bad} is refused" in ready.json()["parts"]["registry"]
+        assert server.version() == server.first
+        assert server.http.post("/predict", json={"comment_text": "hello"}).json()["version"] == server.first
+        good = server.publish(-6.0)
+        server.registry.point("production", good, MOVE)
+        wait_until(lambda: server.version() == good)
+        assert server.http.get("/ready").json()["parts"]["registry"] == "ok"
+    assert len([message for message in caplog.messages if f"version {bad} is refused" in message]) == 1
+
+
+def test_a_registry_that_is_away_changes_nothing_and_is_said(tmp_path: Path) -> None:
+    with following(tmp_path) as server:
+        aliases = server.registry.path / "aliases"
+        shutil.move(aliases, tmp_path / "elsewhere")
+        wait_until(lambda: "has no alias" in server.http.get("/ready").json()["parts"]["registry"])
+        assert "moderation_registry_up 0.0" in server.figures()
+        assert server.http.post("/predict", json={"comment_text": "hello"}).status_code == 200
+        shutil.move(tmp_path / "elsewhere", aliases)
+        wait_until(lambda: "moderation_registry_up 1.0" in server.figures())
+
+
+def test_a_request_that_waits_ends_on_the_version_it_began_with(tmp_path: Path) -> None:
+    gate = threading.Event()
+    settings = settings_in(tmp_path)
+    old = tiny_model(settings, tmp_path)
+    slow = with_scoring(old, lambda score, texts: (gate.wait(20), score(texts))[1])
+    registry = LocalRegistry(settings.resolved_registry_dir())
+    registry.point("production", registry.publish(build_tiny_bundle(tmp_path / "new", bias=-5.0)), MOVE)
+    new = current_model(settings)
+    watcher = Watcher(slow)
+    with served(settings, slow, watcher=watcher) as server, ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(server.http.post, "/predict", json={"comment_text": "hello"})
+        wait_until(lambda: "moderation_waiting_texts 1.0" in server.http.get("/metrics").text)
+        watcher.current = new
+        answer = server.http.post("/predict", json={"comment_text": "hello"}).json()
+        assert not waiting.done()
+        gate.set()
+        assert (answer["version"], waiting.result().json()["version"]) == (new.served.version, old.served.version)

@@ -1,0 +1,209 @@
+"""Tracked trainings: the real SDK and Trainer against the stand-in over HTTP, each step in a process of its own."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+
+from moderation.bundle import read_bundle
+from moderation.labels import LABELS
+from moderation.registry.cache import BundleCache
+from moderation.registry.wandb import WandbRegistry
+from tests.serve.server import wait_until
+from tests.wandb_server import WandbServer
+from train.config import TrackingConfig
+from train.tracking import Scored, code, flatten, worst_errors
+
+REPOSITORY = Path(__file__).parents[2]
+
+
+def scored(count: int = 40) -> Scored:
+    generator = np.random.default_rng(0)
+    rows = pd.DataFrame({label: generator.integers(0, 2, count).astype(float) for label in LABELS})
+    rows = rows.assign(id=[f"row{n}" for n in range(count)], comment_text="a text that stays here", weight=1.0)
+    rows.loc[0, "threat"] = np.nan
+    scores = np.clip(rows[list(LABELS)].fillna(0).to_numpy() * 0.5 + 0.5 * generator.random((count, 6)), 0, 1)
+    return Scored(rows, scores)
+
+
+def test_nested_figures_become_stable_keys() -> None:
+    figures = {"test": {"figures": {"toxic": {"f1": {"value": 0.5, "low": 0.4, "high": 1}}}, "rows": 3}, "none": None}
+    assert flatten(figures) == {
+        "test/figures/toxic/f1": 0.5,
+        "test/figures/toxic/f1/low": 0.4,
+        "test/figures/toxic/f1/high": 1.0,
+        "test/rows": 3.0,
+    }
+
+
+def test_the_worst_errors_come_first_and_without_their_texts() -> None:
+    table = worst_errors(scored(), TrackingConfig(worst_errors=3))
+    assert table["columns"] == ["id", "label", "truth", "score"]
+    toxic = [row for row in table["data"] if row[1] == "toxic"]
+    errors = [abs(row[2] - row[3]) for row in toxic]
+    assert errors == sorted(errors, reverse=True)
+    assert len(table["data"]) == 3 * len(LABELS)
+    assert "stays here" not in json.dumps(table)
+    assert "stays here" in json.dumps(worst_errors(scored(), TrackingConfig(log_texts=True)))
+
+
+def test_rows_without_a_truth_are_in_no_table_and_no_curve() -> None:
+    table = worst_errors(scored(), TrackingConfig(worst_errors=1000))
+    assert ["row0", "threat"] not in [row[:2] for row in table["data"]]
+    found = charts(scored())
+    assert set(found) == {"curves/precision_recall", "curves/roc", "curves/reliability"}
+    for chart in found.values():
+        assert chart["keys"] == list(LABELS)
+        assert np.isfinite(np.concatenate(chart["xs"] + chart["ys"])).all()
+    assert (found["curves/roc"]["xs"][0][0], found["curves/roc"]["ys"][0][-1]) == (0.0, 1.0)
+
+
+def test_the_code_of_a_run_is_its_commit_and_what_was_changed() -> None:
+    found = code()
+    assert len(str(found["git_commit"])) == 40 or found["git_commit"] == "unknown"
+    assert isinstance(found["git_dirty"], bool)
+
+
+@pytest.fixture
+def registry(wandb_server: WandbServer, tmp_path: Path) -> Iterator[WandbRegistry]:
+    """The collection that the trainings of these tests are linked to."""
+    registry = WandbRegistry("wandb-registry-model/trained", BundleCache(tmp_path / "cache"))
+    yield registry
+    registry.close()
+
+
+def tracked_config(directory: Path, mode: str, seed: int) -> Path:
+    config = yaml.safe_load((REPOSITORY / "configs" / "train" / "tiny.yaml").read_text())
+    config |= {"baseline": False, "output_dir": str(directory / "runs")}
+    config["tracking"] = {"mode": mode, "group": "tests", "tags": ["tiny"]}
+    config["fit"] |= {"seed": seed, "epochs": 4}  # another bundle for each test
+    path = directory / "tiny.yaml"
+    path.write_text(yaml.safe_dump(config))
+    return path
+
+
+def start(config: Path, **variables: str) -> "subprocess.Popen[str]":
+    own = {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1", "MODERATION_STATE_DIR": str(config.parent / "state")}
+    return subprocess.Popen(
+        [sys.executable, "-m", "train", str(config)],
+        cwd=REPOSITORY,
+        env={**os.environ, **own, "MODERATION_WANDB_COLLECTION": "wandb-registry-model/trained", **variables},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def check_run(registry: WandbRegistry, server: WandbServer, run_dir: Path) -> None:
+    """Check that W&B has the run, its dataset, its figures and its bundle, and no text."""
+    bundle = read_bundle(run_dir / "bundle")
+    lineage: Any = registry.lineage(bundle.version)
+    assert lineage["run"]["job_type"] == "train"
+    assert lineage["run"]["commit"] == bundle.manifest.provenance.git_commit
+    (dataset,) = lineage["datasets"]
+    assert dataset["metadata"]["digest"] == bundle.manifest.provenance.dataset_digest
+    run = server.state()["runs"][lineage["run"]["path"]]
+    config = {key: value["value"] for key, value in json.loads(run["config"]).items() if isinstance(value, dict)}
+    assert config["git_dirty"] == bundle.manifest.provenance.git_dirty
+    assert config["fit"]["seed"] == bundle.manifest.provenance.seed
+    assert config["environment"]["packages"]["torch"]
+    summary = json.loads(run["summaryMetrics"])
+    assert 0 <= summary["test/figures/mean/average_precision"] <= 1
+    assert {"curves/roc_table", "worst_errors"} <= set(summary)
+    history = [json.loads(line) for line in run["streams"]["wandb-history.jsonl"]]
+    assert [row["eval/macro_average_precision"] for row in history if "eval/macro_average_precision" in row]
+    assert len({row["_step"] for row in history}) == len(history)  # one line of steps, whoever wrote them
+    assert run["group"] == "tests"
+    stored = "\n".join(path.read_text(errors="ignore") for path in (run_dir / "tracking").rglob("*") if path.is_file())
+    text = str(pd.read_csv(REPOSITORY / "tests" / "fixtures" / "comments.csv")["comment_text"][0])
+    assert text not in stored
+    state = server.state()
+    assert text not in json.dumps(state)
+    assert state["unknown_fields"] == {}  # else the SDK asks for more than the stand-in knows
+
+
+@pytest.mark.timeout(400)
+def test_a_run_is_tracked_with_its_code_dataset_figures_and_bundle(
+    registry: WandbRegistry, wandb_server: WandbServer, tmp_path: Path
+) -> None:
+    process = start(tracked_config(tmp_path, "online", seed=1))
+    output, errors = process.communicate(timeout=300)
+    assert process.returncode == 0, errors
+    assert "tracked as http" in output
+    check_run(registry, wandb_server, tmp_path / "runs" / "tiny")
+
+
+BASELINE = """
+import sys
+from pathlib import Path
+from train.tracking import log_baseline
+
+figures = {"test": {"figures": {"mean": {"average_precision": {"value": 0.5, "low": 0.4, "high": 0.6}}}}}
+log_baseline(Path(sys.argv[1]), "tfidf", figures, {"max_features": 50}, "online")
+"""
+
+
+def test_a_baseline_stands_in_the_same_table(wandb_server: WandbServer, tmp_path: Path) -> None:
+    directory = tmp_path / "baseline" / "model"
+    directory.mkdir(parents=True)
+    (directory / "vocabulary.json").write_text("{}")
+    command = [sys.executable, "-c", BASELINE, str(directory)]
+    variables = {**os.environ, "MODERATION_STATE_DIR": str(tmp_path)}
+    done = subprocess.run(
+        command, cwd=REPOSITORY, env=variables, capture_output=True, text=True, timeout=150, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    state = wandb_server.state()
+    (run,) = [run for run in state["runs"].values() if run.get("jobType") == "baseline"]
+    assert json.loads(run["summaryMetrics"])["test/figures/mean/average_precision"] == 0.5
+    (artifact,) = [artifact for artifact in state["artifacts"].values() if artifact["run"] == run["key"]]
+    assert (artifact["type"], list(artifact["files"])) == ("baseline", ["vocabulary.json"])
+
+
+@pytest.mark.full
+@pytest.mark.timeout(600)
+def test_an_offline_run_is_pushed_later_and_what_arrived_is_verified(
+    registry: WandbRegistry, wandb_server: WandbServer, tmp_path: Path
+) -> None:
+    process = start(tracked_config(tmp_path, "auto", seed=2), WANDB_API_KEY="", NETRC="/nowhere")
+    _, errors = process.communicate(timeout=300)
+    assert process.returncode == 0, errors
+    assert "no key" in errors
+    run_dir = tmp_path / "runs" / "tiny"
+    assert f"registry push --run {run_dir}" in errors
+    command = [sys.executable, "-m", "cli", "registry", "push", "--run", str(run_dir)]
+    own = {"MODERATION_WANDB_COLLECTION": "wandb-registry-model/trained", "MODERATION_STATE_DIR": str(tmp_path)}
+    variables = {**os.environ, **own}
+    done = subprocess.run(
+        command, cwd=REPOSITORY, env=variables, capture_output=True, text=True, timeout=240, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    check_run(registry, wandb_server, run_dir)
+
+
+@pytest.mark.full
+@pytest.mark.timeout(600)
+def test_a_server_that_dies_in_a_run_costs_bounded_time_and_no_result(
+    registry: WandbRegistry, wandb_server: WandbServer, tmp_path: Path
+) -> None:
+    process = start(tracked_config(tmp_path, "online", seed=3), MODERATION_WANDB_TRANSFER_S="45")
+    checkpoints = tmp_path / "runs" / "tiny" / "checkpoints"
+    wait_until(lambda: checkpoints.exists() or process.poll() is not None, timeout_s=200)
+    wandb_server.fault("", "hang:900")
+    begun = time.monotonic()
+    _, errors = process.communicate(timeout=300)
+    assert process.returncode == 0, errors
+    assert time.monotonic() - begun < 240
+    assert "not on W&B" in errors
+    assert "registry push --run" in errors
+    version = read_bundle(tmp_path / "runs" / "tiny" / "bundle").version
+    assert (tmp_path / "state" / "registry" / "versions" / version).is_dir()
