@@ -18,6 +18,7 @@ from moderation import settings
 from moderation.bundle import Bundle
 from moderation.errors import ModerationError
 from train.config import TrainConfig, load
+from train.evaluation import HEADLINE
 from train.folder import restart
 from train.pipeline import run
 
@@ -77,7 +78,9 @@ def _sweep_folder() -> list[str]:
 
 def _summary(config: TrainConfig, bundle: Bundle) -> str:
     mean = bundle.manifest.metrics["test"]["figures"]["mean"]  # type: ignore[index]
-    figures = ", ".join(f"{name.replace('_', ' ')} {figure['value']:.4f}" for name, figure in mean.items())
+    figures = ", ".join(
+        f"{name.replace('_', ' ')} {figure['value']:.4f}" for name, figure in mean.items() if name in HEADLINE
+    )
     lines = [f"test split, mean over labels: {figures}", f"bundle {bundle.version[:12]} written to {bundle.path}"]
     if config.publish:
         directory = settings.load(settings.RegistrySettings).resolved_registry_dir()
