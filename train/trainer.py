@@ -9,14 +9,22 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 from torch.utils.data import Sampler
 from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers.trainer_callback import ProgressCallback
 
 from moderation.errors import UnavailableError
 from train.batches import Comments, GroupedSampler
-from train.checkpoints import is_out_of_patience, last_whole
+from train.checkpoints import BEST_METRIC, is_out_of_patience, last_whole
 from train.config import FitConfig
 from train.losses import row_losses
 
 HEAD = "head."
+WATCHED = {
+    "loss": "training loss",
+    "learning_rate": "learning rate",
+    "eval_loss": "validation loss",
+    "eval_macro_roc_auc": "macro ROC-AUC",
+    f"eval_{BEST_METRIC}": "macro average precision",
+}
 
 
 class CommentTrainer(Trainer):
@@ -26,6 +34,8 @@ class CommentTrainer(Trainer):
         """Take what `Trainer` takes, and what it does not know: the loss, learning rates and weights."""
         super().__init__(**kwargs)
         self.add_callback(Stopping(fit.patience))
+        self.remove_callback(ProgressCallback)
+        self.add_callback(Progress())
         self._fit = fit
         self._mean_weight = mean_weight
         self._positive_weights = positive_weights.to(self.args.device)
@@ -79,6 +89,24 @@ class CommentTrainer(Trainer):
                 f"({shutil.disk_usage(directory).free // 2**20} MiB free): {str(error).splitlines()[0]}; "
                 f"the last good one is {last.name if last else 'none'}: make room and run the same command again"
             ) from error
+
+
+class Progress(ProgressCallback):
+    """The Trainer's progress bar with one short line per log; all figures go to the trackers."""
+
+    def on_log(
+        self,
+        args: TrainingArguments,  # noqa: ARG002 - the Trainer's signature
+        state: TrainerState,
+        control: TrainerControl,  # noqa: ARG002
+        logs: dict[str, float] | None = None,
+        **_: Any,  # noqa: ANN401 - of Trainer
+    ) -> None:
+        """Print the epoch and the figures that people watch."""
+        shown = [f"{name} {logs[key]:.4g}" for key, name in WATCHED.items() if key in logs] if logs else []
+        bar = cast(Any, self.training_bar)
+        if shown and logs and state.is_world_process_zero and bar is not None:
+            bar.write(f"epoch {logs['epoch']:.2f}: " + ", ".join(shown))
 
 
 class Stopping(TrainerCallback):
