@@ -50,6 +50,10 @@ class Runs:
         process.join()
         assert process.exitcode == -9
 
+    def error(self) -> str:
+        """The last error line; a progress bar may be drawn once more after it."""
+        return [line for line in self.log.read_text().splitlines() if line.startswith("error: ")][-1]
+
     def result(self) -> tuple[bytes, object]:
         bundle = read_bundle(self.run_dir / "bundle", expected_labels=LABELS)
         return (self.run_dir / TORCH_WEIGHTS).read_bytes(), bundle.manifest.metrics
@@ -73,7 +77,7 @@ def test_a_killed_run_ends_with_the_same_weights_and_figures(unbroken: Runs, tmp
     # A full disk in between: the optimiser's state does not fit, the weights do.
     weights_bytes = (unbroken.run_dir / TORCH_WEIGHTS).stat().st_size
     assert killed.finish(largest_file_bytes=int(1.3 * weights_bytes)) == 1
-    error = killed.log.read_text().splitlines()[-1]
+    error = killed.error()
     assert error.startswith("error: cannot write checkpoint")
     assert "make room and run the same command again" in error
 
@@ -98,7 +102,7 @@ def test_a_finished_run_is_not_trained_again(unbroken: Runs) -> None:
 def test_another_config_is_refused_with_the_difference_and_a_way_out(unbroken: Runs) -> None:
     weights = (unbroken.run_dir / TORCH_WEIGHTS).read_bytes()
     assert unbroken.finish("fit.seed=3", "fit.workers=0") == 1
-    error = unbroken.log.read_text().splitlines()[-1]
+    error = unbroken.error()
     assert "fit.seed was 0 and is now 3." in error
     assert "--restart" in error
     assert "workers" not in error
