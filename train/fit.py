@@ -62,7 +62,10 @@ def fit(
         eval_dataset=validation,
         compute_metrics=_validation_metrics,
     )
-    trainer.train(resume_from_checkpoint=str(last) if last else None)
+    try:
+        trainer.train(resume_from_checkpoint=str(last) if last else None)
+    finally:
+        trainer.progress.close()
 
 
 def training_arguments(config: TrainConfig, trackers: Sequence[str] = ()) -> TrainingArguments:

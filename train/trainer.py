@@ -35,7 +35,8 @@ class CommentTrainer(Trainer):
         super().__init__(**kwargs)
         self.add_callback(Stopping(fit.patience))
         self.remove_callback(ProgressCallback)
-        self.add_callback(Progress())
+        self.progress = Progress()
+        self.add_callback(self.progress)
         self._fit = fit
         self._mean_weight = mean_weight
         self._positive_weights = positive_weights.to(self.args.device)
@@ -107,6 +108,12 @@ class Progress(ProgressCallback):
         bar = cast(Any, self.training_bar)
         if shown and logs and state.is_world_process_zero and bar is not None:
             bar.write(f"epoch {logs['epoch']:.2f}: " + ", ".join(shown))
+
+    def close(self) -> None:
+        """End the line of a bar that an error left, so that the error gets one of its own."""
+        for bar in (cast(Any, self.training_bar), cast(Any, self.prediction_bar)):
+            if bar is not None:
+                bar.close()
 
 
 class Stopping(TrainerCallback):

@@ -145,7 +145,7 @@ def test_a_run_is_tracked_with_its_code_dataset_figures_and_bundle(
 BASELINE = """
 import sys
 from pathlib import Path
-from train.tracking import Scored, charts, code, flatten, worst_errors
+from train.tracking import log_baseline
 
 figures = {"test": {"figures": {"mean": {"average_precision": {"value": 0.5, "low": 0.4, "high": 0.6}}}}}
 log_baseline(Path(sys.argv[1]), "tfidf", figures, {"max_features": 50}, "online")
