@@ -73,8 +73,7 @@ def _rival(registry: "Registry", against: str | None, alias: str) -> "Bundle | N
     try:
         return find_bundle(registry, against or alias)
     except NotFoundError as error:
-        known = ", ".join(registry.aliases()) or "none"
-        raise NotFoundError(f"--against: {error} (aliases: {known})") from None
+        raise NotFoundError(f"--against: {error}") from None
 
 
 def _check_writable(directory: Path) -> None:

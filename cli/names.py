@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from moderation.bundle import MANIFEST, Bundle, read_bundle
+from moderation.errors import NotFoundError
 from moderation.labels import LABELS
 from moderation.registry.registry import Registry, match_version
 
@@ -14,7 +15,12 @@ def find_version(registry: Registry, name: str) -> str:
         NotFoundError: no alias and no version matches.
     """
     aliases = registry.aliases()
-    return aliases[name] if name in aliases else match_version(name, registry.versions())
+    if name in aliases:
+        return aliases[name]
+    try:
+        return match_version(name, registry.versions())
+    except NotFoundError as error:
+        raise NotFoundError(f"{error} (aliases: {', '.join(aliases) or 'none'})") from None
 
 
 def find_bundle(registry: Registry, name: str) -> Bundle:

@@ -38,9 +38,10 @@ def push(
         Path | None, typer.Option(help="Folder of a training run: its metrics, dataset and bundle are uploaded.")
     ] = None,
 ) -> None:
-    """Upload to W&B, whichever registry is in use, and verify what arrived.
+    """Upload a bundle or a run to W&B, and verify it there.
 
-    What is there already is verified only. Say who may read it with `WANDB_ENTITY` and `WANDB_PROJECT`.
+    Whichever registry is in use. What is there already is verified only. Say who may read it with `WANDB_ENTITY` and
+    `WANDB_PROJECT`.
     """
     from moderation.registry.opening import open_local, open_wandb
     from moderation.run_folder import RunFolder

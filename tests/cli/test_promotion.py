@@ -168,12 +168,12 @@ def test_bad_calls_of_the_gate_are_one_line_and_change_nothing(
 ) -> None:
     (tmp_path / "file").write_text("")
     calls = {
-        ("none-such",): "version 'none-such': not in the registry",
+        ("none-such",): "version 'none-such' is not 8 to 64 hexadecimal digits (aliases: production)",
         (
             bench.better,
             "--against",
             "staging",
-        ): "--against: version 'staging': not in the registry (aliases: production)",
+        ): "--against: version 'staging' is not 8 to 64 hexadecimal digits (aliases: production)",
         (bench.better, "--data", str(tmp_path / "none.parquet")): "cannot be read as parquet",
         (bench.better, "--report", str(tmp_path / "file" / "x")): "cannot write the report into",
     }
