@@ -248,12 +248,51 @@ def _sync(directory: str) -> Answer:
         raise RegistryError(f"`wandb sync {directory}` failed: {clean((done.stderr or done.stdout)[-300:])}")
 
 
+def _workspace(name: str, labels: list[str]) -> Answer:
+    """Save a workspace of the project that shows its runs side by side; return its URL."""
+    import wandb_workspaces.reports.v2 as panels
+    from wandb_workspaces import workspaces
+
+    def final(key: str) -> str:
+        return f"test/figures/{key}"
+
+    headline = ("roc_auc", "average_precision", "f1", "brier_skill", "calibration_slope")
+    path = _project_path(_api())
+    entity, _, project_name = path.partition("/")
+    sections = {
+        "Test split: means over labels": [
+            panels.BarPlot(title=figure.replace("_", " "), metrics=[final(f"mean/{figure}")]) for figure in headline
+        ],
+        "Test split: average precision per label": [
+            panels.BarPlot(title=label, metrics=[final(f"{label}/average_precision")]) for label in labels
+        ],
+        "Validation while training": [
+            panels.LinePlot(title=title, x="train/global_step", y=[key])
+            for title, key in (
+                ("macro average precision", "eval/macro_average_precision"),
+                ("macro ROC-AUC", "eval/macro_roc_auc"),
+                ("validation loss", "eval/loss"),
+                ("training loss", "train/loss"),
+            )
+        ],
+        "What differs": [panels.RunComparer(diff_only="split")],
+    }
+    workspace = workspaces.Workspace(
+        entity=entity,
+        project=project_name,
+        name=name,
+        sections=[workspaces.Section(name=title, panels=shown, is_open=True) for title, shown in sections.items()],
+    )
+    return workspace.save().url
+
+
 COMMANDS: dict[str, Callable[..., Answer]] = {
     name.removeprefix("_"): function
     for name, function in (
         *(("probe", _probe), ("resolve", _resolve), ("versions", _versions), ("fetch", _fetch), ("publish", _publish)),
         *(("record", _record), ("point", _point), ("events", _events), ("keep_report", _keep_report)),
         *(("reports", _reports), ("fetch_report", _fetch_report), ("lineage", _lineage), ("sync", _sync)),
+        ("workspace", _workspace),
     )
 }
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from moderation.bundle import Bundle, read_bundle
+from moderation.labels import LABELS
 from moderation.registry.cache import BundleCache
 from moderation.registry.registry import AliasEvent, Move, check_alias, match_version
 from moderation.wandb_process import MODEL, REPORT, WandbProcess
@@ -128,6 +129,10 @@ class WandbRegistry:
         """Start a run or go on with one, add ``parts`` (`moderation.wandb_client`), and return its path and URL."""
         where: dict[str, Any] = self._process.ask("record", self._transfer_s, run=run, **parts)
         return where
+
+    def workspace(self, name: str) -> str:
+        """Save a workspace of the project, named ``name``, that compares its runs; return its URL."""
+        return str(self._process.ask("workspace", self._query_s, name=name, labels=list(LABELS)))
 
     def sync(self, directory: Path) -> None:
         """Upload what the SDK kept of an offline run in ``directory``."""

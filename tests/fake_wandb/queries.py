@@ -68,6 +68,12 @@ class Query(View):
 
 
 class Mutation(Query):
+    def f_upsertView(self, input):
+        views = self.s.d.setdefault("views", {})
+        identity = input.get("id") or b64id("View", len(views) + 1)
+        views[identity] = input
+        return {"view": {"id": identity, "name": input["name"]}, "inserted": "id" not in input}
+
     def f_upsertBucket(self, input):
         i = input
         if i.get("id"):

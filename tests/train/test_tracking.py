@@ -142,6 +142,25 @@ def test_a_run_is_tracked_with_its_code_dataset_figures_and_bundle(
     check_run(registry, wandb_server, tmp_path / "runs" / "tiny")
 
 
+def test_a_workspace_compares_the_runs_of_the_project(wandb_server: WandbServer) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "train.workspace", "--name", "At a glance"],
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith(wandb_server.url)
+    (view,) = wandb_server.state()["views"].values()
+    assert view["displayName"] == "At a glance"
+    shown = view["spec"]
+    assert "test/figures/mean/average_precision" in shown
+    assert "eval/macro_average_precision" in shown
+    assert wandb_server.state()["unknown_fields"] == {}
+
+
 BASELINE = """
 import sys
 from pathlib import Path
