@@ -4,8 +4,6 @@ Groups are found by words, so a text that speaks of a group in other words is no
 meaning ("black box") is. The slices come from the frozen data and inherit what its raters thought.
 """
 
-import re
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,11 +11,11 @@ import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict
 
 from moderation.labels import LABELS
-from moderation.text import normalize
 from train.gate.checks import Check, at_most
 from train.gate.comparison import resample
 from train.gate.frozen import FloatArray, FrozenData
 from train.gate.rules import IdentityRules
+from train.metrics.identity import masks
 
 RESAMPLES = 400
 
@@ -47,22 +45,10 @@ class Answered:
     threshold: float
 
 
-def mentions(texts: list[str], groups: Mapping[str, list[str]]) -> dict[str, npt.NDArray[np.bool_]]:
-    """Return for each group which texts (N,) hold one of its words; whole words of the normalised text, in any case."""
-    patterns = {
-        group: re.compile(r"\b(?:" + "|".join(map(re.escape, words)) + r")\b") for group, words in groups.items()
-    }
-    folded = [normalize(text).casefold() for text in texts]
-    return {
-        group: np.array([pattern.search(text) is not None for text in folded], dtype=np.bool_)
-        for group, pattern in patterns.items()
-    }
-
-
 def identity_slices(data: FrozenData, candidate: Answered, rival: Answered | None, rules: IdentityRules) -> list[Slice]:
     """Return the slices of the rules' groups, those without a row left out."""
     truth = data.truth[:, LABELS.index(rules.label)]
-    member = mentions(data.texts, rules.groups)
+    member = masks(data.texts, rules.groups)
     background = (truth == 0) & ~np.any(list(member.values()), axis=0)
     kept = {group: mask for group, mask in member.items() if (mask & (truth == 0)).any()}
     if not kept or not background.any():

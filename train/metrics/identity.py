@@ -41,10 +41,10 @@ POWER = -5.0  # of the generalised mean: the worst group counts most (the value 
 MINIMUM = 10  # rows with and without the label that a group must have
 
 
-def masks(texts: Iterable[str]) -> dict[str, BoolArray]:
-    """Return for each group of `TERMS` which texts (N,) mention it."""
+def masks(texts: Iterable[str], groups: Mapping[str, Sequence[str]] = TERMS) -> dict[str, BoolArray]:
+    """Return for each group which texts (N,) hold one of its words: whole words of the normalised text, in any case."""
     normalized = [normalize(text).casefold() for text in texts]
-    patterns = {group: re.compile(rf"\b(?:{'|'.join(words)})\b") for group, words in TERMS.items()}
+    patterns = {group: re.compile(rf"\b(?:{'|'.join(map(re.escape, words))})\b") for group, words in groups.items()}
     return {
         group: np.array([pattern.search(text) is not None for text in normalized], dtype=bool)
         for group, pattern in patterns.items()

@@ -14,9 +14,10 @@ from moderation.text import normalize
 from train.gate.behaviour import Case, Suite, behaviour_checks, expand, judge, read_cases, summarise
 from train.gate.checks import at_least, at_most
 from train.gate.frozen import FrozenData
-from train.gate.identity import Answered, identity_checks, identity_slices, mentions
+from train.gate.identity import Answered, identity_checks, identity_slices
 from train.gate.obfuscation import DISGUISES, Flags, Rates, choose, curve, disguise, disguise_all, obfuscation_checks
 from train.gate.rules import BehaviourRules, IdentityRules, ObfuscationRules
+from train.metrics.identity import masks
 
 SHIPPED = Path(__file__).resolve().parents[2] / "model" / "cases"
 THRESHOLDS = dict.fromkeys(LABELS, 0.5)
@@ -220,5 +221,5 @@ def test_a_group_whose_texts_are_flagged_more_often_is_refused_and_named() -> No
 
 
 def test_groups_are_found_by_whole_words_in_any_case() -> None:
-    found = mentions(["A WOMAN", "womanly", "wo\u200bman", "men"], {"women": ["woman"]})["women"]
+    found = masks(["A WOMAN", "womanly", "wo\u200bman", "men"], {"women": ["woman"]})["women"]
     assert found.tolist() == [True, False, True, False]
