@@ -100,7 +100,8 @@ def fit_isotonic(truth: FloatArray, logits: FloatArray, weights: FloatArray) -> 
     log-odds. Rates of 0 and 1 at the ends, which have no log-odds, are moved in by half a row.
     """
     steps = IsotonicRegression().fit_transform(logits, truth, sample_weight=weights)
-    rates, step = np.unique(steps, return_inverse=True)
+    # Steps of the same rate can differ in the last bit, where weights are no whole numbers; their log-odds would not.
+    rates, step = np.unique(np.round(steps, 12), return_inverse=True)
     masses = np.bincount(step, weights)
     centres = np.bincount(step, weights * logits) / masses
     low, high = 0.5 / (masses[0] + 1), 1 - 0.5 / (masses[-1] + 1)

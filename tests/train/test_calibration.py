@@ -125,3 +125,13 @@ def test_a_label_that_is_ranked_backwards_is_named() -> None:
 def test_the_state_before_calibration_is_the_sigmoid_of_the_logit() -> None:
     logits = np.array([[-2.0] * len(LABELS), [0.5] * len(LABELS)], dtype=np.float32)
     np.testing.assert_allclose(to_scores(logits, uncalibrated()), 1 / (1 + np.exp(-logits)), rtol=1e-6)
+
+
+def test_steps_of_one_rate_are_one_knot_whatever_the_weights() -> None:
+    # Blocks of positives before negatives: each becomes one step with the rate 1 / (1 + 2.466), up to rounding.
+    counts = np.random.default_rng(0).integers(1, 40, 60)
+    truth = np.concatenate([np.repeat([1.0, 0.0], count) for count in counts])
+    weights = np.where(truth == 1, 1.0, 2.466)
+    knots = fit_isotonic(truth, np.arange(len(truth), dtype=np.float64), weights).log_odds
+    assert len(knots) == 1
+    assert knots[0] == pytest.approx(-np.log(2.466))
