@@ -10,6 +10,7 @@ import resource
 import sys
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
+from types import ModuleType
 
 THREADS = {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
 
@@ -21,7 +22,13 @@ def start(arguments: list[str], output: Path, largest_file_bytes: int | None = N
     """Run `python -m train ARGUMENTS`; what it prints goes to ``output``, added to what is there."""
     os.environ.update(THREADS)
     process = _context.Process(target=_run, args=(arguments, str(output), largest_file_bytes), daemon=True)
-    process.start()
+    # A fork would import what is `__main__` here, and a tested Streamlit page can have taken that name.
+    ours = sys.modules["__main__"]
+    sys.modules["__main__"] = ModuleType("__main__")
+    try:
+        process.start()
+    finally:
+        sys.modules["__main__"] = ours
     return process
 
 

@@ -32,7 +32,7 @@ def test_the_command_of_a_trial_is_one_that_training_understands(end: int) -> No
     assert config.fit.learning_rate == values["fit.learning_rate"]
     assert config.fit.loss.name == values["fit.loss.name"]
     assert config.model.pooling == values["model.pooling"]
-    assert (config.fit.report_to, config.publish, config.baseline) == (("wandb",), False, False)
+    assert (config.tracking.mode, config.publish, config.baseline) == ("auto", False, False)
 
 
 def test_a_sweep_says_what_every_sweep_must() -> None:
