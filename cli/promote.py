@@ -75,7 +75,8 @@ def rollback(
 
     settings, registry = load(ApiSettings), open_registry()
     alias = alias or settings.alias
-    current, target = registry.resolve(alias), version_before(registry.events(alias))
+    current = registry.resolve(alias)
+    target = version_before(registry.events(alias), current)
     if target is None:
         raise NotFoundError(f"there is no version before {current[:12]} under {alias!r}")
     _check_loads(registry, target)
@@ -84,8 +85,13 @@ def rollback(
     typer.echo(f"{alias} -> {target}\n(rolled back from {current})")
 
 
-def version_before(events: "list[AliasEvent]") -> str | None:
-    """Return the version to roll back to: what was promoted before the last promotion that still stands."""
+def version_before(events: "list[AliasEvent]", current: str) -> str | None:
+    """Return the version to roll back to: what was promoted before the last promotion that still stands.
+
+    A last event that is not of ``current`` was recorded, but its move never happened.
+    """
+    while events and events[-1].version != current:
+        events = events[:-1]
     standing: list[str] = []
     for event in events:
         if event.reason.startswith(ROLLBACK) and len(standing) > 1 and event.version == standing[-2]:
@@ -110,10 +116,12 @@ def _passing_report(
         except ModerationError as error:
             problems.append(str(error))
             continue
-        problem = _problem(report, version, current, (rules.digest(), digest))
-        if problem is None:
+        problem = _mismatch(report, version, current, (rules.digest(), digest))
+        if problem is None and report.passed:
             return report
-        problems.append(problem)
+        problems.append(problem or _refusal(report))
+        if problem is None:
+            break  # an older report that passed is no answer to a newer one that refused
     reason = problems[0] if problems else "it has no gate report"
     command = f"moderation gate {version[:12]}" + (f" --data {data}" if data != rules.data.path else "")
     raise InvalidInputError(
@@ -121,7 +129,7 @@ def _passing_report(
     )
 
 
-def _problem(report: "GateReport", version: str, current: str | None, digests: tuple[str, str]) -> str | None:
+def _mismatch(report: "GateReport", version: str, current: str | None, digests: tuple[str, str]) -> str | None:
     against = report.against.version if report.against else None
     if report.candidate.version != version:
         return f"its newest report is on another candidate, {report.candidate.version[:12]}"
@@ -132,11 +140,12 @@ def _problem(report: "GateReport", version: str, current: str | None, digests: t
         return "its newest report was made with other rules or cases"
     if report.data.digest != digests[1]:
         return f"its newest report was made on other data ({report.data.name}, digest {report.data.digest[:12]})"
-    if not report.passed:
-        return f"the gate refused it: {'; '.join(report.reasons[:3])}" + (
-            f" and {len(report.reasons) - 3} more" if len(report.reasons) > 3 else ""
-        )
     return None
+
+
+def _refusal(report: "GateReport") -> str:
+    more = f" and {len(report.reasons) - 3} more" if len(report.reasons) > 3 else ""
+    return f"the gate refused it: {'; '.join(report.reasons[:3])}{more}"
 
 
 def _check_loads(registry: "Registry", version: str) -> None:

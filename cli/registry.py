@@ -17,6 +17,8 @@ app = typer.Typer(
     "MODERATION_REGISTRY=wandb, the collection MODERATION_WANDB_COLLECTION.",
     rich_markup_mode=None,
 )
+SERVED = "production"
+"""What servers follow unless told otherwise: guarded whatever MODERATION_ALIAS says here."""
 Alias = Annotated[str, typer.Argument(help="Name that points to a version, such as production.")]
 Version = Annotated[str, typer.Argument(help="A bundle's content address, or its first 8 or more digits.")]
 
@@ -104,7 +106,7 @@ def point(
     from moderation.registry.registry import Move
     from moderation.settings import RegistrySettings, load
 
-    if alias == load(RegistrySettings).alias:
+    if alias in (load(RegistrySettings).alias, SERVED):
         raise InvalidInputError(
             f"{alias!r} is what the API serves: run `moderation promote {version}`, with --override REASON to pass the "
             "gate by"

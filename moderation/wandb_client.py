@@ -8,6 +8,7 @@ reports to it there.
 import contextlib
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -301,8 +302,8 @@ def _error_of(error: Exception) -> ModerationError:
     if isinstance(error, KINDS):
         return error
     text = clean(f"{type(error).__name__}: {error}" + (f" ({error.__cause__})" if error.__cause__ else ""))
-    refused = ("AuthenticationError", "not logged in", "permission", "PERMISSION_ERROR", "401", "403")
-    if any(word in text for word in refused):
+    # A status code stands alone: a port or a digest can hold the same digits.
+    if re.search(r"AuthenticationError|not logged in|permission|PERMISSION_ERROR|\b40[13]\b", text):
         return RegistryError(f"W&B refuses this key (WANDB_API_KEY): {text}")
     return UnavailableError(f"W&B failed: {text}")
 

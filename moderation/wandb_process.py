@@ -157,6 +157,6 @@ def _environment(scratch: str) -> dict[str, str]:
 
 def clean(message: object) -> str:
     """Return one line without the key."""
-    line = " ".join(str(message).split())[:500]
+    line = " ".join(str(message).split())
     key = os.environ.get("WANDB_API_KEY")
-    return line.replace(key, "***") if key else line
+    return (line.replace(key, "***") if key else line)[:500]

@@ -41,6 +41,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except ModerationError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
+    except OSError as error:  # a full or read-only disk; what stands in the run's folder is whole
+        print(f"error: {error.strerror or error}: {error.filename or 'a file of the run'}", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         print("\nstopped; the same command goes on from the last checkpoint", file=sys.stderr)
         return INTERRUPTED

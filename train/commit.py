@@ -12,6 +12,7 @@ def git(*arguments: str) -> str:
             cwd=Path(__file__).parent,
             capture_output=True,
             text=True,
+            errors="surrogateescape",  # a diff holds whatever the files hold
             check=False,
         )
     except FileNotFoundError:

@@ -334,6 +334,8 @@ def load(path: Path, overrides: Sequence[str] = ()) -> TrainConfig:
         raw = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise ConfigurationError(f"cannot read config {path}: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise ConfigurationError(f"config {path} is not UTF-8 ({error.reason})") from error
     except yaml.YAMLError as error:
         raise ConfigurationError(f"config {path} is not YAML: {' '.join(str(error).split())}") from error
     if not isinstance(raw, dict):

@@ -1,7 +1,9 @@
 """A transformer encoder with one logit per label."""
 
 import importlib
+import inspect
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -12,6 +14,7 @@ from moderation.labels import LABELS
 from train.config import ModelConfig
 
 PACKAGE = "package:"
+DROPOUTS = ("hidden_dropout_prob", "attention_probs_dropout_prob", "dropout", "attention_dropout")
 
 
 class CommentClassifier(nn.Module):
@@ -67,17 +70,31 @@ def build(config: ModelConfig, path: Path | str) -> CommentClassifier:
     """
     try:
         encoder_config = AutoConfig.from_pretrained(path)
-        for key in ("hidden_dropout_prob", "attention_probs_dropout_prob"):
-            setattr(encoder_config, key, config.encoder_dropout)
+        _set_dropout(encoder_config, config.encoder_dropout)
         positions = _positions(encoder_config)
         if config.max_tokens > positions:
             raise ConfigurationError(f"max_tokens {config.max_tokens} is over the encoder's {positions} positions")
         encoder = AutoModel.from_pretrained(
-            path, config=encoder_config, attn_implementation=config.attention, add_pooling_layer=False
+            path, config=encoder_config, attn_implementation=config.attention, **_without_pooler(encoder_config)
         )
     except OSError as error:
         raise ConfigurationError(f"encoder {config.encoder}: {str(error).splitlines()[0]}") from error
     return CommentClassifier(encoder, config)
+
+
+def _set_dropout(config: PreTrainedConfig, dropout: float) -> None:
+    found = [name for name in DROPOUTS if hasattr(config, name)]
+    if not found:
+        raise ConfigurationError(f"encoder_dropout: a {config.model_type} has none of {', '.join(DROPOUTS)}")
+    for name in found:
+        setattr(config, name, dropout)
+
+
+def _without_pooler(config: PreTrainedConfig) -> dict[str, bool]:
+    """Return how to leave the pooler out, which nothing here uses; some encoders have none and take no such option."""
+    kind: Any = AutoModel._model_mapping[type(config)]  # noqa: SLF001 - it is what from_pretrained below makes
+    options = inspect.signature(kind).parameters
+    return {"add_pooling_layer": False} if "add_pooling_layer" in options else {}
 
 
 def _positions(config: PreTrainedConfig) -> int:

@@ -126,7 +126,10 @@ class Tracker:
     def finish(self) -> None:
         """Upload everything if the run is online, or say how to do it later."""
         if self._run is not None:
-            self._run.finish()
+            try:
+                self._run.finish()
+            except Exception as error:  # noqa: BLE001 - the SDK's own kinds; what it did not send lies on disk
+                print(f"W&B did not finish ({type(error).__name__})", file=sys.stderr)
         if self.mode == "online":
             try:
                 where = self._folder.upload(self._registry)
@@ -237,7 +240,7 @@ def code() -> dict[str, object]:
     return {
         "git_commit": git("rev-parse", "HEAD"),
         "git_dirty": bool(changes.strip()),
-        "git_diff_sha256": hashlib.sha256(changes.encode()).hexdigest(),
+        "git_diff_sha256": hashlib.sha256(changes.encode(errors="surrogateescape")).hexdigest(),
     }
 
 

@@ -72,15 +72,14 @@ class LocalRegistry:
             version = path.read_text(encoding="ascii").strip()
         except OSError:
             known = ", ".join(self.aliases()) or "none"
-            advice = f"point {alias} VERSION" if self.versions() else f"seed {alias}"
+            advice = f"promote VERSION --alias {alias}" if self.versions() else f"registry seed {alias}"
             raise NotFoundError(
-                f"registry {self.path} has no alias {alias!r} (it has: {known}); "
-                f"set one with `moderation registry {advice}`"
+                f"registry {self.path} has no alias {alias!r} (it has: {known}); set one with `moderation {advice}`"
             ) from None
         except UnicodeDecodeError:
             version = ""
         if not is_version(version):
-            raise RegistryError(f"{path} names no version; set it with `moderation registry point {alias} VERSION`")
+            raise RegistryError(f"{path} names no version; delete the file and set the alias anew")
         return version
 
     def fetch(self, version: str) -> Path:
@@ -103,7 +102,7 @@ class LocalRegistry:
             event = AliasEvent(
                 alias=alias,
                 version=match_version(version, self.versions()),
-                previous=self.aliases().get(alias),
+                previous=self._pointed(alias),
                 moved_at=datetime.now(UTC),
                 moved_by=move.by,
                 reason=move.reason,
@@ -186,6 +185,13 @@ class LocalRegistry:
         """
         folder = self._reports / match_version(version, self.versions())
         return sorted(folder.iterdir()) if folder.is_dir() else []
+
+    def _pointed(self, alias: str) -> str | None:
+        """Return what ``alias`` points to, None if nothing or if it is damaged, which the next move mends."""
+        try:
+            return self.resolve(alias)
+        except (NotFoundError, RegistryError):
+            return None
 
     def _staging(self, purpose: str) -> Path:
         try:

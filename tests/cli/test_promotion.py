@@ -1,6 +1,7 @@
 """gate, promote, rollback, compare and lineage as processes, over a registry and a database of the test's own."""
 
 import json
+import shutil
 import xml.etree.ElementTree as ET
 from pathlib import Path
 from typing import NamedTuple
@@ -140,6 +141,20 @@ def test_a_report_counts_for_one_candidate_production_rules_and_data_only(
     assert bench.registry.resolve("production") == bench.sibling
 
 
+def test_a_newer_refusal_ends_what_an_older_pass_allowed(moderation: Moderation, bench: Bench, tmp_path: Path) -> None:
+    assert moderation("gate", bench.better, *bench.options).returncode == 0
+    (kept,) = bench.registry.reports(bench.better)
+    newer = tmp_path / "newer"
+    shutil.copytree(kept, newer)
+    report = json.loads((newer / "report.json").read_text())
+    (newer / "report.json").write_text(json.dumps(report | {"passed": False, "reasons": ["too slow today"]}))
+    bench.registry.keep_report(bench.better, newer)
+    refusal = moderation("promote", bench.better, *bench.options)
+    assert refusal.returncode == 1
+    assert "the gate refused it: too slow today" in one_line(refusal)
+    assert bench.registry.resolve("production") == bench.production
+
+
 def test_an_override_is_recorded_and_needs_a_reason(moderation: Moderation, bench: Bench) -> None:
     assert "--override needs a reason" in one_line(moderation("promote", bench.better, "--override", " "))
     assert moderation("promote", bench.better, "--override", "outage").returncode == 0
@@ -151,6 +166,8 @@ def test_the_served_alias_is_not_moved_by_hand(moderation: Moderation, bench: Be
     refusal = moderation("registry", "point", "production", bench.better)
     assert refusal.returncode == 1
     assert "'production' is what the API serves: run `moderation promote" in one_line(refusal)
+    other = moderation("registry", "point", "production", bench.better, MODERATION_ALIAS="elsewhere")
+    assert other.returncode == 1
     assert moderation("registry", "point", "staging", bench.better).returncode == 0
     assert bench.registry.aliases() == {"production": bench.production, "staging": bench.better}
 
@@ -246,7 +263,11 @@ def move(version: str, reason: str = "gate report passed") -> AliasEvent:
     ],
 )
 def test_a_rollback_goes_to_what_stood_before(events: list[AliasEvent], before: str | None) -> None:
-    assert version_before(events) == before
+    assert version_before(events, events[-1].version if events else "a") == before
+
+
+def test_a_move_that_was_recorded_and_never_happened_is_not_rolled_back_to() -> None:
+    assert version_before([move("a"), move("b"), move("c")], "b") == "a"
 
 
 def test_the_fixture_bundles_are_what_they_say(bench: Bench) -> None:

@@ -51,10 +51,10 @@ def test_an_override_that_does_not_fit_is_one_clear_line(override: str, named: s
     assert "\n" not in str(error.value)
 
 
-@pytest.mark.parametrize("content", ["", "[]", "name: [", "name: x"])
-def test_a_file_that_is_no_config_is_refused(tmp_path: Path, content: str) -> None:
+@pytest.mark.parametrize("content", [b"", b"[]", b"name: [", b"name: x", "name: é".encode("latin-1")])
+def test_a_file_that_is_no_config_is_refused(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "config.yaml"
-    path.write_text(content)
+    path.write_bytes(content)
     with pytest.raises(ConfigurationError, match=r"config\.yaml"):
         load(path)
 

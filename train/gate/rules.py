@@ -4,7 +4,7 @@ import difflib
 import hashlib
 import json
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal, Self, get_args
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -47,6 +47,8 @@ class ComparisonRules(_Section):
 
     @model_validator(mode="after")
     def _covers_every_label(self) -> Self:
+        if absent := set(get_args(Compared)) - set(self.margins):
+            raise ValueError(f"no margins for {', '.join(sorted(absent))}")
         for figure, margins in self.margins.items():
             if "default" not in margins and (missing := set(LABELS) - set(margins)):
                 raise ValueError(f"{figure} has neither a default nor a margin for {', '.join(sorted(missing))}")
@@ -64,6 +66,12 @@ class CalibrationRules(_Section):
     """Where the calibration slope of each label must lie."""
 
     slope: tuple[Positive, Positive]
+
+    @model_validator(mode="after")
+    def _rises(self) -> Self:
+        if self.slope[0] >= self.slope[1]:
+            raise ValueError(f"slope goes from {self.slope[0]} to {self.slope[1]}; the lower end comes first")
+        return self
 
 
 class BehaviourRules(_Section):

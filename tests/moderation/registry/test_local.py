@@ -100,6 +100,14 @@ def test_a_damaged_alias_is_named(registry: LocalRegistry, bundle: Path, content
         registry.resolve("production")
 
 
+def test_the_next_move_mends_a_damaged_alias(registry: LocalRegistry, bundle: Path) -> None:
+    version = registry.publish(bundle)
+    registry.point("production", version, MOVE)
+    (registry.path / "aliases" / "production").write_bytes(b"")
+    assert registry.point("production", version, MOVE).previous is None
+    assert registry.resolve("production") == version
+
+
 def test_an_empty_registry_says_how_to_seed_it(registry: LocalRegistry) -> None:
     with pytest.raises(NotFoundError, match="moderation registry seed production"):
         registry.resolve("production")
