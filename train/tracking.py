@@ -168,6 +168,7 @@ def log_baseline(directory: Path, name: str, metrics: Mapping[str, Any], config:
         "id": tracker.run_id(),
         "name": name,
         "job_type": "baseline",
+        "group": config.get("experiment"),
         "tags": list(tracking.tags),
         "config": {**config, **code(), "environment": environment()},
     }

@@ -49,11 +49,11 @@ def near_pairs(folded: Sequence[str]) -> IntArray:
     def cached(index: int) -> npt.NDArray[np.uint32]:
         return _shingles(folded[index])
 
-    near = [
+    near = (
         _jaccard(cached(first), cached(second)) >= THRESHOLD
-        for first, second in tqdm(candidates.tolist(), desc="near duplicates", unit="pair", leave=False)
-    ]
-    return np.asarray(candidates[np.array(near, dtype=bool)])
+        for first, second in tqdm(candidates, desc="near duplicates", unit="pair", leave=False)
+    )
+    return np.asarray(candidates[np.fromiter(near, dtype=bool, count=len(candidates))])
 
 
 def components(count: int, pairs: IntArray) -> npt.NDArray[np.int32]:
@@ -75,19 +75,21 @@ def _candidates(hashes: npt.NDArray[np.uint32]) -> IntArray:
     """Return pairs that share a band, as sorted unique index pairs.
 
     Sorting each band takes seconds and no memory to speak of; datasketch's own MinHashLSH keeps a set per band and
-    text, gigabytes at 200,000 texts.
+    text, gigabytes at 200,000 texts. Many copies of one template share every band: a pair is kept once, in 8 bytes.
     """
-    found = [np.empty((0, 2), dtype=np.int64)]
+    count, known = len(hashes), np.empty(0, dtype=np.int64)  # first · count + second
     for band in np.split(hashes, BANDS, axis=1):
         packed = np.ascontiguousarray(band).view(np.dtype((np.void, band.itemsize * ROWS))).ravel()
         order = np.argsort(packed, kind="stable")
         ranked = packed[order]
         ends = np.flatnonzero(np.append(ranked[1:] != ranked[:-1], True)) + 1
+        found = [known]
         for members in np.split(order, ends[:-1]):
             if len(members) > 1:
                 first, second = np.triu_indices(len(members), 1)
-                found.append(np.stack([members[first], members[second]], axis=1))  # a stable sort: first < second
-    return np.unique(np.concatenate(found), axis=0)
+                found.append(members[first] * count + members[second])  # a stable sort: first < second
+        known = np.unique(np.concatenate(found))
+    return np.stack(np.divmod(known, count), axis=1) if count else np.empty((0, 2), dtype=np.int64)
 
 
 def _shingles(folded: str) -> npt.NDArray[np.uint32]:
