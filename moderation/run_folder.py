@@ -1,7 +1,7 @@
 """What a training leaves on disk of itself, so that W&B can have it now, later, or again.
 
-``tracking/`` in the run's folder holds ``run.json`` (what `wandb.init` gets), ``dataset/`` (card, and ids with hashes
-and splits, never a text), ``results.json`` (summary, curves, tables) and the SDK's own files of an offline run. Upload
+``tracking/`` in the run's folder holds ``run.json`` (what `wandb.init` gets), ``dataset/`` (card, ids and splits,
+never a text), ``results.json`` (summary, curves, tables) and the SDK's own files of an offline run. Upload
 is idempotent: it goes on with the run of the same id.
 """
 
