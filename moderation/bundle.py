@@ -198,7 +198,8 @@ def read_bundle(path: Path, expected_labels: Iterable[str] | None = None) -> Bun
         )
     if expected_labels is not None and manifest.label_names != tuple(expected_labels):
         raise BundleError(
-            f"{path} has labels {', '.join(manifest.label_names)}; expected {', '.join(expected_labels)} in that order"
+            f"{path} has labels {', '.join(manifest.label_names)}; expected {', '.join(expected_labels)} "
+            "in that order; serve another bundle, or train this one again"
         )
     return Bundle(path, hashlib.sha256(content).hexdigest(), manifest)
 

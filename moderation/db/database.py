@@ -42,8 +42,8 @@ def connect(url: str) -> Engine:
     def report(context: ExceptionContext) -> None:
         # A failed ping is the pool's own business: it connects again.
         if not context.is_pre_ping and _means_unavailable(context.sqlalchemy_exception):
-            reason = _first_line(context.original_exception)
-            raise UnavailableError(f"cannot use database {where}: {reason}")
+            advice = "; start it, or correct MODERATION_DATABASE_URL" if _is_away(context) else ""
+            raise UnavailableError(f"cannot use database {where}: {_first_line(context.original_exception)}{advice}")
 
     return engine
 
@@ -161,6 +161,10 @@ def _postgresql(url: URL) -> Engine:
 
 def _with_defaults(url: URL, **parameters: object) -> URL:
     return url.set(query={name: str(value) for name, value in parameters.items()} | dict(url.query))
+
+
+def _is_away(context: ExceptionContext) -> bool:
+    return context.connection is None and context.dialect.name == "postgresql"
 
 
 def _means_unavailable(error: BaseException | None) -> bool:

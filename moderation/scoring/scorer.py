@@ -72,7 +72,8 @@ class Scorer:
         if not worst <= probes.tolerance:  # also true of NaN
             raise BundleError(
                 f"{self.bundle.path} scores its probes {worst:.4f} off what its manifest states "
-                f"(tolerance {probes.tolerance}): wrong weights, or this CPU computes int8 differently"
+                f"(tolerance {probes.tolerance}): wrong weights, or this CPU computes int8 differently; "
+                "publish it again, or export it on this kind of machine"
             )
 
 
