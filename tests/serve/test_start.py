@@ -46,7 +46,7 @@ def test_the_served_version_is_recorded_with_what_it_decides_by(settings: ApiSet
 
 
 def test_an_unknown_alias_is_refused(settings: ApiSettings) -> None:
-    refuses(settings, NotFoundError, "'canary'", "production", "moderation registry", alias="canary")
+    refuses(settings, NotFoundError, "'canary'", "production", "moderation promote", alias="canary")
 
 
 def test_an_empty_registry_is_refused(settings: ApiSettings, tmp_path: Path) -> None:

@@ -117,7 +117,7 @@ def test_a_server_that_is_down_is_one_clear_line_without_the_password(step: type
         step(engine)
     message = str(caught.value)
     assert message.startswith("cannot use database postgresql://me@127.0.0.1:1/moderation: connection")
-    assert message.endswith("Connection refused")
+    assert message.endswith("Connection refused; start it, or correct MODERATION_DATABASE_URL")
     assert "secret" not in message
     engine.dispose()
 
