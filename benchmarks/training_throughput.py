@@ -70,20 +70,7 @@ def _print(taken: dict[str, list[dict[str, float]]], count: int) -> None:
 def _texts(path: Path | None, count: int) -> list[str]:
     generator = random.Random(0)
     if path is None:
-        words = (
-            "page",
-            "edit",
-            "the",
-            "source",
-            "talk",
-            "you",
-            "article",
-            "because",
-            "never",
-            "history",
-            "of",
-            "wrong",
-        )
+        words = ["page", "edit", "the", "source", "talk", "you", "article", "because", "never", "history", "of"]
         return [
             " ".join(generator.choices(words, k=max(2, round(generator.lognormvariate(3.95, 1.0)))))
             for _ in range(count)
