@@ -75,13 +75,16 @@ class ModerationClient:
         """Close the connections."""
         self._http.close()
 
-    def predict(self, text: str) -> Prediction:
-        """Score one comment."""
-        return self._ask("POST", "/predict", Prediction, _body(PredictRequest, comment_text=text))
+    def predict(self, text: str, *, do_not_store: bool = False, author_id: str | None = None) -> Prediction:
+        """Score one comment; ``do_not_store`` keeps its text and author out of the log."""
+        body = _body(PredictRequest, comment_text=text, do_not_store=do_not_store, author_id=author_id)
+        return self._ask("POST", "/predict", Prediction, body)
 
-    def predict_batch(self, texts: Sequence[str]) -> list[Prediction]:
-        """Score several comments; the answer keeps their order."""
-        body = _body(BatchRequest, comment_texts=list(texts))
+    def predict_batch(
+        self, texts: Sequence[str], *, do_not_store: bool = False, author_id: str | None = None
+    ) -> list[Prediction]:
+        """Score several comments of one author; the answer keeps their order."""
+        body = _body(BatchRequest, comment_texts=list(texts), do_not_store=do_not_store, author_id=author_id)
         return self._ask("POST", "/predict/batch", BatchPrediction, body).predictions
 
     def feedback(self, prediction_id: str, agree: bool, labels: Mapping[str, bool] | None = None) -> FeedbackReceipt:

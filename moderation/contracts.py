@@ -26,18 +26,29 @@ class Answer(BaseModel):
     model_config = ConfigDict(extra="ignore", frozen=True)
 
 
+DoNotStore = Annotated[bool, Field(description="True: nothing of the text or of its author is stored.")]
+AuthorId = Annotated[
+    Annotated[str, StringConstraints(min_length=1, max_length=256)] | None,
+    Field(description="Who wrote it, by whatever name the caller uses, so that it can be erased by author."),
+]
+
+
 class PredictRequest(Request):
     """One comment to score."""
 
     comment_text: Text
+    do_not_store: DoNotStore = False
+    author_id: AuthorId = None
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"comment_text": "You are disgusting."}]})
 
 
 class BatchRequest(Request):
-    """Several comments to score; the answer keeps their order."""
+    """Several comments to score; the answer keeps their order. What else is said holds for all of them."""
 
     comment_texts: list[Text]
+    do_not_store: DoNotStore = False
+    author_id: AuthorId = None
 
     model_config = ConfigDict(
         json_schema_extra={"examples": [{"comment_texts": ["You are disgusting.", "Thank you, that helps."]}]}

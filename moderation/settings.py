@@ -7,9 +7,9 @@ pydantic-settings alone would accept a misspelt one in silence.
 import difflib
 import os
 from pathlib import Path
-from typing import Annotated, Literal, TypeVar
+from typing import Annotated, Literal, Self, TypeVar
 
-from pydantic import Field, SecretStr, ValidationError
+from pydantic import Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from moderation.errors import ConfigurationError
@@ -64,7 +64,25 @@ class RegistrySettings(Settings):
         return self.registry_dir or self.state_dir / "registry"
 
 
-class ApiSettings(DatabaseSettings, RegistrySettings):
+class PrivacySettings(Settings):
+    """What is stored of a comment and of who wrote it."""
+
+    store_text: Annotated[
+        Literal["text", "hash", "none"], Field(description="What is stored of a comment: it, its keyed hash, nothing.")
+    ] = "text"
+    text_hash_key: Annotated[
+        SecretStr | None,
+        Field(min_length=16, description="Key of the hashes; with one, authors are stored as hashes as well."),
+    ] = None
+
+    @model_validator(mode="after")
+    def _has_key(self) -> Self:
+        if self.store_text == "hash" and self.text_hash_key is None:
+            raise ValueError("MODERATION_STORE_TEXT is 'hash', which needs MODERATION_TEXT_HASH_KEY")
+        return self
+
+
+class ApiSettings(DatabaseSettings, RegistrySettings, PrivacySettings):
     """The API server."""
 
     api_host: Annotated[str, Field(description="Address to listen on; only loopback is allowed without keys.")] = (

@@ -25,6 +25,7 @@ from starlette.responses import JSONResponse
 from moderation.db.database import connect, require_current
 from moderation.db.log import record_version
 from moderation.errors import ConfigurationError
+from moderation.privacy import Privacy
 from moderation.scoring.onnx import available_cores
 from moderation.settings import ApiSettings
 from serve import logs
@@ -103,7 +104,8 @@ def create_app(
         telemetry={"tracing": False, "metrics": False, "logs": False},
     )
     readiness = functools.partial(_readiness, watcher, batcher, outbox, shipper)
-    predictor = Predictor(lambda: watcher.current, batcher, outbox, metrics, settings.max_text_bytes)
+    privacy = Privacy(settings)
+    predictor = Predictor(lambda: watcher.current, batcher, outbox, metrics, settings.max_text_bytes, privacy)
     app.include_router(predictions.router(predictor, settings.max_batch_texts))
     app.include_router(feedback.router(FeedbackDesk(watcher.current.served.labels, outbox, log)))
     app.include_router(status.router(lambda: watcher.current.served, metrics, readiness))
@@ -220,6 +222,7 @@ def _metrics(watcher: Watcher, batcher: Batcher[Asked, TextScores], outbox: Outb
     metrics.serves(watcher.current.served)
     metrics.gauge("waiting_texts", "Comments admitted and not yet answered.", lambda: batcher.waiting_texts)
     metrics.gauge("outbox_rows", "Rows that the database does not have yet.", outbox.pending)
+    metrics.gauge("outbox_oldest_seconds", "How long the oldest of them has been waiting.", outbox.oldest_age_s)
     metrics.gauge("refused_rows", "Rows that the database refused, since the start.", lambda: shipper.refused_rows)
     metrics.gauge("database_up", "1 if the database was reached at last attempt.", lambda: shipper.database_reachable)
     metrics.gauge("registry_up", "1 if what the alias points to is served.", lambda: watcher.problem is None)

@@ -10,21 +10,26 @@ One process owns the file: a second one that is started on it is refused.
 
 import asyncio
 import fcntl
+import itertools
 import logging
+import re
 import sqlite3
+import sys
 import threading
+import time
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from queue import SimpleQueue
 from typing import IO
 
-from moderation.db.log import FeedbackRecord, PredictionRecord
+from moderation.db.log import FeedbackRecord, PredictionRecord, ShadowRecord
 from moderation.errors import ConfigurationError, OverloadedError, UnavailableError
 
-Record = PredictionRecord | FeedbackRecord
-PREDICTION, FEEDBACK = "prediction", "feedback"
+Record = PredictionRecord | FeedbackRecord | ShadowRecord
+PREDICTION, FEEDBACK, SHADOW = "prediction", "feedback", "shadow"
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS outbox (
@@ -34,6 +39,7 @@ CREATE TABLE IF NOT EXISTS refused (
     id TEXT PRIMARY KEY, kind TEXT NOT NULL, body TEXT NOT NULL, reason TEXT NOT NULL);
 """
 _BUSY_TIMEOUT_S = 10.0
+_CREATED_AT = re.compile(r'"created_at":"([^"]+)"')
 _APPENDS_PER_COMMIT = 256
 
 logger = logging.getLogger(__name__)
@@ -93,6 +99,7 @@ class Outbox:
             self._writer, self._shipping = _connect(path), _connect(path)
             self._writer.executescript(_SCHEMA)
             self._stored_rows = int(self._writer.execute("SELECT count(*) FROM outbox").fetchone()[0])
+            self._oldest_at = self._read_oldest_at()
         except (OSError, sqlite3.Error) as error:
             raise ConfigurationError(f"cannot write the outbox {path}: {error}; check MODERATION_STATE_DIR") from error
         self._thread = threading.Thread(target=self._write, name="outbox", daemon=True)
@@ -107,6 +114,11 @@ class Outbox:
     def pending(self) -> int:
         """Return the number of rows that the database does not have yet."""
         return self._stored_rows + self._queued_rows
+
+    def oldest_age_s(self) -> float:
+        """Return how long the oldest row has been waiting for the database; 0 if none is."""
+        oldest_at = self._oldest_at
+        return 0.0 if oldest_at is None else max(0.0, time.time() - oldest_at)
 
     def start(self) -> None:
         """Start the writer thread."""
@@ -158,18 +170,27 @@ class Outbox:
             )
             return found.fetchone() is not None
 
-    def oldest(self, limit: int) -> list[Row]:
-        """Return up to ``limit`` rows in the order of their commits (blocking)."""
+    def oldest(self, limit: int, max_characters: int = sys.maxsize) -> list[Row]:
+        """Return the oldest rows, in the order of their commits, up to either bound but at least one (blocking)."""
+        found: list[Row] = []
         with self._shipping_lock:
             rows = self._shipping.execute("SELECT seq, kind, id, body FROM outbox ORDER BY seq LIMIT ?", (limit,))
-            return [Row(*row) for row in rows]
+            for row in itertools.starmap(Row, rows):
+                max_characters -= len(row.body)
+                if found and max_characters < 0:
+                    break
+                found.append(row)
+            rows.close()
+        return found
 
     def forget(self, rows: Sequence[Row]) -> None:
         """Delete ``rows``, the oldest ones, which the database has committed (blocking)."""
         with self._shipping_lock:
             deleted = self._shipping.execute("DELETE FROM outbox WHERE seq <= ?", (rows[-1].seq,)).rowcount
+            oldest_at = self._read_oldest_at()
         with self._counts:
             self._stored_rows -= deleted
+            self._oldest_at = oldest_at if self._stored_rows else None
 
     def set_aside(self, row: Row, reason: str) -> None:
         """Keep a row that the database refuses for good, out of the way of those behind it (blocking)."""
@@ -177,6 +198,11 @@ class Outbox:
             self._shipping.execute(
                 "INSERT OR REPLACE INTO refused VALUES (?, ?, ?, ?)", (row.id, row.kind, row.body, reason)
             )
+
+    def _read_oldest_at(self) -> float | None:
+        row = self._shipping.execute("SELECT body FROM outbox ORDER BY seq LIMIT 1").fetchone()
+        made = _CREATED_AT.search(row[0]) if row else None
+        return datetime.fromisoformat(made[1]).timestamp() if made else None
 
     def _write(self) -> None:
         stopping = False
@@ -198,6 +224,8 @@ class Outbox:
         with self._counts:
             self._queued_rows -= rows
             self._stored_rows += rows if problem is None else 0
+            if self._oldest_at is None and self._stored_rows:
+                self._oldest_at = time.time()
         self._problem = problem
         for append in appends:
             append.resolve(problem)
@@ -218,6 +246,7 @@ def _connect(path: Path) -> sqlite3.Connection:
     connection = sqlite3.connect(path, timeout=_BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False)
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("PRAGMA synchronous = NORMAL")
+    connection.execute("PRAGMA secure_delete = ON")  # no text stays in the file once its row is gone
     return connection
 
 
@@ -235,4 +264,6 @@ def _own(path: Path) -> IO[str]:
 
 
 def _kind(record: Record) -> str:
-    return PREDICTION if isinstance(record, PredictionRecord) else FEEDBACK
+    if isinstance(record, FeedbackRecord):
+        return FEEDBACK
+    return PREDICTION if isinstance(record, PredictionRecord) else SHADOW

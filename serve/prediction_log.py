@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from sqlalchemy import Engine, text
 
 from moderation.db import log
-from moderation.db.log import FeedbackRecord, PredictionRecord
+from moderation.db.log import FeedbackRecord, PredictionRecord, ShadowRecord
 
 
 class PredictionLog:
@@ -15,10 +15,15 @@ class PredictionLog:
         """Use ``engine``, which stays its owner's to dispose of."""
         self._engine = engine
 
-    def insert(self, predictions: Sequence[PredictionRecord], feedback: Sequence[FeedbackRecord]) -> None:
+    def insert(
+        self,
+        predictions: Sequence[PredictionRecord],
+        feedback: Sequence[FeedbackRecord] = (),
+        shadows: Sequence[ShadowRecord] = (),
+    ) -> None:
         """Insert all or none; records that are there already stay as they are."""
         with self._engine.begin() as connection:
-            log.insert(connection, predictions, feedback)
+            log.insert(connection, predictions, feedback, shadows)
 
     def has_prediction(self, prediction_id: str) -> bool:
         """Return whether the database holds the prediction."""

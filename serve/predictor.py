@@ -1,5 +1,7 @@
 """From a caller's texts to answers that are in the log before they leave."""
 
+import asyncio
+import functools
 import itertools
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -9,6 +11,7 @@ from datetime import UTC, datetime
 from moderation.contracts import Prediction
 from moderation.db.log import PredictionRecord
 from moderation.policy import Verdict
+from moderation.privacy import NOTHING, Kept, Privacy
 from serve.batcher import Batcher
 from serve.ids import uuid7
 from serve.limits import check_texts
@@ -28,6 +31,8 @@ class Call:
     route: str
     started: float
     client: str = ANONYMOUS
+    do_not_store: bool = False
+    author_id: str | None = None
 
 
 @dataclass(frozen=True)
@@ -48,6 +53,7 @@ class Predictor:
         outbox: Outbox,
         metrics: Metrics,
         max_text_bytes: int,
+        privacy: Privacy,
     ) -> None:
         """Take the parts, and how to ask for the current model; their owner starts and closes them."""
         self._model = model
@@ -55,6 +61,7 @@ class Predictor:
         self._outbox = outbox
         self._metrics = metrics
         self._max_text_bytes = max_text_bytes
+        self._privacy = privacy
 
     async def predict(self, texts: Mapping[str, str], call: Call) -> list[Prediction]:
         """Return a prediction for each text, in order; ``texts`` maps the field as callers know it to its text.
@@ -70,15 +77,23 @@ class Predictor:
         comments = list(texts.values())
         model = self._model()
         scored = await self._batcher.score([Asked(model, text) for text in comments])
+        kept = await self._kept(comments, call)
         verdicts = [model.policy.decide(result.scores) for result in scored]
         records = [
-            _record(model.served.version, text, result, verdict, call)
-            for text, result, verdict in zip(comments, scored, verdicts, strict=True)
+            _record(model.served.version, part, result, verdict, call)
+            for part, result, verdict in zip(kept, scored, verdicts, strict=True)
         ]
         await self._outbox.append(records)
         for verdict in verdicts:
             self._metrics.decided(verdict.decision)
         return [_answer(record) for record in records]
+
+    async def _kept(self, texts: Sequence[str], call: Call) -> list[Kept]:
+        if call.do_not_store:
+            return [NOTHING] * len(texts)
+        keep = functools.partial(self._privacy.keep, texts, call.author_id)
+        # Hashing normalises the texts, which takes milliseconds for long ones.
+        return await asyncio.to_thread(keep) if self._privacy.hashes_texts else keep()
 
 
 def score(asked: Sequence[Asked]) -> list[TextScores]:
@@ -90,7 +105,7 @@ def score(asked: Sequence[Asked]) -> list[TextScores]:
     return results
 
 
-def _record(version: str, text: str, result: TextScores, verdict: Verdict, call: Call) -> PredictionRecord:
+def _record(version: str, kept: Kept, result: TextScores, verdict: Verdict, call: Call) -> PredictionRecord:
     return PredictionRecord(
         id=uuid7(),
         created_at=datetime.now(UTC),
@@ -104,7 +119,9 @@ def _record(version: str, text: str, result: TextScores, verdict: Verdict, call:
         latency_ms=1000 * (time.perf_counter() - call.started),
         tokens_read=result.tokens_read,
         truncated=result.truncated,
-        text=text,
+        text=kept.text,
+        text_hash=kept.text_hash,
+        author=kept.author,
     )
 
 

@@ -12,12 +12,12 @@ from collections.abc import Sequence
 
 from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, StatementError
 
-from moderation.db.log import FeedbackRecord, PredictionRecord
+from moderation.db.log import FeedbackRecord, PredictionRecord, ShadowRecord
 from moderation.errors import InvalidInputError
-from serve.outbox import PREDICTION, Outbox, Row
+from serve.outbox import FEEDBACK, PREDICTION, SHADOW, Outbox, Row
 from serve.prediction_log import PredictionLog
 
-ROWS_PER_INSERT = 500
+ROWS_PER_INSERT, CHARACTERS_PER_INSERT = 1_000, 16_000_000
 LINGER_S = 0.1
 """How long rows come together before they are shipped."""
 PING_S = 5.0
@@ -101,18 +101,19 @@ class Shipper:
         return True
 
     def _ship(self) -> None:
-        rows = self._outbox.oldest(ROWS_PER_INSERT)
+        rows = self._outbox.oldest(ROWS_PER_INSERT, CHARACTERS_PER_INSERT)
         if rows:
             self._insert(rows)
             self._outbox.forget(rows)
-        self._behind = len(rows) == ROWS_PER_INSERT
+        self._behind = self._outbox.pending() >= ROWS_PER_INSERT
 
     def _insert(self, rows: Sequence[Row]) -> None:
         """Insert ``rows``; if one of them is refused, halve until it is alone and set it aside."""
         try:
             predictions = [PredictionRecord.from_json(row.body) for row in rows if row.kind == PREDICTION]
-            feedback = [FeedbackRecord.from_json(row.body) for row in rows if row.kind != PREDICTION]
-            self._log.insert(predictions, feedback)
+            feedback = [FeedbackRecord.from_json(row.body) for row in rows if row.kind == FEEDBACK]
+            shadows = [ShadowRecord.from_json(row.body) for row in rows if row.kind == SHADOW]
+            self._log.insert(predictions, feedback, shadows)
         except Exception as error:
             if not _is_refusal(error):
                 raise

@@ -6,7 +6,9 @@ SQLite (embedded, one machine) and PostgreSQL behave alike from here on: bounded
 
 import sqlite3
 import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any, TypeVar
 
 from alembic import command
 from alembic.config import Config
@@ -18,6 +20,9 @@ from sqlalchemy.exc import ArgumentError, DatabaseError, InterfaceError, Operati
 
 from moderation.errors import ConfigurationError, UnavailableError
 
+T = TypeVar("T")
+Progress = Callable[[Iterator[T], int], Iterator[T]]
+"""Shows how far an iteration over so many items is, and gives them on."""
 CONNECT_TIMEOUT_S = 5
 LOCK_TIMEOUT_S = 5
 STATEMENT_TIMEOUT_S = 30
@@ -26,6 +31,7 @@ MIGRATION_WAIT_S = 600
 """How long one migration waits for another that runs on the same PostgreSQL database."""
 ADVISORY_LOCK = 0x6D6F6465
 """What they wait for: any number that no other program on the database is likely to use."""
+ERASURE_LOCK, ROLLUP_LOCK = ADVISORY_LOCK + 1, ADVISORY_LOCK + 2
 
 
 def connect(url: str) -> Engine:
@@ -55,8 +61,10 @@ def describe(url: str) -> str:
     return kept.render_as_string()
 
 
-def migrate(engine: Engine) -> None:
+def migrate(engine: Engine, progress: Progress[Any] = lambda items, _: items) -> None:
     """Bring the tables to this release's revision, all of it or nothing; processes that do so at once take turns.
+
+    ``progress`` gets what takes long: the existing rows that a migration reads, and their number.
 
     Raises:
         ConfigurationError: a newer release migrated the database, or it is not in UTF-8.
@@ -66,8 +74,17 @@ def migrate(engine: Engine) -> None:
         _take_turn(connection)
         _refuse_unknown(connection)
         config = _config()
-        config.attributes["connection"] = connection
+        config.attributes.update(connection=connection, progress=progress)
         command.upgrade(config, "head")
+
+
+def begin_writing(connection: Connection) -> None:
+    """Begin a transaction that an erasure waits for, or that waits for it; nothing is done in one that has begun so."""
+    if connection.dialect.name == "postgresql":
+        connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock_shared({ERASURE_LOCK})")
+    elif not connection.connection.dbapi_connection.in_transaction:  # type: ignore[union-attr]
+        # The driver would begin only before the first INSERT, after what is asked before it.
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
 
 
 def require_current(engine: Engine) -> None:
@@ -123,6 +140,7 @@ def _sqlite(url: URL) -> Engine:
         cursor = connection.cursor()
         _write_ahead(cursor)
         cursor.execute("PRAGMA foreign_keys = ON")
+        cursor.execute("PRAGMA secure_delete = ON")  # what is erased is overwritten in the file
         cursor.close()
 
     return engine

@@ -1,4 +1,4 @@
-"""What is written to the database: records of predictions, feedback and versions.
+"""What is written to the database: records of predictions, shadow predictions, feedback and versions.
 
 A record is checked when it is made, in the process that answers, so that nothing waits in an outbox that
 the database will refuse. As JSON it is ASCII and reads back equal, whatever its text holds.
@@ -15,17 +15,24 @@ from typing import Any, TypeVar, cast
 from sqlalchemy import Connection, RowMapping, Table, func, select
 from sqlalchemy.dialects import postgresql, sqlite
 
-from moderation.db.models import SCORE_COLUMNS, Base, Feedback, Prediction, Version
+from moderation.db import erasure, rollups
+from moderation.db.database import begin_writing
+from moderation.db.ids import made_near
+from moderation.db.models import SCORE_COLUMNS, Base, Feedback, Prediction, ShadowPrediction, Version
 from moderation.errors import InvalidInputError
 from moderation.policy import DECISIONS, Decision
 
-_MAY_BE_NONE = ("text", "labels", "provenance")
-_R = TypeVar("_R", "PredictionRecord", "FeedbackRecord", "VersionRecord")
+_MAY_BE_NONE = ("text", "text_hash", "author", "queue_ms", "tokenize_ms", "inference_ms", "labels", "provenance")
+_R = TypeVar("_R", "PredictionRecord", "ShadowRecord", "FeedbackRecord", "VersionRecord")
 
 
 @dataclass(frozen=True)
 class PredictionRecord:
-    """One answered prediction; ``text`` is None where the caller asked not to store it.
+    """One answered prediction; ``text`` is None where it is not stored.
+
+    ``text_hash`` is the keyed hash that may stand for it, ``author`` the caller's name or hash of who wrote it.
+    ``queue_ms``, ``tokenize_ms`` and ``inference_ms`` are parts of ``latency_ms``, None where they were not
+    measured. What follows ``text`` is absent from lines that the first release wrote, and has its default then.
 
     Raises:
         InvalidInputError: ``id`` is no UUID in its usual form, ``created_at`` is not in UTC, or the scores are
@@ -45,15 +52,19 @@ class PredictionRecord:
     tokens_read: int
     truncated: bool
     text: str | None
+    cached: bool = False
+    queue_ms: float | None = None
+    tokenize_ms: float | None = None
+    inference_ms: float | None = None
+    text_hash: str | None = None
+    author: str | None = None
 
     def __post_init__(self) -> None:
         _require_uuid("id", self.id)
         _require_utc("created_at", self.created_at)
-        _require_known("scores", self.scores)
-        if self.decision not in DECISIONS:
-            raise InvalidInputError(f"decision is {self.decision!r}; expected one of {', '.join(DECISIONS)}")
-        if not all(map(math.isfinite, (self.latency_ms, *self.scores.values()))):
-            raise InvalidInputError("scores and latency_ms must be finite numbers")
+        _require_decided(self.scores, self.decision)
+        parts = (self.latency_ms, self.queue_ms, self.tokenize_ms, self.inference_ms)
+        _require_finite("latency_ms and its parts", [part for part in parts if part is not None])
 
     def to_json(self) -> str:
         """Return the record as one line."""
@@ -61,6 +72,37 @@ class PredictionRecord:
 
     @classmethod
     def from_json(cls, line: str) -> "PredictionRecord":
+        """Read what `to_json` wrote; raises InvalidInputError if it is anything else."""
+        return _load(cls, line, "created_at")
+
+
+@dataclass(frozen=True)
+class ShadowRecord:
+    """What another version said of an answered prediction's text; ``id`` and ``created_at`` are the prediction's.
+
+    Raises:
+        InvalidInputError: as for `PredictionRecord`.
+    """
+
+    id: str
+    created_at: datetime
+    version: str
+    scores: dict[str, float]
+    decision: Decision
+    latency_ms: float
+
+    def __post_init__(self) -> None:
+        _require_uuid("id", self.id)
+        _require_utc("created_at", self.created_at)
+        _require_decided(self.scores, self.decision)
+        _require_finite("latency_ms", [self.latency_ms])
+
+    def to_json(self) -> str:
+        """Return the record as one line."""
+        return _dump(self, "created_at")
+
+    @classmethod
+    def from_json(cls, line: str) -> "ShadowRecord":
         """Read what `to_json` wrote; raises InvalidInputError if it is anything else."""
         return _load(cls, line, "created_at")
 
@@ -128,15 +170,25 @@ class VersionRecord:
 
 
 def insert(
-    connection: Connection, predictions: Sequence[PredictionRecord] = (), feedback: Sequence[FeedbackRecord] = ()
+    connection: Connection,
+    predictions: Sequence[PredictionRecord] = (),
+    feedback: Sequence[FeedbackRecord] = (),
+    shadows: Sequence[ShadowRecord] = (),
 ) -> int:
     """Insert what is not there yet, and return how many rows that were; the caller commits.
 
+    What was erased meanwhile is inserted without its text and author. The roll-ups count what is inserted.
     Any number of processes may insert the same records at once, in any order.
     """
-    predicted = [_prediction_row(record) for record in predictions]
+    begin_writing(connection)
+    predictions = erasure.redact(connection, predictions)
+    inserted = _insert_missing(connection, Prediction, list(map(_scored_row, predictions)))
+    shadowed = _insert_missing(connection, ShadowPrediction, list(map(_scored_row, shadows)))
     judged = [vars(record) | {"labels": record.labels or None} for record in feedback]
-    return _insert_missing(connection, Prediction, predicted) + _insert_missing(connection, Feedback, judged)
+    received = _insert_missing(connection, Feedback, judged)
+    # Last: other processes wait from here on until this one commits.
+    rollups.add(connection, list({record.id: record for record in predictions if record.id in inserted}.values()))
+    return len(inserted) + len(shadowed) + len(received)
 
 
 def record_version(connection: Connection, record: VersionRecord) -> None:
@@ -153,7 +205,10 @@ def has_prediction(connection: Connection, prediction_id: str) -> bool:
         canonical = str(uuid.UUID(prediction_id))
     except ValueError:
         return False
-    return connection.execute(select(Prediction.id).where(Prediction.id == canonical).limit(1)).first() is not None
+    query = (
+        select(Prediction.id).where(Prediction.id == canonical, *made_near(Prediction.created_at, [canonical])).limit(1)
+    )
+    return connection.execute(query).first() is not None
 
 
 def prediction_record(row: RowMapping) -> PredictionRecord:
@@ -168,18 +223,19 @@ def feedback_record(row: RowMapping) -> FeedbackRecord:
     return FeedbackRecord(**{name: row[name] for name in FeedbackRecord.__dataclass_fields__})
 
 
-def _prediction_row(record: PredictionRecord) -> dict[str, Any]:
+def _scored_row(record: PredictionRecord | ShadowRecord) -> dict[str, Any]:
     scores = {column.key: record.scores.get(label) for label, column in SCORE_COLUMNS.items()}
     return {name: value for name, value in vars(record).items() if name != "scores"} | scores
 
 
-def _insert_missing(connection: Connection, model: type[Base], rows: list[dict[str, Any]]) -> int:
+def _insert_missing(connection: Connection, model: type[Base], rows: list[dict[str, Any]]) -> set[str]:
+    """Return the ids of those that were not there."""
     if not rows:
-        return 0
+        return set()
     # In one order everywhere: two processes with the same rows in different orders would wait for each other.
     rows.sort(key=lambda row: (row["created_at"], row["id"]))
     statement = _insert_into(connection, model).on_conflict_do_nothing()
-    return len(connection.execute(statement.returning(statement.table.c.id), rows).all())
+    return set(connection.scalars(statement.returning(statement.table.c.id), rows))
 
 
 def _insert_into(connection: Connection, model: type[Base]) -> postgresql.Insert | sqlite.Insert:
@@ -187,7 +243,7 @@ def _insert_into(connection: Connection, model: type[Base]) -> postgresql.Insert
     return sqlite.insert(table) if connection.dialect.name == "sqlite" else postgresql.insert(table)
 
 
-def _dump(record: PredictionRecord | FeedbackRecord | VersionRecord, instant: str) -> str:
+def _dump(record: PredictionRecord | ShadowRecord | FeedbackRecord | VersionRecord, instant: str) -> str:
     fields = vars(record)
     return json.dumps(fields | {instant: fields[instant].isoformat()}, separators=(",", ":"), allow_nan=False)
 
@@ -216,6 +272,18 @@ def _require_uuid(field: str, value: str) -> None:
 def _require_utc(field: str, value: datetime) -> None:
     if value.utcoffset() != timedelta(0):
         raise InvalidInputError(f"{field} is {value.isoformat()}; expected a time in UTC")
+
+
+def _require_decided(scores: Mapping[str, float], decision: str) -> None:
+    _require_known("scores", scores)
+    _require_finite("scores", list(scores.values()))
+    if decision not in DECISIONS:
+        raise InvalidInputError(f"decision is {decision!r}; expected one of {', '.join(DECISIONS)}")
+
+
+def _require_finite(field: str, values: Sequence[float]) -> None:
+    if not all(map(math.isfinite, values)):
+        raise InvalidInputError(f"{field} must be finite numbers")
 
 
 def _require_known(field: str, labels: Mapping[str, object]) -> None:

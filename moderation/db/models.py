@@ -2,31 +2,45 @@
 
 Written for a hundred million predictions:
 
-- ``(created_at, id)`` is the primary key of what grows, so that PostgreSQL can later partition it by
-  month. A record carries both values from its birth, so inserting it again finds the same key. The
-  key also serves every time range, and as ids are time-ordered (UUIDv7) it is only ever appended to.
-- The only other indexes are ``predictions.id`` (a caller's feedback names a prediction by id alone,
-  and feedback is joined to predictions) and ``feedback.prediction_id`` (the newest predictions are
-  shown with their feedback). The first costs about 3 GB at a hundred million rows. Whatever is asked
-  about version, client or decision comes with a time range, and needs none.
+- ``(created_at, id)`` is the primary key of what grows, because PostgreSQL partitions it by month
+  (`moderation.db.partitions`). A record carries both values from its birth, so inserting it again finds the
+  same key. The key also serves every time range, and as ids are time-ordered (UUIDv7) it is only ever
+  appended to.
+- The only other indexes are ``predictions.id`` (a caller's feedback names a prediction by id alone),
+  ``predictions.author`` (of rows that have one: erasing finds them) and ``feedback.prediction_id`` (the
+  newest predictions are shown with their feedback). Whatever is asked about version, client or decision
+  comes with a time range, and needs none.
 - Scores are one double column per label and not JSON. On 300,000 rows in PostgreSQL 15, counting
   predicted classes per hour took 0.3 s against 3.5 s (json) and 0.9 s (jsonb), and a row without its
   text 117 bytes against 283 and 273; in SQLite 0.2 s against 1.0 s. Doubles hold every float32 and
   every threshold exactly, so SQL decides as the policy did; reals would save 24 bytes a row but come
   back as other doubles than were answered.
 - Feedback has no foreign key: it and its prediction arrive through an outbox, in any order.
-
-What these tables do not know: totals over long ranges. Every query reads the rows of its range.
+- What is asked over ranges is counted in ``rollups`` when rows are inserted (`moderation.db.rollups`), so that
+  no chart reads predictions.
 """
 
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import JSON, DateTime, Dialect, Double, Index, MetaData, Text, TypeDecorator, Uuid
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    DateTime,
+    Dialect,
+    Double,
+    Index,
+    MetaData,
+    Text,
+    TypeDecorator,
+    Uuid,
+    sql,
+)
 from sqlalchemy.orm import DeclarativeBase, InstrumentedAttribute, Mapped, mapped_column
 
 from moderation.labels import LABELS
 
+_HAS_AUTHOR = sql.text("author IS NOT NULL")
 _UNSTORABLE = dict.fromkeys((0, *range(0xD800, 0xE000)), "\ufffd")
 
 
@@ -72,6 +86,7 @@ class Base(DeclarativeBase):
         str: StorableText,
         list[str]: JSON,
         dict[str, bool]: JSON(none_as_null=True),
+        dict[str, int]: JSON,
         dict[str, dict[str, float | None]]: JSON,
         dict[str, Any]: JSON,
     }
@@ -81,7 +96,10 @@ class Prediction(Base):
     """One answered prediction; fixed-width columns first, which spares PostgreSQL the padding."""
 
     __tablename__ = "predictions"
-    __table_args__ = (Index(None, "id"),)
+    __table_args__ = (
+        Index(None, "id"),
+        Index(None, "author", postgresql_where=_HAS_AUTHOR, sqlite_where=_HAS_AUTHOR),
+    )
 
     created_at: Mapped[datetime] = mapped_column(primary_key=True)
     id: Mapped[str] = mapped_column(Uuid(as_uuid=False), primary_key=True)
@@ -102,6 +120,84 @@ class Prediction(Base):
     request_id: Mapped[str]
     version: Mapped[str]
     text: Mapped[str | None]
+    # No release before the one that added this answered from a cache.
+    cached: Mapped[bool] = mapped_column(server_default=sql.false())
+    # Parts of latency_ms; NULL: not measured.
+    queue_ms: Mapped[float | None]
+    tokenize_ms: Mapped[float | None]
+    inference_ms: Mapped[float | None]
+    # NULL, like the text: not stored, or erased.
+    text_hash: Mapped[str | None]
+    author: Mapped[str | None]
+
+
+class ShadowPrediction(Base):
+    """What another version said of a text that was answered by the one in service; the key begins with its key."""
+
+    __tablename__ = "shadow_predictions"
+
+    created_at: Mapped[datetime] = mapped_column(primary_key=True)
+    id: Mapped[str] = mapped_column(Uuid(as_uuid=False), primary_key=True)
+    version: Mapped[str] = mapped_column(primary_key=True)
+    latency_ms: Mapped[float]
+    score_toxic: Mapped[float | None]
+    score_severe_toxic: Mapped[float | None]
+    score_obscene: Mapped[float | None]
+    score_threat: Mapped[float | None]
+    score_insult: Mapped[float | None]
+    score_identity_hate: Mapped[float | None]
+    decision: Mapped[str]
+
+
+class Rollup(Base):
+    """Counts of the predictions of one version and route in one minute, hour or day; see `moderation.db.rollups`."""
+
+    __tablename__ = "rollups"
+
+    period_s: Mapped[int] = mapped_column(primary_key=True)
+    started_at: Mapped[datetime] = mapped_column(primary_key=True)
+    version: Mapped[str] = mapped_column(primary_key=True)
+    route: Mapped[str] = mapped_column(primary_key=True)
+    first_at: Mapped[datetime]
+    last_at: Mapped[datetime]
+    predictions: Mapped[int] = mapped_column(BigInteger)
+    cached: Mapped[int] = mapped_column(BigInteger)
+    truncated: Mapped[int] = mapped_column(BigInteger)
+    text_stored: Mapped[int] = mapped_column(BigInteger)
+    tokens_read: Mapped[int] = mapped_column(BigInteger)
+    decided_allow: Mapped[int] = mapped_column(BigInteger)
+    decided_review: Mapped[int] = mapped_column(BigInteger)
+    decided_remove: Mapped[int] = mapped_column(BigInteger)
+    # Those whose version's thresholds were known when they arrived; the predicted classes are counted among them.
+    classified: Mapped[int] = mapped_column(BigInteger)
+    predicted_toxic: Mapped[int] = mapped_column(BigInteger)
+    predicted_severe_toxic: Mapped[int] = mapped_column(BigInteger)
+    predicted_obscene: Mapped[int] = mapped_column(BigInteger)
+    predicted_threat: Mapped[int] = mapped_column(BigInteger)
+    predicted_insult: Mapped[int] = mapped_column(BigInteger)
+    predicted_identity_hate: Mapped[int] = mapped_column(BigInteger)
+    # Histograms: number of the bin to count, empty bins left out.
+    latency_bins: Mapped[dict[str, int]]
+    queue_bins: Mapped[dict[str, int]]
+    tokenize_bins: Mapped[dict[str, int]]
+    inference_bins: Mapped[dict[str, int]]
+    tokens_bins: Mapped[dict[str, int]]
+    score_toxic_bins: Mapped[dict[str, int]]
+    score_severe_toxic_bins: Mapped[dict[str, int]]
+    score_obscene_bins: Mapped[dict[str, int]]
+    score_threat_bins: Mapped[dict[str, int]]
+    score_insult_bins: Mapped[dict[str, int]]
+    score_identity_hate_bins: Mapped[dict[str, int]]
+
+
+class Erasure(Base):
+    """What was erased, so that a row which arrives later is erased as well; see `moderation.db.erasure`."""
+
+    __tablename__ = "erasures"
+
+    kind: Mapped[str] = mapped_column(primary_key=True)
+    subject: Mapped[str] = mapped_column(primary_key=True)
+    erased_at: Mapped[datetime]
 
 
 class Feedback(Base):

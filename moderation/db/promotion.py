@@ -8,7 +8,8 @@ from sqlalchemy import Connection, Engine, Table, case, func, select
 from sqlalchemy.dialects import postgresql, sqlite
 
 from moderation.db.log import VersionRecord
-from moderation.db.models import AliasMove, Base, Feedback, GateVerdict, Prediction, Version
+from moderation.db.models import AliasMove, Base, Feedback, GateVerdict, Prediction, Rollup, Version
+from moderation.db.rollups import DAY_S
 from moderation.lineage.graph import Use, Verdict
 from moderation.registry.registry import AliasEvent
 
@@ -53,9 +54,9 @@ def known_versions(engine: Engine) -> list[VersionRecord]:
 
 
 def use(engine: Engine, version: str) -> Use:
-    """Return how much a version was used; this reads every prediction of the version."""
-    answered = select(func.count(), func.min(Prediction.created_at), func.max(Prediction.created_at)).where(
-        Prediction.version == version
+    """Return how much a version was used; this reads all feedback."""
+    answered = select(func.sum(Rollup.predictions), func.min(Rollup.first_at), func.max(Rollup.last_at)).where(
+        Rollup.period_s == DAY_S, Rollup.version == version
     )
     judged = (
         select(func.count(), func.count(case((Feedback.agree, 1))))
@@ -66,7 +67,7 @@ def use(engine: Engine, version: str) -> Use:
     with engine.connect() as connection:
         predictions, first_at, last_at = connection.execute(answered).one()
         feedback, agreed = connection.execute(judged).one()
-    return Use(predictions, first_at, last_at, feedback, agreed)
+    return Use(int(predictions or 0), first_at, last_at, feedback, agreed)
 
 
 def _insert_missing(connection: Connection, model: type[Base], rows: list[dict[str, Any]], key: tuple[str, str]) -> int:

@@ -1,84 +1,65 @@
 """What the monitor asks of the database: read-only, always for a time range, with a bounded answer.
 
-Ranges are ``[start, end)``. Buckets are aligned to the Unix epoch (days begin at midnight UTC), so the
-first and last may be cut by the range. A query reads every row of its range: ranges of more than some
-million rows need roll-ups, which are not here.
+Ranges are ``[start, end)``. Buckets are aligned to the Unix epoch (days begin at midnight UTC). Counts over time come
+from the roll-ups whose period fits the bucket, so a range is widened to whole periods: minutes, hours or days.
 """
 
 import math
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from statistics import NormalDist
-from typing import Any
+from typing import Any, cast
 
-from sqlalchemy import (
-    CTE,
-    BigInteger,
-    ColumnElement,
-    Connection,
-    Double,
-    Engine,
-    Integer,
-    Row,
-    Select,
-    Text,
-    and_,
-    case,
-    cast,
-    column,
-    extract,
-    func,
-    or_,
-    select,
-    values,
-)
+from sqlalchemy import ColumnElement, Connection, Engine, Table, case, func, select
 from sqlalchemy.orm import InstrumentedAttribute
 
+from moderation.db.ids import made_near
 from moderation.db.log import FeedbackRecord, PredictionRecord, VersionRecord, feedback_record, prediction_record
-from moderation.db.models import SCORE_COLUMNS, Feedback, Prediction, Version
+from moderation.db.models import SCORE_COLUMNS, Feedback, Prediction, Rollup, Version
+from moderation.db.rollups import DAY_S, MINUTE_S, PERIODS_S, Thresholds, percentile, read_thresholds
 from moderation.errors import InvalidInputError
+from moderation.labels import LABELS
 from moderation.policy import DECISIONS, Decision
 
 MAX_BUCKETS = 2_000
 MAX_NEWEST = 500
 MAX_VERSIONS = 1_000
-PERCENTS = (50, 95, 99)
-
-
-@dataclass(frozen=True)
-class Volume:
-    """Predictions in the bucket that begins at ``at``."""
-
-    at: datetime
-    predictions: int
+MAX_CORRECTIONS = 2_000
+"""The newest corrections that a summary looks into: each one needs its prediction's row."""
+_ROLLUPS = cast(Table, Rollup.__table__)
+_COUNTED = (
+    "predictions",
+    "classified",
+    *(f"decided_{each}" for each in DECISIONS),
+    *(f"predicted_{each}" for each in LABELS),
+)
 
 
 @dataclass(frozen=True)
 class Latency:
-    """Exact percentiles, in ms, interpolated as numpy and PostgreSQL's percentile_cont do."""
+    """Percentiles in ms, each within `moderation.db.rollups.TIME_ERROR` of a latency that was measured."""
 
-    at: datetime
     p50_ms: float
     p95_ms: float
     p99_ms: float
 
 
 @dataclass(frozen=True)
-class DecisionCounts:
-    """Predictions per decision."""
+class Traffic:
+    """What was answered in the bucket that begins at ``at``; ``latency`` is None if nothing was.
 
-    at: datetime
-    counts: dict[Decision, int]
-
-
-@dataclass(frozen=True)
-class ClassCounts:
-    """Predictions per label whose score reaches the label's review threshold; ``predictions``: all looked at."""
+    ``classes`` counts, per label, the predictions whose score reached the review threshold that the version had when
+    they arrived in the database; ``classified`` are those for which it was known.
+    """
 
     at: datetime
     predictions: int
-    counts: dict[str, int]
+    decisions: dict[Decision, int]
+    classified: int
+    classes: dict[str, int]
+    latency: Latency | None
 
 
 @dataclass(frozen=True)
@@ -125,59 +106,36 @@ class VersionUse:
     record: VersionRecord | None
 
 
-def volume(engine: Engine, start: datetime, end: datetime, bucket_s: int) -> list[Volume]:
-    """Return the number of predictions per bucket, empty buckets included."""
-    buckets = _buckets(start, end, bucket_s)
-    query = _per_bucket(engine, bucket_s, func.count()).where(*_within(Prediction.created_at, start, end))
-    with engine.connect() as connection:
-        return [Volume(at, count) for at, (count,) in _filled(buckets, 1, connection.execute(query))]
+def traffic(engine: Engine, start: datetime, end: datetime, bucket_s: int) -> tuple[list[Traffic], Traffic]:
+    """Return what was answered per bucket, empty buckets included, and in all of them together.
 
-
-def latency(engine: Engine, start: datetime, end: datetime, bucket_s: int) -> list[Latency]:
-    """Return the percentiles of latency per bucket; empty buckets have none and are left out."""
-    _buckets(start, end, bucket_s)
-    within = _within(Prediction.created_at, start, end)
-    with engine.connect() as connection:
-        if engine.dialect.name == "sqlite":
-            return _ranked_latency(connection, bucket_s, within)
-        # One pass; ranking by window functions, as for SQLite, took 2.7 times as long on 300,000 rows.
-        wanted = func.percentile_cont([percent / 100 for percent in PERCENTS])
-        query = _per_bucket(engine, bucket_s, wanted.within_group(Prediction.latency_ms)).where(*within)
-        return [Latency(_instant(bucket), *percentiles) for bucket, percentiles in connection.execute(query)]
-
-
-def decisions(engine: Engine, start: datetime, end: datetime, bucket_s: int) -> list[DecisionCounts]:
-    """Return the number of predictions per bucket and decision, empty buckets included."""
-    buckets = _buckets(start, end, bucket_s)
-    counts = [func.count(case((Prediction.decision == decision, 1))) for decision in DECISIONS]
-    query = _per_bucket(engine, bucket_s, *counts).where(*_within(Prediction.created_at, start, end))
-    with engine.connect() as connection:
-        rows = _filled(buckets, len(DECISIONS), connection.execute(query))
-    return [DecisionCounts(at, dict(zip(DECISIONS, counts, strict=True))) for at, counts in rows]
-
-
-def classes(engine: Engine, start: datetime, end: datetime, bucket_s: int) -> list[ClassCounts]:
-    """Return the number of predicted classes per bucket and label, empty buckets included.
-
-    Predictions of a version that is not recorded are not looked at: what they predicted is unknown.
+    ``bucket_s`` is a whole number of minutes.
     """
     buckets = _buckets(start, end, bucket_s)
+    columns = (_ROLLUPS.c[name] for name in ("started_at", "latency_bins", *_COUNTED))
+    query = select(*columns).where(*_periods(start, end, _period(bucket_s)))
+    counts: dict[int, Counter[str]] = {bucket: Counter() for bucket in buckets}
+    latencies: dict[int, Counter[str]] = {bucket: Counter() for bucket in buckets}
     with engine.connect() as connection:
-        thresholds = _thresholds(connection)
-        predicted = [func.count(case((_is_predicted(label, thresholds), 1))) for label in SCORE_COLUMNS]
-        query = (
-            _per_bucket(engine, bucket_s, func.count(), *predicted)
-            .join(thresholds, thresholds.c.version == Prediction.version)
-            .where(*_within(Prediction.created_at, start, end))
-        )
-        rows = _filled(buckets, 1 + len(SCORE_COLUMNS), connection.execute(query))
-    return [ClassCounts(at, total, dict(zip(SCORE_COLUMNS, counts, strict=True))) for at, (total, *counts) in rows]
+        for started_at, latency_bins, *counted in connection.execute(query):
+            bucket = int(started_at.timestamp()) // bucket_s * bucket_s
+            counts[bucket].update(dict(zip(_COUNTED, counted, strict=True)))
+            latencies[bucket].update(latency_bins)
+    total = _traffic(buckets[0], sum(counts.values(), Counter()), sum(latencies.values(), Counter()))
+    return [_traffic(bucket, counts[bucket], latencies[bucket]) for bucket in buckets], total
+
+
+def last_prediction_at(engine: Engine) -> datetime | None:
+    """Return when the newest prediction of all time was made; None if there is none."""
+    with engine.connect() as connection:
+        found: datetime | None = connection.scalar(select(func.max(Rollup.last_at)).where(Rollup.period_s == DAY_S))
+        return found
 
 
 def feedback_summary(engine: Engine, start: datetime, end: datetime) -> FeedbackSummary:
     """Return how much feedback arrived, how much of it agrees, and which labels it corrects.
 
-    Corrections are counted where prediction and version are in the database.
+    Corrections are counted among the newest `MAX_CORRECTIONS`, where prediction and version are in the database.
     """
     _check_range(start, end)
     within = _within(Feedback.created_at, start, end)
@@ -213,14 +171,14 @@ def newest(engine: Engine, start: datetime, end: datetime, limit: int = 50) -> l
     return [LoggedPrediction(prediction, feedback.get(prediction.id)) for prediction in predictions]
 
 
-def versions(engine: Engine, start: datetime, end: datetime) -> list[VersionUse]:
-    """Return the versions that answered in the range, the one that answered last first."""
-    _check_range(start, end)
-    last_at = func.max(Prediction.created_at)
+def versions(engine: Engine, start: datetime, end: datetime, bucket_s: int) -> list[VersionUse]:
+    """Return the versions that answered in the range of `traffic`, the one that answered last first."""
+    _buckets(start, end, bucket_s)
+    last_at = func.max(Rollup.last_at)
     query = (
-        select(Prediction.version, func.count(), func.min(Prediction.created_at), last_at)
-        .where(*_within(Prediction.created_at, start, end))
-        .group_by(Prediction.version)
+        select(Rollup.version, func.sum(Rollup.predictions), func.min(Rollup.first_at), last_at)
+        .where(*_periods(start, end, _period(bucket_s)))
+        .group_by(Rollup.version)
         .order_by(last_at.desc())
         .limit(MAX_VERSIONS)
     )
@@ -228,7 +186,7 @@ def versions(engine: Engine, start: datetime, end: datetime) -> list[VersionUse]
         uses = connection.execute(query).all()
         known = select(Version.__table__).where(Version.version.in_([use[0] for use in uses]))
         records = {row["version"]: VersionRecord(**row) for row in connection.execute(known).mappings()}
-    return [VersionUse(*use, records.get(use[0])) for use in uses]
+    return [VersionUse(use[0], int(use[1]), *use[2:], records.get(use[0])) for use in uses]
 
 
 def wilson_interval(successes: int, trials: int, confidence: float = 0.95) -> tuple[float, float]:
@@ -240,15 +198,36 @@ def wilson_interval(successes: int, trials: int, confidence: float = 0.95) -> tu
     return max(0.0, center - half), min(1.0, center + half)
 
 
+def _traffic(bucket: int, counts: Counter[str], latencies: Counter[str]) -> Traffic:
+    return Traffic(
+        at=datetime.fromtimestamp(bucket, UTC),
+        predictions=counts["predictions"],
+        decisions={decision: counts[f"decided_{decision}"] for decision in DECISIONS},
+        classified=counts["classified"],
+        classes={label: counts[f"predicted_{label}"] for label in LABELS},
+        latency=Latency(*(percentile(latencies, percent) for percent in (50, 95, 99))) if latencies else None,
+    )
+
+
 def _buckets(start: datetime, end: datetime, bucket_s: int) -> range:
     """Return the starts of all buckets, in seconds since the epoch."""
     _check_range(start, end)
-    if bucket_s < 1:
-        raise InvalidInputError(f"bucket_s is {bucket_s}; expected at least 1")
+    if bucket_s < MINUTE_S or bucket_s % MINUTE_S:
+        raise InvalidInputError(f"bucket_s is {bucket_s}; expected a multiple of {MINUTE_S}")
     buckets = range(int(start.timestamp()) // bucket_s * bucket_s, math.ceil(end.timestamp()), bucket_s)
     if len(buckets) > MAX_BUCKETS:
         raise InvalidInputError(f"range has {len(buckets)} buckets of {bucket_s} s; expected at most {MAX_BUCKETS}")
     return buckets
+
+
+def _period(bucket_s: int) -> int:
+    """Return the longest period that buckets are made of."""
+    return max(period_s for period_s in PERIODS_S if bucket_s % period_s == 0)
+
+
+def _periods(start: datetime, end: datetime, period_s: int) -> list[ColumnElement[bool]]:
+    first = datetime.fromtimestamp(int(start.timestamp()) // period_s * period_s, UTC)
+    return [Rollup.period_s == period_s, *_within(Rollup.started_at, first, end)]
 
 
 def _check_range(start: datetime, end: datetime) -> None:
@@ -262,99 +241,36 @@ def _within(
     return instant >= start, instant < end
 
 
-def _instant(bucket: int) -> datetime:
-    return datetime.fromtimestamp(bucket, UTC)
-
-
-def _bucket(dialect: str, bucket_s: int) -> ColumnElement[int]:
-    """Return the start of a prediction's bucket, in seconds since the epoch."""
-    if dialect == "sqlite":
-        # Whole seconds only: strftime rounds a fraction of .9995 up into the next second.
-        seconds = cast(func.strftime("%s", func.substr(Prediction.created_at, 1, 19)), Integer)
-    else:
-        seconds = cast(func.floor(extract("epoch", Prediction.created_at)), BigInteger)
-    return seconds // bucket_s * bucket_s
-
-
-def _per_bucket(engine: Engine, bucket_s: int, *aggregates: ColumnElement[Any]) -> Select[Any]:
-    bucket = _bucket(engine.dialect.name, bucket_s).label("bucket")
-    return select(bucket, *aggregates).select_from(Prediction).group_by("bucket").order_by("bucket")
-
-
-def _filled(buckets: range, width: int, rows: Iterable[Row[Any]]) -> list[tuple[datetime, list[int]]]:
-    """Return the counts of every bucket, zeros where there was no row."""
-    found: dict[int, list[int]] = {row[0]: list(row[1:]) for row in rows}
-    return [(_instant(bucket), found.get(bucket, [0] * width)) for bucket in buckets]
-
-
-def _ranked_latency(connection: Connection, bucket_s: int, within: tuple[ColumnElement[bool], ...]) -> list[Latency]:
-    """Percentiles for SQLite, which has no function for them: fetch the two values around each rank."""
-    bucket = _bucket("sqlite", bucket_s)
-    ranked = select(
-        bucket.label("bucket"),
-        Prediction.latency_ms,
-        (func.row_number().over(partition_by=bucket, order_by=Prediction.latency_ms) - 1).label("place"),
-        (func.count().over(partition_by=bucket) - 1).label("last"),
-    ).where(*within)
-    rows = ranked.subquery()
-    below = [rows.c.last * percent // 100 for percent in PERCENTS]
-    above = [(rows.c.last * percent + 99) // 100 for percent in PERCENTS]
-    query = select(rows).where(or_(*(rows.c.place == place for place in below + above)))
-    found: dict[int, dict[int, float]] = {}
-    lasts: dict[int, int] = {}
-    for start, latency_ms, place, last in connection.execute(query.order_by(rows.c.bucket)):
-        found.setdefault(start, {})[place] = latency_ms
-        lasts[start] = last
-    return [Latency(_instant(start), *_interpolate(found[start], lasts[start])) for start in found]
-
-
-def _interpolate(by_place: dict[int, float], last: int) -> list[float]:
-    percentiles = []
-    for percent in PERCENTS:
-        place, hundredths = divmod(last * percent, 100)
-        below, above = by_place[place], by_place[place + (hundredths > 0)]
-        percentiles.append(below + (above - below) * hundredths / 100)
-    return percentiles
-
-
-def _thresholds(connection: Connection) -> CTE:
-    """Return the review threshold per version and label; infinite where a label is never predicted."""
-    query = select(Version.version, Version.thresholds).order_by(Version.first_seen_at.desc()).limit(MAX_VERSIONS)
-    rows = [
-        (version, *(_review_threshold(thresholds.get(label)) for label in SCORE_COLUMNS))
-        for version, thresholds in connection.execute(query)
-    ]
-    never = ("", *(math.inf for _ in SCORE_COLUMNS))  # VALUES needs a row, and no version has this name
-    columns = [column("version", Text), *(column(label, Double) for label in SCORE_COLUMNS)]
-    return values(*columns, name="thresholds").data(rows or [never]).cte()
-
-
-def _review_threshold(rule: dict[str, float | None] | None) -> float:
-    review = None if rule is None else rule["review"]
-    return math.inf if review is None else review
-
-
-def _is_predicted(label: str, thresholds: CTE) -> ColumnElement[bool]:
-    return SCORE_COLUMNS[label] >= thresholds.c[label]
-
-
-def _label_feedback(connection: Connection, within: tuple[ColumnElement[bool], ...]) -> list[LabelFeedback]:
-    thresholds = _thresholds(connection)
-    counts: list[ColumnElement[int]] = []
-    for label in SCORE_COLUMNS:
-        right = Feedback.labels[label].as_boolean()
-        predicted = _is_predicted(label, thresholds)
-        counts += [
-            func.count(case((right.is_not(None), 1))),
-            func.count(case((and_(right.is_(True), ~predicted), 1))),
-            func.count(case((and_(right.is_(False), predicted), 1))),
-        ]
+def _label_feedback(connection: Connection, within: Sequence[ColumnElement[bool]]) -> list[LabelFeedback]:
     query = (
-        select(*counts)
-        .select_from(Feedback)
-        .join(Prediction, Prediction.id == Feedback.prediction_id)
-        .join(thresholds, thresholds.c.version == Prediction.version)
+        select(Feedback.prediction_id, Feedback.labels)
         .where(*within, Feedback.labels.is_not(None))
+        .order_by(Feedback.created_at.desc())
+        .limit(MAX_CORRECTIONS)
     )
-    row = connection.execute(query).one()
-    return [LabelFeedback(label, *row[3 * k : 3 * k + 3]) for k, label in enumerate(SCORE_COLUMNS)]
+    corrections = connection.execute(query).all()
+    ids = sorted({each.prediction_id for each in corrections})
+    same = (Prediction.id.in_(ids), *made_near(Prediction.created_at, ids))
+    rows = connection.execute(select(Prediction.id, Prediction.version, *SCORE_COLUMNS.values()).where(*same)).all()
+    predicted = _predicted(rows, read_thresholds(connection, {row.version for row in rows}))
+    judged, missed, false_alarms = Counter[str](), Counter[str](), Counter[str]()
+    for each in corrections:
+        if each.prediction_id in predicted:
+            right = {label for label, fits in each.labels.items() if fits}
+            judged.update(each.labels.keys())
+            missed.update(right - predicted[each.prediction_id])
+            false_alarms.update((each.labels.keys() - right) & predicted[each.prediction_id])
+    return [LabelFeedback(label, judged[label], missed[label], false_alarms[label]) for label in LABELS]
+
+
+def _predicted(rows: Iterable[Any], thresholds: Thresholds) -> dict[str, set[str]]:
+    """Return the classes of each prediction, by its id, as far as its version's thresholds are known."""
+    return {
+        row.id: {
+            label
+            for label, column in SCORE_COLUMNS.items()
+            if (score := getattr(row, column.key)) is not None and score >= thresholds[row.version].get(label, math.inf)
+        }
+        for row in rows
+        if row.version in thresholds
+    }

@@ -20,7 +20,8 @@ def router(predictor: Predictor, max_batch_texts: int) -> APIRouter:
     async def predict(request: Request) -> Prediction:
         """Score one comment and decide what to do with it."""
         body = await payload.read(request, PredictRequest, max_batch_texts)
-        (prediction,) = await predictor.predict({"comment_text": body.comment_text}, call_of(request))
+        call = call_of(request, body.do_not_store, body.author_id)
+        (prediction,) = await predictor.predict({"comment_text": body.comment_text}, call)
         return prediction
 
     @routes.post("/predict/batch", responses=_ANSWERS, openapi_extra=payload.request_body(BatchRequest))
@@ -30,6 +31,7 @@ def router(predictor: Predictor, max_batch_texts: int) -> APIRouter:
         if not body.comment_texts:
             raise InvalidInputError("comment_texts is empty; send at least one comment")
         texts = {f"comment_texts[{index}]": text for index, text in enumerate(body.comment_texts)}
-        return BatchPrediction(predictions=await predictor.predict(texts, call_of(request)))
+        call = call_of(request, body.do_not_store, body.author_id)
+        return BatchPrediction(predictions=await predictor.predict(texts, call))
 
     return routes

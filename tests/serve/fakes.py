@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 
 from sqlalchemy import Engine
 
-from moderation.db.log import FeedbackRecord, PredictionRecord
+from moderation.db.log import FeedbackRecord, PredictionRecord, ShadowRecord
 from moderation.errors import UnavailableError
 from serve.prediction_log import PredictionLog
 
@@ -18,10 +18,15 @@ class UnsteadyLog(PredictionLog):
         self.after_insert: Callable[[], None] = lambda: None
         self.largest_insert = 0
 
-    def insert(self, predictions: Sequence[PredictionRecord], feedback: Sequence[FeedbackRecord]) -> None:
+    def insert(
+        self,
+        predictions: Sequence[PredictionRecord],
+        feedback: Sequence[FeedbackRecord] = (),
+        shadows: Sequence[ShadowRecord] = (),
+    ) -> None:
         self._check()
-        self.largest_insert = max(self.largest_insert, len(predictions) + len(feedback))
-        super().insert(predictions, feedback)
+        self.largest_insert = max(self.largest_insert, len(predictions) + len(feedback) + len(shadows))
+        super().insert(predictions, feedback, shadows)
         self.after_insert()
 
     def has_prediction(self, prediction_id: str) -> bool:

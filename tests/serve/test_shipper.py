@@ -3,6 +3,7 @@ import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy import Engine, select
@@ -108,10 +109,10 @@ def test_a_row_that_the_database_refuses_does_not_hold_up_the_others(
     refused = prediction(text="secret")
 
     class Picky(UnsteadyLog):
-        def insert(self, predictions: Sequence[PredictionRecord], feedback: Sequence[FeedbackRecord]) -> None:
+        def insert(self, predictions: Sequence[PredictionRecord], *others: Any) -> None:
             if any(record.id == refused.id for record in predictions):
                 raise DataError("INSERT", {"text": "secret"}, Exception("value out of range: secret"))
-            super().insert(predictions, feedback)
+            super().insert(predictions, *others)
 
     before, after = [prediction() for _ in range(5)], [prediction() for _ in range(6)]
     append(outbox, [*before, refused, *after])

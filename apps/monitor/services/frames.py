@@ -11,16 +11,15 @@ NOT_STORED = "(not stored)"
 
 def volume_frame(snapshot: Snapshot) -> pd.DataFrame:
     """Predictions per bucket."""
-    rows = [(each.at, each.at + snapshot.time_range.bucket, each.predictions) for each in snapshot.volume]
+    rows = [(each.at, each.at + snapshot.time_range.bucket, each.predictions) for each in snapshot.traffic]
     return pd.DataFrame(rows, columns=["at", "until", "predictions"])
 
 
 def latency_frame(snapshot: Snapshot) -> pd.DataFrame:
     """Latency percentiles per bucket, one row per percentile; None where nothing was answered, so that lines break."""
-    by_bucket = {each.at: each for each in snapshot.latency}
     rows = [
-        (bucket.at, percentile, getattr(by_bucket[bucket.at], f"{percentile}_ms") if bucket.at in by_bucket else None)
-        for bucket in snapshot.volume
+        (each.at, percentile, getattr(each.latency, f"{percentile}_ms", None))
+        for each in snapshot.traffic
         for percentile in ("p50", "p95", "p99")
     ]
     return pd.DataFrame(rows, columns=["at", "percentile", "latency_ms"])
@@ -30,8 +29,8 @@ def decisions_frame(snapshot: Snapshot) -> pd.DataFrame:
     """Predictions per bucket and decision."""
     rows = [
         (each.at, each.at + snapshot.time_range.bucket, decision, count)
-        for each in snapshot.decisions
-        for decision, count in each.counts.items()
+        for each in snapshot.traffic
+        for decision, count in each.decisions.items()
     ]
     return pd.DataFrame(rows, columns=["at", "until", "decision", "predictions"])
 
@@ -39,10 +38,10 @@ def decisions_frame(snapshot: Snapshot) -> pd.DataFrame:
 def classes_frame(snapshot: Snapshot) -> pd.DataFrame:
     """Share of the bucket's predictions, in [0, 1], that have each class; empty buckets have no row."""
     rows = [
-        (each.at, each.at + snapshot.time_range.bucket, label_words(label), count, each.predictions)
-        for each in snapshot.classes
-        for label, count in each.counts.items()
-        if each.predictions
+        (each.at, each.at + snapshot.time_range.bucket, label_words(label), count, each.classified)
+        for each in snapshot.traffic
+        for label, count in each.classes.items()
+        if each.classified
     ]
     frame = pd.DataFrame(rows, columns=["at", "until", "label", "predicted", "predictions"])
     return frame.assign(share=frame["predicted"] / frame["predictions"])

@@ -1,16 +1,13 @@
 """Everything that the dashboard shows of one time range, read at one moment. Knows no Streamlit."""
 
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
 from sqlalchemy import Engine
 
 from moderation.db import queries
 
 MOST_ROWS = 500
-_EPOCH = datetime.fromtimestamp(0, UTC)
-# Buckets are aligned to the epoch: one of 300 years holds every range whole.
-_ONE_BUCKET_S = 10**10
 
 
 @dataclass(frozen=True)
@@ -29,6 +26,7 @@ TIME_RANGES = (
     TimeRange("1 day", timedelta(days=1), timedelta(minutes=15), "15 minutes", "%H:%M"),
     TimeRange("1 week", timedelta(days=7), timedelta(hours=2), "2 hours", "%a %d"),
     TimeRange("30 days", timedelta(days=30), timedelta(hours=8), "8 hours", "%d %b"),
+    TimeRange("1 year", timedelta(days=365), timedelta(days=1), "day", "%d %b"),
 )
 
 
@@ -36,17 +34,14 @@ TIME_RANGES = (
 class Snapshot:
     """What the database says about ``[start, end)``; lists are in time order, ``newest`` and ``versions`` newest first.
 
-    ``total_latency`` is None without predictions; ``last_at`` is when the newest prediction of all time was made.
+    ``total`` is the whole range as one bucket; ``last_at`` is when the newest prediction of all time was made.
     """
 
     time_range: TimeRange
     start: datetime
     end: datetime
-    volume: list[queries.Volume]
-    latency: list[queries.Latency]
-    total_latency: queries.Latency | None
-    decisions: list[queries.DecisionCounts]
-    classes: list[queries.ClassCounts]
+    traffic: list[queries.Traffic]
+    total: queries.Traffic
     feedback: queries.FeedbackSummary
     newest: list[queries.LoggedPrediction]
     versions: list[queries.VersionUse]
@@ -55,12 +50,12 @@ class Snapshot:
     @property
     def predictions(self) -> int:
         """How many predictions the range holds."""
-        return sum(each.predictions for each in self.volume)
+        return self.total.predictions
 
     @property
     def acted_on_share(self) -> float | None:
         """The share, in [0, 1], that was sent to review or removed; None without predictions."""
-        acted = sum(each.counts["review"] + each.counts["remove"] for each in self.decisions)
+        acted = self.total.decisions["review"] + self.total.decisions["remove"]
         return acted / self.predictions if self.predictions else None
 
 
@@ -71,18 +66,15 @@ def take_snapshot(engine: Engine, time_range: TimeRange, now: datetime) -> Snaps
         UnavailableError: the database went away.
     """
     start, bucket_s = now - time_range.length, int(time_range.bucket.total_seconds())
-    last = queries.newest(engine, _EPOCH, now, limit=1)
+    traffic, total = queries.traffic(engine, start, now, bucket_s)
     return Snapshot(
         time_range=time_range,
         start=start,
         end=now,
-        volume=queries.volume(engine, start, now, bucket_s),
-        latency=queries.latency(engine, start, now, bucket_s),
-        total_latency=next(iter(queries.latency(engine, start, now, _ONE_BUCKET_S)), None),
-        decisions=queries.decisions(engine, start, now, bucket_s),
-        classes=queries.classes(engine, start, now, bucket_s),
+        traffic=traffic,
+        total=total,
         feedback=queries.feedback_summary(engine, start, now),
         newest=queries.newest(engine, start, now, limit=MOST_ROWS),
-        versions=queries.versions(engine, start, now),
-        last_at=last[0].prediction.created_at if last else None,
+        versions=queries.versions(engine, start, now, bucket_s),
+        last_at=queries.last_prediction_at(engine),
     )

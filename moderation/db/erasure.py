@@ -1,0 +1,103 @@
+"""Erasing what is stored of a text and of its author, by id or by author.
+
+The row stays with its scores, for it is counted; its text, text hash and author go, and so does feedback on it.
+Rows that still wait in the outbox of some replica are erased when they arrive: every insert looks into ``erasures``.
+An erasure holds for what was written until then: what an author writes later is stored as before.
+"""
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, cast
+
+from sqlalchemy import ColumnElement, Connection, Engine, Table, and_, delete, or_, select, update
+from sqlalchemy.dialects import postgresql, sqlite
+
+from moderation.db.database import ERASURE_LOCK
+from moderation.db.ids import made_near
+from moderation.db.models import Erasure, Feedback, Prediction
+
+if TYPE_CHECKING:
+    from moderation.db.log import PredictionRecord
+
+ID, AUTHOR = "id", "author"
+NOTHING = {"text": None, "text_hash": None, "author": None}
+_IDS_PER_STATEMENT = 500
+_TABLE = cast(Table, Erasure.__table__)
+
+
+@dataclass(frozen=True)
+class Erased:
+    """How many rows were erased."""
+
+    predictions: int
+    feedback: int
+
+
+def erase(engine: Engine, ids: Sequence[str] = (), authors: Sequence[str] = ()) -> Erased:
+    """Erase the predictions with these ids and all of these authors, as ``author`` is stored; again does no harm.
+
+    Waits for inserts that are under way; those that come later see the erasure.
+    """
+    now = datetime.now(UTC)
+    subjects = [(ID, each) for each in ids] + [(AUTHOR, fingerprint(each)) for each in authors]
+    with engine.begin() as connection:
+        _lock(connection)
+        table = sqlite.insert(_TABLE) if connection.dialect.name == "sqlite" else postgresql.insert(_TABLE)
+        statement = table.on_conflict_do_update(
+            index_elements=["kind", "subject"], set_={"erased_at": table.excluded["erased_at"]}
+        )
+        rows = [{"kind": kind, "subject": subject, "erased_at": now} for kind, subject in sorted(set(subjects))]
+        connection.execute(statement, rows)
+        found = set(ids)
+        for some in _slices(authors):
+            query = select(Prediction.id).where(Prediction.author.in_(some), Prediction.created_at <= now)
+            found.update(connection.scalars(query))
+        counts = [_clear(connection, some) for some in _slices(sorted(found))]
+    return Erased(sum(count.predictions for count in counts), sum(count.feedback for count in counts))
+
+
+def redact(connection: Connection, records: "Sequence[PredictionRecord]") -> "Sequence[PredictionRecord]":
+    """Return ``records``, without their texts and authors where those were erased after they were made."""
+    subjects = {(ID, record.id) for record in records if record.text or record.text_hash or record.author}
+    subjects |= {(AUTHOR, fingerprint(record.author)) for record in records if record.author}
+    erased: dict[tuple[str, str], datetime] = {}
+    for kind in (ID, AUTHOR):
+        for some in _slices([subject for each, subject in subjects if each == kind]):
+            query = select(Erasure.subject, Erasure.erased_at).where(Erasure.kind == kind, Erasure.subject.in_(some))
+            erased |= {(kind, subject): at for subject, at in connection.execute(query)}
+    if not erased:
+        return records
+    return [replace(each, **NOTHING) if is_erased(each, erased) else each for each in records]
+
+
+def is_erased(record: "PredictionRecord", erased: dict[tuple[str, str], datetime]) -> bool:
+    """Return whether one of the erasures (kind and subject to time) holds for ``record``."""
+    author = erased.get((AUTHOR, fingerprint(record.author))) if record.author else None
+    return any(at is not None and record.created_at <= at for at in (erased.get((ID, record.id)), author))
+
+
+def fingerprint(author: str) -> str:
+    """Return what stands for an author in ``erasures``, so that whoever asked to be erased is not listed there."""
+    return hashlib.sha256(author.encode("utf-8", "replace")).hexdigest()
+
+
+def _clear(connection: Connection, ids: Sequence[str]) -> Erased:
+    kept = or_(Prediction.text.is_not(None), Prediction.text_hash.is_not(None), Prediction.author.is_not(None))
+    these: ColumnElement[bool] = and_(Prediction.id.in_(ids), kept, *made_near(Prediction.created_at, ids))
+    predictions = connection.execute(update(Prediction).where(these).values(NOTHING)).rowcount
+    feedback = connection.execute(delete(Feedback).where(Feedback.prediction_id.in_(ids))).rowcount
+    return Erased(predictions, feedback)
+
+
+def _lock(connection: Connection) -> None:
+    if connection.dialect.name == "postgresql":
+        connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({ERASURE_LOCK})")
+    else:
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+
+def _slices(values: Iterable[str]) -> list[list[str]]:
+    listed = list(values)
+    return [listed[first : first + _IDS_PER_STATEMENT] for first in range(0, len(listed), _IDS_PER_STATEMENT)]

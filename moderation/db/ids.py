@@ -1,0 +1,24 @@
+"""What ids of version 7 say of when their rows were made (RFC 9562, section 5.7: milliseconds in the first 48 bits)."""
+
+import uuid
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+
+from sqlalchemy import ColumnElement
+from sqlalchemy.orm import InstrumentedAttribute
+
+TOLERANCE = timedelta(days=1)
+"""How far a row's time and that in its id may lie apart, should the clock be set between the two."""
+
+
+def made_near(instant: InstrumentedAttribute[datetime], ids: Sequence[str]) -> list[ColumnElement[bool]]:
+    """Return conditions that rows with these ids fulfil, so that other partitions are not searched.
+
+    None if an id is of another version: it does not say its time.
+    """
+    found = [uuid.UUID(each) for each in ids]
+    if not found or any(each.version != 7 for each in found):
+        return []
+    milliseconds = sorted(each.int >> 80 for each in found)
+    earliest, latest = (datetime.fromtimestamp(each / 1000, UTC) for each in (milliseconds[0], milliseconds[-1]))
+    return [instant >= earliest - TOLERANCE, instant <= latest + TOLERANCE]
