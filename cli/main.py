@@ -8,7 +8,7 @@ import sys
 
 import typer
 
-from cli import compare, gate, lineage, promote, registry, score, up
+from cli import compare, gate, lineage, maintenance, promote, registry, score, up
 from moderation.errors import ModerationError
 
 app = typer.Typer(
@@ -18,6 +18,10 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 app.command("up")(up.up)
+app.command("migrate")(maintenance.migrate)
+app.command("maintain")(maintenance.maintain)
+app.command("retention")(maintenance.retention)
+app.command("erase")(maintenance.erase)
 app.command("score")(score.score)
 app.command("gate")(gate.gate)
 app.command("promote")(promote.promote)
@@ -25,20 +29,6 @@ app.command("rollback")(promote.rollback)
 app.command("compare")(compare.compare)
 app.command("lineage")(lineage.lineage)
 app.add_typer(registry.app, name="registry")
-
-
-@app.command()
-def migrate() -> None:
-    """Bring the database to this release's schema.
-
-    Does nothing if it is there already. The database is MODERATION_DATABASE_URL, or a SQLite file in the state folder.
-    """
-    from moderation.db.database import connect, describe, migrate
-    from moderation.settings import DatabaseSettings, load
-
-    url = load(DatabaseSettings).resolved_database_url()
-    migrate(connect(url))
-    typer.echo(f"{describe(url)} has this release's schema")
 
 
 @app.command()

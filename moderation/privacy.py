@@ -1,7 +1,7 @@
 """What may be kept of a text and of its author, decided before anything is written anywhere.
 
-Hashes are HMAC-SHA256 (RFC 2104) with the deployment's key: without it nobody can test whether a text or a name is among
-them. A text is hashed as the model reads it (normalised), so that what looks the same has the same hash.
+Hashes are HMAC-SHA256 (RFC 2104) with the deployment's key: without it nobody can test whether a text or a name is
+among them. A text is hashed as the model reads it (normalised), so that what looks the same has the same hash.
 """
 
 import hmac

@@ -11,6 +11,7 @@ One process owns the file: a second one that is started on it is refused.
 import asyncio
 import fcntl
 import itertools
+import json
 import logging
 import re
 import sqlite3
@@ -18,13 +19,14 @@ import sys
 import threading
 import time
 from collections.abc import Sequence
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from queue import SimpleQueue
 from typing import IO
 
+from moderation.db.erasure import NOTHING
 from moderation.db.log import FeedbackRecord, PredictionRecord, ShadowRecord
 from moderation.errors import ConfigurationError, OverloadedError, UnavailableError
 
@@ -239,6 +241,36 @@ class Outbox:
         except BaseException:
             self._writer.rollback()
             raise
+
+
+def erase_waiting(path: Path, ids: Sequence[str], authors: Sequence[str]) -> int:
+    """Erase text, hash and author of predictions that wait in an outbox, or were refused; return how many.
+
+    May run beside the server that owns the file. A file that does not exist holds nothing.
+
+    Raises:
+        UnavailableError: the file cannot be written.
+    """
+    if not path.exists():
+        return 0
+    erased = 0
+    try:
+        with closing(_connect(path)) as connection:
+            connection.execute("BEGIN IMMEDIATE")  # rows that are read here cannot be shipped and deleted meanwhile
+            for table, key in (("outbox", "seq"), ("refused", "id")):
+                rows = connection.execute(f"SELECT {key}, body FROM {table} WHERE kind = ?", (PREDICTION,)).fetchall()  # noqa: S608 - constants
+                for place, body in rows:
+                    fields = json.loads(body)
+                    holds = any(fields.get(name) is not None for name in NOTHING)
+                    if holds and (fields["id"] in ids or fields.get("author") in authors):
+                        changed = json.dumps(fields | NOTHING, separators=(",", ":"))
+                        connection.execute(f"UPDATE {table} SET body = ? WHERE {key} = ?", (changed, place))  # noqa: S608
+                        erased += 1
+            connection.execute("COMMIT")
+            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # the write-ahead log still has the old pages
+    except sqlite3.Error as error:
+        raise UnavailableError(f"cannot erase in the outbox {path}: {error}; try again") from error
+    return erased
 
 
 def _connect(path: Path) -> sqlite3.Connection:

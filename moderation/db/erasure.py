@@ -9,7 +9,7 @@ import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from sqlalchemy import ColumnElement, Connection, Engine, Table, and_, delete, or_, select, update
 from sqlalchemy.dialects import postgresql, sqlite
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from moderation.db.log import PredictionRecord
 
 ID, AUTHOR = "id", "author"
-NOTHING = {"text": None, "text_hash": None, "author": None}
+NOTHING: dict[str, Any] = {"text": None, "text_hash": None, "author": None}
 _IDS_PER_STATEMENT = 500
 _TABLE = cast(Table, Erasure.__table__)
 

@@ -2,12 +2,16 @@ import asyncio
 import sqlite3
 import threading
 from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
+from moderation.db.log import PredictionRecord
 from moderation.errors import ConfigurationError, OverloadedError, UnavailableError
-from serve.outbox import Outbox
+from serve.outbox import Outbox, erase_waiting
 from tests.moderation.db.records import feedback, prediction
 
 
@@ -184,3 +188,51 @@ def test_the_event_loop_does_not_wait_for_a_slow_disk(outbox: Outbox, path: Path
     asyncio.run(scenario())
     reading.join()
     other.close()
+
+
+def test_the_age_of_the_oldest_row_is_known_from_its_commit_until_it_is_shipped(outbox: Outbox, path: Path) -> None:
+    assert outbox.oldest_age_s() == 0
+    asyncio.run(outbox.append([prediction()]))
+    assert 0 <= outbox.oldest_age_s() < 10
+    asyncio.run(outbox.append([prediction(created_at=datetime.now(UTC) - timedelta(minutes=5))]))
+    outbox.forget(outbox.oldest(1))
+    assert 290 < outbox.oldest_age_s() < 400
+    outbox.forget(outbox.oldest(1))
+    assert outbox.oldest_age_s() == 0
+
+
+def test_what_is_taken_at_once_is_bounded_in_size_as_well(outbox: Outbox) -> None:
+    records = [prediction(text="x" * 10_000) for _ in range(5)]
+    asyncio.run(outbox.append(records))
+    assert [row.id for row in outbox.oldest(10, max_characters=25_000)] == [record.id for record in records[:2]]
+    assert [row.id for row in outbox.oldest(10, max_characters=1)] == [records[0].id]
+
+
+def test_erasing_leaves_nothing_of_the_text_in_the_files_and_the_row_to_ship(outbox: Outbox, path: Path) -> None:
+    by_id, by_author, other = (prediction(text=f"secret words {name}", author=name) for name in ("a", "b", "c"))
+    refused = prediction(text="secret words d", author="b")
+    asyncio.run(outbox.append([refused]))
+    outbox.set_aside(outbox.oldest(1)[0], "DataError")
+    outbox.forget(outbox.oldest(1))
+    asyncio.run(outbox.append([by_id, by_author, other]))
+    assert erase_waiting(path, [by_id.id], ["b"]) == 3
+    assert erase_waiting(path, [by_id.id], ["b"]) == 0
+    found = [PredictionRecord.from_json(row.body) for row in outbox.oldest(10)]
+    nothing = {"text": None, "author": None}
+    assert found == [replace(by_id, **nothing), replace(by_author, **nothing), other]
+    files = b"".join(file.read_bytes() for file in path.parent.iterdir())
+    assert b"secret words c" in files
+    assert not [name for name in (b"a", b"b", b"d") if b"secret words " + name in files]
+
+
+def test_an_outbox_that_is_not_there_holds_nothing(tmp_path: Path) -> None:
+    assert erase_waiting(tmp_path / "outbox.db", [], ["a"]) == 0
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_shipped_texts_do_not_stay_in_the_file(outbox: Outbox, path: Path) -> None:
+    asyncio.run(outbox.append([prediction(text="secret words")]))
+    outbox.forget(outbox.oldest(1))
+    with closing(sqlite3.connect(path)) as other:
+        other.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    assert b"secret words" not in b"".join(file.read_bytes() for file in path.parent.iterdir())

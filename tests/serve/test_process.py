@@ -10,13 +10,16 @@ from pathlib import Path
 
 import httpx
 import pytest
+from pydantic import SecretStr
 from sqlalchemy import Engine, select
 
 from moderation.db.database import connect, migrate
 from moderation.db.models import Prediction
 from moderation.labels import LABELS
+from moderation.privacy import Privacy
 from moderation.registry.local import LocalRegistry
 from moderation.registry.registry import Move
+from moderation.settings import PrivacySettings
 from tests.bundles import build_tiny_bundle
 from tests.serve.process import environment, free_port, running, start
 from tests.serve.server import wait_until
@@ -90,6 +93,39 @@ def test_kill_9_under_load_loses_and_repeats_nothing_that_was_answered(state: Pa
         wait_until(lambda: "moderation_outbox_rows 0.0" in httpx.get(f"{url}/metrics", trust_env=False).text)
     rows = stored(f"sqlite:///{database}")
     assert {number: rows[number] for number in answered} == answered
+
+
+KEY = "a key of this test's"
+
+
+@pytest.mark.parametrize("mode", ["do_not_store", "none", "hash"])
+def test_what_must_not_be_stored_is_in_no_file_after_kill_9(mode: str, state: Path, tmp_path: Path) -> None:
+    variables = {} if mode == "do_not_store" else {"STORE_TEXT": mode, "TEXT_HASH_KEY": KEY}
+    words, author = "unmistakable words 7f3a", "someone-unmistakable"
+    body = {"comment_text": words, "author_id": author, "do_not_store": mode == "do_not_store"}
+    hashed = Privacy(PrivacySettings(store_text="hash", text_hash_key=SecretStr(KEY))).keep([words], author)[0]
+    with running(environment(state, **variables), tmp_path / "log") as (url, process):
+        lock = sqlite3.connect(state / "moderation.db", isolation_level=None)
+        lock.execute("BEGIN IMMEDIATE")  # the first rows stay in the outbox
+        with httpx.Client(base_url=url, trust_env=False) as http:
+            answers = [http.post("/predict", json=body).raise_for_status().json()]
+            lock.execute("ROLLBACK")
+            wait_until(lambda: "moderation_outbox_rows 0.0" in http.get("/metrics").text)
+            lock.execute("BEGIN IMMEDIATE")
+            batch = {**body, "comment_texts": [words] * 3}
+            del batch["comment_text"]
+            answers += http.post("/predict/batch", json=batch).raise_for_status().json()["predictions"]
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        lock.close()
+    kept = b"".join(file.read_bytes() for file in state.rglob("*") if file.is_file()) + (tmp_path / "log").read_bytes()
+    assert words.encode() not in kept
+    assert author.encode() not in kept
+    assert (str(hashed.text_hash).encode() in kept) == (mode == "hash")
+    assert (str(hashed.author).encode() in kept) == (mode != "do_not_store")
+    with running(environment(state, **variables), tmp_path / "log") as (url, _):
+        wait_until(lambda: "moderation_outbox_rows 0.0" in httpx.get(f"{url}/metrics", trust_env=False).text)
+    assert stored(f"sqlite:///{state / 'moderation.db'}") == {each["id"]: each["scores"] for each in answers}
 
 
 def test_sigterm_answers_what_was_admitted_empties_the_outbox_and_exits_with_0(state: Path, tmp_path: Path) -> None:

@@ -1,7 +1,9 @@
 import asyncio
+import json
 import logging
+import sqlite3
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +11,8 @@ import pytest
 from sqlalchemy import Engine, select
 from sqlalchemy.exc import DataError
 
-from moderation.db.log import FeedbackRecord, PredictionRecord
-from moderation.db.models import Feedback, Prediction
+from moderation.db.log import FeedbackRecord, PredictionRecord, ShadowRecord
+from moderation.db.models import Feedback, Prediction, Rollup, ShadowPrediction
 from serve.outbox import Outbox
 from serve.shipper import ROWS_PER_INSERT, Shipper
 from tests.moderation.db.records import feedback, prediction
@@ -45,7 +47,7 @@ def stored(engine: Engine) -> list[str]:
 
 
 def test_every_row_arrives_once_in_bulk_and_leaves_the_outbox(engine: Engine, outbox: Outbox) -> None:
-    records = [prediction(text=f"text {number}\x00") for number in range(1200)]
+    records = [prediction(text=f"text {number}\x00") for number in range(2_200)]
     verdict = feedback(prediction_id=records[0].id)
     append(outbox, [*records, verdict])
     log = UnsteadyLog(engine)
@@ -135,3 +137,64 @@ def test_closing_ships_what_is_left_but_does_not_wait_for_an_absent_database(
     with shipping(outbox, log):
         append(outbox, [prediction()])
     assert outbox.pending() == 1
+
+
+OLD_SCHEMA = """
+CREATE TABLE outbox (seq INTEGER PRIMARY KEY, kind TEXT NOT NULL, id TEXT NOT NULL, body TEXT NOT NULL);
+CREATE INDEX outbox_id ON outbox (id);
+CREATE TABLE refused (id TEXT PRIMARY KEY, kind TEXT NOT NULL, body TEXT NOT NULL, reason TEXT NOT NULL);
+"""
+OLD_LINE = (
+    '{"id":"01934f6e-9d2a-7c51-9f5e-2b1d3c4a5e6f","created_at":"2025-11-21T12:00:00+00:00","request_id":"r",'
+    '"client":"anonymous","route":"/predict","version":"v","scores":{"toxic":0.5},"decision":"allow","reasons":[],'
+    '"latency_ms":5.0,"tokens_read":7,"truncated":false,"text":"a comment"}'
+)
+
+
+def test_what_the_first_release_left_in_its_outbox_is_shipped(engine: Engine, tmp_path: Path) -> None:
+    with closing(sqlite3.connect(tmp_path / "outbox.db")) as old:
+        old.executescript(OLD_SCHEMA)
+        old.execute("INSERT INTO outbox VALUES (1, 'prediction', ?, ?)", (json.loads(OLD_LINE)["id"], OLD_LINE))
+        old.commit()
+    outbox = Outbox(tmp_path / "outbox.db", max_rows=10)
+    outbox.start()
+    assert outbox.oldest_age_s() > 1_000_000
+    with shipping(outbox, UnsteadyLog(engine)) as shipper:
+        wait_until(lambda: outbox.pending() == 0)
+        assert shipper.refused_rows == 0
+    outbox.stop()
+    outbox.close()
+    with engine.connect() as connection:
+        row = connection.execute(select(Prediction.__table__)).mappings().one()
+    assert (row["text"], row["score_toxic"], row["cached"]) == ("a comment", 0.5, False)
+    assert {row[name] for name in ("queue_ms", "tokenize_ms", "inference_ms", "text_hash", "author")} == {None}
+
+
+def test_shadow_predictions_are_shipped_beside_their_predictions(engine: Engine, outbox: Outbox) -> None:
+    record = prediction()
+    shadow = ShadowRecord(record.id, record.created_at, "candidate", {"toxic": 0.7}, "review", 3.0)
+    append(outbox, [record, shadow])
+    assert ShadowRecord.from_json(shadow.to_json()) == shadow
+    with shipping(outbox, UnsteadyLog(engine)):
+        wait_until(lambda: outbox.pending() == 0)
+    with engine.connect() as connection:
+        row = connection.execute(select(ShadowPrediction.__table__)).mappings().one()
+    assert (row["id"], row["created_at"], row["version"], row["score_toxic"], row["score_insult"]) == (
+        *(record.id, record.created_at, "candidate"), 0.7, None,
+    )  # fmt: skip
+
+
+def test_rows_that_are_sent_twice_are_counted_once(engine: Engine, outbox: Outbox) -> None:
+    log = UnsteadyLog(engine)
+    crashes = iter([True, True, False])
+
+    def crash() -> None:
+        if next(crashes, False):
+            raise OSError("the process dies here, after the commit")
+
+    log.after_insert = crash
+    append(outbox, [prediction() for _ in range(30)])
+    with shipping(outbox, log):
+        wait_until(lambda: outbox.pending() == 0)
+    with engine.connect() as connection:
+        assert list(connection.scalars(select(Rollup.predictions))) == [30, 30, 30]

@@ -26,7 +26,7 @@ TIME_RANGES = (
     TimeRange("1 day", timedelta(days=1), timedelta(minutes=15), "15 minutes", "%H:%M"),
     TimeRange("1 week", timedelta(days=7), timedelta(hours=2), "2 hours", "%a %d"),
     TimeRange("30 days", timedelta(days=30), timedelta(hours=8), "8 hours", "%d %b"),
-    TimeRange("1 year", timedelta(days=365), timedelta(days=1), "day", "%d %b"),
+    TimeRange("1 year", timedelta(days=365), timedelta(days=4), "4 days", "%d %b"),
 )
 
 

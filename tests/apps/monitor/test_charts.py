@@ -57,7 +57,7 @@ def test_frames_count_every_prediction_once(snapshot: Snapshot) -> None:
 def test_latency_has_gaps_where_nothing_was_answered(snapshot: Snapshot) -> None:
     frame = frames.latency_frame(snapshot)
     assert frame["latency_ms"].notna().sum() == 2 * 3
-    assert len(frame) == len(snapshot.volume) * 3
+    assert len(frame) == len(snapshot.traffic) * 3
 
 
 def test_class_shares_are_of_the_buckets_predictions(snapshot: Snapshot) -> None:

@@ -1,3 +1,4 @@
+import re
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
@@ -34,6 +35,10 @@ def stored(text: str) -> str:
     return "".join("\ufffd" if c == "\x00" or "\ud800" <= c <= "\udfff" else c for c in text)
 
 
+def is_no_partition(name: str | None, kind: str, _: object) -> bool:
+    return kind != "table" or not re.search(r"_predictions?_(before|default|20\d\d)|^predictions_", name or "")
+
+
 def test_every_label_has_its_column() -> None:
     assert tuple(SCORE_COLUMNS) == LABELS
     assert {f"score_{label}" for label in LABELS} == {c for c in Prediction.__table__.c.keys() if "score" in c}  # noqa: SIM118
@@ -41,7 +46,8 @@ def test_every_label_has_its_column() -> None:
 
 def test_migrations_build_what_the_models_say(engine: Engine) -> None:
     with engine.connect() as connection:
-        context = MigrationContext.configure(connection, opts={"compare_type": True, "compare_server_default": True})
+        opts = {"compare_type": True, "compare_server_default": True, "include_name": is_no_partition}
+        context = MigrationContext.configure(connection, opts=opts)
         assert compare_metadata(context, Base.metadata) == []
 
 

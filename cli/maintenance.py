@@ -1,0 +1,126 @@
+"""`moderation migrate`, `maintain`, `retention`, `erase`: the care of the database."""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from moderation.errors import InvalidInputError
+
+if TYPE_CHECKING:
+    from sqlalchemy import Engine
+
+
+def migrate() -> None:
+    """Bring the database to this release's schema.
+
+    Does nothing if it is there already. The database is MODERATION_DATABASE_URL, or a SQLite file in the state folder.
+    """
+    from moderation.db import database
+    from moderation.settings import DatabaseSettings, load
+
+    url = load(DatabaseSettings).resolved_database_url()
+    database.migrate(database.connect(url), _progress)
+    typer.echo(f"{database.describe(url)} has this release's schema")
+
+
+def maintain() -> None:
+    """Make the partitions of the coming months.
+
+    On PostgreSQL, `moderation migrate` makes those of the next twelve months; run this at least once a year in
+    between. A month without a partition loses nothing: its rows wait in the default one. SQLite needs none.
+    """
+    from moderation.db import partitions
+
+    engine = _open()
+    with engine.begin() as connection:
+        made = partitions.make_ahead(connection, datetime.now(UTC)) if partitions.exist(connection) else []
+    typer.echo(f"made {len(made)} partitions{': ' if made else ''}{', '.join(made)}")
+
+
+def retention(
+    days: Annotated[
+        int | None, typer.Option(min=1, help="Delete predictions, shadow predictions and feedback older than this.")
+    ] = None,
+    texts_days: Annotated[
+        int | None, typer.Option(min=1, help="Delete texts, text hashes and authors older than this; scores stay.")
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only count.")] = False,
+) -> None:
+    """Delete what is older than it may be kept. Roll-ups, and with them the charts of the monitor, stay."""
+    from tqdm import tqdm
+
+    from moderation.db import retention
+
+    if days is None and texts_days is None:
+        raise typer.BadParameter("say --days, --texts-days or both")
+    engine, now = _open(), datetime.now(UTC)
+    rows_before, texts_before = (None if each is None else now - timedelta(days=each) for each in (days, texts_days))
+    found = retention.count(engine, rows_before, texts_before)
+    if not dry_run:
+        with tqdm(total=sum(found.rows.values()) + found.texts, unit="row", desc="deleting") as bar:
+            if rows_before is not None:
+                retention.delete_rows(engine, rows_before, bar.update)
+            if texts_before is not None:
+                retention.delete_texts(engine, texts_before, bar.update)
+    said = "would delete" if dry_run else "deleted"
+    if rows_before is not None:
+        rows = ", ".join(f"{count} {table.replace('_', ' ')}" for table, count in found.rows.items())
+        typer.echo(f"{said} rows before {rows_before:%Y-%m-%d %H:%M} UTC: {rows}")
+    if texts_before is not None:
+        what = f"text, hash or author of {found.texts} predictions"
+        typer.echo(f"{said} {what} before {texts_before:%Y-%m-%d %H:%M} UTC")
+
+
+def erase(
+    ids: Annotated[list[str] | None, typer.Option("--id", help="Id of a prediction; can be repeated.")] = None,
+    authors: Annotated[
+        list[str] | None, typer.Option("--author", help="The author_id that callers sent; can be repeated.")
+    ] = None,
+) -> None:
+    """Erase what is stored of texts and authors: text, hash and author of predictions, and feedback on them.
+
+    Covers the database, the outbox in this state folder, and rows that still wait in other servers' outboxes, which
+    are erased when they arrive. Scores stay. It can be repeated.
+    """
+    from moderation.db import erasure
+    from moderation.privacy import Privacy
+    from moderation.settings import ApiSettings, load
+    from serve.outbox import erase_waiting
+
+    if not ids and not authors:
+        raise typer.BadParameter("say --id or --author")
+    settings = load(ApiSettings)
+    privacy = Privacy(settings)
+    # As given as well: rows from before there was a key.
+    stored = sorted({name for each in authors or () for name in (each, privacy.author(each))})
+    canonical = sorted({_uuid(each) for each in ids or ()})
+    erased = erasure.erase(_open(), canonical, stored)
+    waiting = erase_waiting(settings.state_dir / "outbox.db", canonical, stored)
+    typer.echo(f"erased in the database: {erased.predictions} predictions, {erased.feedback} feedback")
+    typer.echo(f"erased in the outbox of {settings.state_dir}: {waiting} rows")
+
+
+def _open() -> "Engine":
+    from moderation.db.database import connect, require_current
+    from moderation.settings import DatabaseSettings, load
+
+    engine = connect(load(DatabaseSettings).resolved_database_url())
+    require_current(engine)
+    return engine
+
+
+def _progress(items: Iterator[Any], total: int) -> Iterator[Any]:
+    from tqdm import tqdm
+
+    return iter(tqdm(items, total=total, unit="row", desc="counting predictions", disable=not total))
+
+
+def _uuid(text: str) -> str:
+    import uuid
+
+    try:
+        return str(uuid.UUID(text))
+    except ValueError:
+        raise InvalidInputError(f"{text!r} is no id of a prediction; expected a UUID, 36 characters") from None

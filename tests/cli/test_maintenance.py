@@ -1,0 +1,95 @@
+"""`moderation maintain`, `retention` and `erase` as commands."""
+
+import asyncio
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from sqlalchemy import Engine, func, select
+
+from moderation.db.database import connect, migrate
+from moderation.db.log import PredictionRecord, insert
+from moderation.db.models import Prediction
+from serve.ids import uuid7
+from serve.outbox import Outbox
+from tests.cli.conftest import Moderation
+from tests.moderation.db.records import feedback, prediction
+
+
+@pytest.fixture
+def database(state_dir: Path) -> Iterator[Engine]:
+    engine = connect(f"sqlite:///{state_dir / 'moderation.db'}")
+    migrate(engine)
+    yield engine
+    engine.dispose()
+
+
+def store(engine: Engine, *records: PredictionRecord) -> None:
+    with engine.begin() as connection:
+        insert(connection, records, [feedback(prediction_id=each.id, created_at=each.created_at) for each in records])
+
+
+def test_retention_counts_and_then_deletes(moderation: Moderation, database: Engine) -> None:
+    ages = [timedelta(days=days) for days in (1, 40, 400)]
+    store(database, *(prediction(created_at=datetime.now(UTC) - age) for age in ages))
+    tried = moderation("retention", "--days", "365", "--texts-days", "30", "--dry-run")
+    assert tried.returncode == 0, tried.stderr
+    assert "1 predictions, 0 shadow predictions, 1 feedback" in tried.stdout
+    assert "text, hash or author of 2 predictions" in tried.stdout
+    done = moderation("retention", "--days", "365", "--texts-days", "30")
+    assert done.stdout == tried.stdout.replace("would delete", "deleted")
+    with database.connect() as connection:
+        texts = connection.scalars(select(Prediction.text).order_by(Prediction.created_at)).all()
+    assert texts == [None, "a comment"]
+
+
+def test_erase_covers_the_database_and_the_outbox_and_may_be_repeated(
+    moderation: Moderation, database: Engine, state_dir: Path
+) -> None:
+    now = datetime.now(UTC)
+    in_database, waiting = (prediction(id=uuid7(), created_at=now, author="me", text="secret") for _ in range(2))
+    store(database, in_database)
+    outbox = Outbox(state_dir / "outbox.db", max_rows=10)
+    outbox.start()
+    asyncio.run(outbox.append([waiting]))
+    outbox.stop()
+    outbox.close()
+    done = moderation("erase", "--author", "me", "--id", in_database.id.upper())
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines() == [
+        "erased in the database: 1 predictions, 1 feedback",
+        f"erased in the outbox of {state_dir}: 1 rows",
+    ]
+    assert b"secret" not in b"".join(file.read_bytes() for file in state_dir.glob("*.db*"))
+    again = moderation("erase", "--author", "me", "--id", in_database.id)
+    assert again.stdout.splitlines()[0] == "erased in the database: 0 predictions, 0 feedback"
+    with database.connect() as connection:
+        assert connection.scalar(select(func.count()).select_from(Prediction)) == 1
+
+
+def test_partitions_are_made_where_the_database_has_them(
+    moderation: Moderation, database: Engine, postgres_url: str
+) -> None:
+    assert "made 0 partitions" in moderation("maintain").stdout
+    assert moderation("migrate", MODERATION_DATABASE_URL=postgres_url).returncode == 0
+    done = moderation("maintain", MODERATION_DATABASE_URL=postgres_url)
+    assert (done.returncode, done.stdout) == (0, "made 0 partitions\n")  # those of a year are there
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("retention",), "say --days, --texts-days or both"),
+        (("retention", "--days", "0"), "--days"),
+        (("erase",), "say --id or --author"),
+        (("erase", "--id", "p1"), "'p1' is no id of a prediction"),
+    ],
+)
+def test_a_call_that_makes_no_sense_is_one_line(
+    arguments: tuple[str, ...], said: str, moderation: Moderation, database: Engine
+) -> None:
+    done = moderation(*arguments)
+    assert done.returncode in (1, 2)
+    assert len(done.stderr.splitlines()) == 1
+    assert said in done.stderr

@@ -1,0 +1,79 @@
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from sqlalchemy import Engine, func, select
+
+from moderation.db.erasure import Erased, erase
+from moderation.db.log import PredictionRecord, insert
+from moderation.db.models import Erasure, Feedback, Prediction, Rollup
+from serve.ids import uuid7
+from tests.moderation.db.records import feedback, prediction
+
+
+def made(**fields: object) -> PredictionRecord:
+    return prediction(id=uuid7(), created_at=datetime.now(UTC), **fields)
+
+
+def store(engine: Engine, *records: PredictionRecord, **others: Any) -> None:
+    with engine.begin() as connection:
+        insert(connection, records, **others)
+
+
+def kept(engine: Engine) -> dict[str, tuple[str | None, str | None, str | None]]:
+    query = select(Prediction.id, Prediction.text, Prediction.text_hash, Prediction.author)
+    with engine.connect() as connection:
+        return {id_: (text, text_hash, author) for id_, text, text_hash, author in connection.execute(query)}
+
+
+NOTHING = (None, None, None)
+
+
+def test_erasing_by_id_takes_text_and_feedback_and_leaves_scores_and_others(engine: Engine) -> None:
+    erased, other = made(author="me", text="mine"), made(author="me", text="mine too")
+    store(engine, erased, other, feedback=[feedback(prediction_id=each.id) for each in (erased, other)])
+    assert erase(engine, ids=[erased.id]) == Erased(predictions=1, feedback=1)
+    assert kept(engine) == {erased.id: NOTHING, other.id: ("mine too", None, "me")}
+    assert erase(engine, ids=[erased.id]) == Erased(predictions=0, feedback=0)
+    with engine.connect() as connection:
+        assert connection.scalar(select(Prediction.score_toxic).where(Prediction.id == erased.id)) == 0.25
+        assert list(connection.scalars(select(Feedback.prediction_id))) == [other.id]
+        assert connection.scalar(select(func.sum(Rollup.predictions)).where(Rollup.period_s == 60)) == 2
+
+
+def test_erasing_by_author_takes_everything_of_the_author_until_now(engine: Engine) -> None:
+    mine = [made(author="me", text="mine"), made(author="me", text=None, text_hash="f" * 64)]
+    others = made(author="you", text="yours")
+    store(engine, *mine, others)
+    assert erase(engine, authors=["me"]).predictions == 2
+    later = made(author="me", text="after")
+    store(engine, later)
+    expected = dict.fromkeys((record.id for record in mine), NOTHING)
+    assert kept(engine) == expected | {others.id: ("yours", None, "you"), later.id: ("after", None, "me")}
+
+
+def test_rows_that_arrive_after_their_erasure_are_erased(engine: Engine) -> None:
+    by_id, by_author, free = made(text="one"), made(author="me", text="two"), made(text="three")
+    assert erase(engine, ids=[by_id.id], authors=["me"]) == Erased(0, 0)
+    store(engine, by_id, by_author, free)
+    assert kept(engine) == {by_id.id: NOTHING, by_author.id: NOTHING, free.id: ("three", None, None)}
+
+
+def test_whoever_asked_to_be_erased_is_not_listed(engine: Engine) -> None:
+    erase(engine, authors=["somebody@example.org"])
+    with engine.connect() as connection:
+        subjects = list(connection.scalars(select(Erasure.subject)))
+    assert len(subjects) == 1
+    assert "somebody" not in subjects[0]
+
+
+def test_more_rows_than_one_statement_holds_are_erased(engine: Engine) -> None:
+    records = [made(author="me", text=str(number)) for number in range(1_201)]
+    store(engine, *records)
+    assert erase(engine, ids=[record.id for record in records[:600]], authors=["me"]).predictions == 1_201
+    assert set(kept(engine).values()) == {NOTHING}
+
+
+def test_ids_of_other_versions_than_7_are_found_as_well(engine: Engine) -> None:
+    old = prediction(created_at=datetime.now(UTC) - timedelta(days=400), text="old")
+    store(engine, old)
+    assert erase(engine, ids=[old.id]).predictions == 1

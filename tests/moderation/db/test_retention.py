@@ -1,0 +1,72 @@
+from datetime import timedelta
+
+import pytest
+from sqlalchemy import Engine, func, select
+
+from moderation.db import retention
+from moderation.db.log import ShadowRecord, insert
+from moderation.db.models import Feedback, Prediction, Rollup, ShadowPrediction
+from moderation.db.retention import Expired, count, delete_rows, delete_texts
+from moderation.labels import LABELS
+from tests.moderation.db.records import NOON, VERSION, feedback, prediction
+
+DAY = timedelta(days=1)
+
+
+@pytest.fixture
+def filled(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> Engine:
+    """Ten predictions, ten days apart, with feedback and a shadow prediction each; slices of three rows."""
+    monkeypatch.setattr(retention, "ROWS_AT_ONCE", 3)
+    predictions = [prediction(created_at=NOON - 10 * k * DAY, author="me") for k in range(10)]
+    shadows = [
+        ShadowRecord(each.id, each.created_at, VERSION, dict.fromkeys(LABELS, 0.5), "allow", 1.0)
+        for each in predictions
+    ]
+    with engine.begin() as connection:
+        insert(connection, predictions, [feedback(created_at=each.created_at) for each in predictions], shadows)
+    return engine
+
+
+def numbers(engine: Engine) -> tuple[int, ...]:
+    with engine.connect() as connection:
+        return tuple(
+            connection.scalar(select(func.count()).select_from(model)) or 0
+            for model in (Prediction, ShadowPrediction, Feedback)
+        )
+
+
+def test_old_rows_are_deleted_as_counted_and_roll_ups_stay(filled: Engine) -> None:
+    before = NOON - 35 * DAY
+    assert count(filled, before, None) == Expired({"predictions": 6, "shadow_predictions": 6, "feedback": 6}, 0)
+    assert numbers(filled) == (10, 10, 10)
+    done: list[int] = []
+    delete_rows(filled, before, done.append)
+    assert numbers(filled) == (4, 4, 4)
+    assert sum(done) == 18
+    with filled.connect() as connection:
+        assert connection.scalar(select(func.min(Prediction.created_at))) == NOON - 30 * DAY
+        assert connection.scalar(select(func.sum(Rollup.predictions)).where(Rollup.period_s == 60)) == 10
+    delete_rows(filled, before, done.append)
+    assert sum(done) == 18
+
+
+def test_old_texts_go_and_their_rows_stay(filled: Engine) -> None:
+    before = NOON - 35 * DAY
+    assert count(filled, None, before) == Expired(
+        dict.fromkeys(("predictions", "shadow_predictions", "feedback"), 0), 6
+    )
+    done: list[int] = []
+    delete_texts(filled, before, done.append)
+    assert sum(done) == 6
+    assert numbers(filled) == (10, 10, 10)
+    with filled.connect() as connection:
+        kept = connection.execute(select(Prediction.text, Prediction.author).order_by(Prediction.created_at)).all()
+    assert kept == [(None, None)] * 6 + [("a comment", "me")] * 4
+
+
+def test_rows_of_one_moment_are_deleted_whatever_a_slice_holds(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(retention, "ROWS_AT_ONCE", 3)
+    with engine.begin() as connection:
+        insert(connection, [prediction() for _ in range(10)])
+    delete_rows(engine, NOON + DAY, lambda _: None)
+    assert numbers(engine)[0] == 0
