@@ -57,8 +57,10 @@ def binaries() -> list[Path]:
 
 
 @contextmanager
-def cluster(folders: Sequence[Path]) -> Iterator[str]:
+def cluster(folders: Sequence[Path], fsync: bool = False) -> Iterator[str]:
     """Yield the URL of a throw-away cluster, started with the first of ``folders`` that can.
+
+    With ``fsync`` its commits wait for the disk, as those of a real one do.
 
     Raises:
         PostgresMissingError: none of them starts; the reasons are named.
@@ -67,7 +69,7 @@ def cluster(folders: Sequence[Path]) -> Iterator[str]:
     with ExitStack() as stack:
         for folder in folders:
             try:
-                url = stack.enter_context(_running(folder))
+                url = stack.enter_context(_running(folder, fsync))
                 break
             except (OSError, subprocess.SubprocessError) as error:
                 refusals.append(f"{folder}: {_last_line(error)}")
@@ -138,7 +140,7 @@ def engine(database_url: str) -> Iterator[Engine]:
 
 
 @contextmanager
-def _running(folder: Path) -> Iterator[str]:
+def _running(folder: Path, fsync: bool) -> Iterator[str]:
     # Not under TMPDIR: that may lie in root's home, and a socket's path is limited to about 100 bytes.
     home = Path(tempfile.mkdtemp(prefix="moderation-pg-", dir="/tmp"))
     account = _account()
@@ -150,7 +152,7 @@ def _running(folder: Path) -> Iterator[str]:
         data = ("--pgdata", str(home / "data"))
         _run(account, home, folder / "initdb", *data, "--username=postgres", "--auth=trust", "--encoding=UTF8",
              "--locale=C", "--no-sync")  # fmt: skip
-        options = f"-c listen_addresses='' -c unix_socket_directories='{home}' -c fsync=off"
+        options = f"-c listen_addresses='' -c unix_socket_directories='{home}' -c fsync={'on' if fsync else 'off'}"
         try:
             _run(account, home, folder / "pg_ctl", *data, "--log", str(home / "log"), "--wait",
                  f"--timeout={START_TIMEOUT_S}", "--options", options, "start")  # fmt: skip

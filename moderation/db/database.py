@@ -87,6 +87,13 @@ def begin_writing(connection: Connection) -> None:
         connection.exec_driver_sql("BEGIN IMMEDIATE")
 
 
+def forget_deleted(engine: Engine) -> None:
+    """Take what was deleted out of SQLite's write-ahead log too; PostgreSQL's vacuum does the like in its own time."""
+    if engine.dialect.name == "sqlite":
+        with engine.connect() as connection:
+            connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
+
+
 def require_current(engine: Engine) -> None:
     """Make sure that the tables are at this release's revision.
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, cast
 from sqlalchemy import ColumnElement, Connection, Engine, Table, and_, delete, or_, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
-from moderation.db.database import ERASURE_LOCK
+from moderation.db.database import ERASURE_LOCK, forget_deleted
 from moderation.db.ids import made_near
 from moderation.db.models import Erasure, Feedback, Prediction
 
@@ -55,6 +55,7 @@ def erase(engine: Engine, ids: Sequence[str] = (), authors: Sequence[str] = ()) 
             query = select(Prediction.id).where(Prediction.author.in_(some), Prediction.created_at <= now)
             found.update(connection.scalars(query))
         counts = [_clear(connection, some) for some in _slices(sorted(found))]
+    forget_deleted(engine)
     return Erased(sum(count.predictions for count in counts), sum(count.feedback for count in counts))
 
 

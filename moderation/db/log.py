@@ -6,23 +6,25 @@ the database will refuse. As JSON it is ASCII and reads back equal, whatever its
 
 import json
 import math
+import re
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, TypeVar, cast
 
-from sqlalchemy import Connection, RowMapping, Table, func, select
+from sqlalchemy import Connection, RowMapping, Table, func, select, text
 from sqlalchemy.dialects import postgresql, sqlite
 
 from moderation.db import erasure, rollups
 from moderation.db.database import begin_writing
 from moderation.db.ids import made_near
-from moderation.db.models import SCORE_COLUMNS, Base, Feedback, Prediction, ShadowPrediction, Version
+from moderation.db.models import SCORE_COLUMNS, Base, Feedback, Prediction, ShadowPrediction, Version, storable
 from moderation.errors import InvalidInputError
 from moderation.policy import DECISIONS, Decision
 
 _MAY_BE_NONE = ("text", "text_hash", "author", "queue_ms", "tokenize_ms", "inference_ms", "labels", "provenance")
+_UUID = re.compile("[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 _R = TypeVar("_R", "PredictionRecord", "ShadowRecord", "FeedbackRecord", "VersionRecord")
 
 
@@ -234,8 +236,24 @@ def _insert_missing(connection: Connection, model: type[Base], rows: list[dict[s
         return set()
     # In one order everywhere: two processes with the same rows in different orders would wait for each other.
     rows.sort(key=lambda row: (row["created_at"], row["id"]))
+    if connection.dialect.name == "postgresql":
+        return _insert_json(connection, cast(Table, model.__table__), rows)
     statement = _insert_into(connection, model).on_conflict_do_nothing()
     return set(connection.scalars(statement.returning(statement.table.c.id), rows))
+
+
+def _insert_json(connection: Connection, table: Table, rows: list[dict[str, Any]]) -> set[str]:
+    """Insert through one parameter that holds all rows: several times as fast as a statement with a value for each."""
+    plain = [{name: storable(each) if type(each) is str else each for name, each in row.items()} for row in rows]
+    columns = [table.c[name] for name in rows[0]]
+    names = ", ".join(column.name for column in columns)
+    types = ", ".join(f"{column.name} {column.type.compile(connection.dialect)}" for column in columns)
+    statement = text(
+        f"INSERT INTO {table.name} ({names}) SELECT {names}"  # noqa: S608 - names and types of our own columns
+        f" FROM json_to_recordset(CAST(:rows AS json)) AS found({types}) ON CONFLICT DO NOTHING RETURNING id"
+    )
+    sent = json.dumps(plain, default=datetime.isoformat, separators=(",", ":"))
+    return set(map(str, connection.scalars(statement, {"rows": sent})))
 
 
 def _insert_into(connection: Connection, model: type[Base]) -> postgresql.Insert | sqlite.Insert:
@@ -261,11 +279,7 @@ def _load(kind: type[_R], line: str, instant: str) -> _R:
 
 
 def _require_uuid(field: str, value: str) -> None:
-    try:
-        canonical = str(uuid.UUID(value))
-    except ValueError:
-        canonical = ""
-    if value != canonical:
+    if not _UUID.fullmatch(value):
         raise InvalidInputError(f"{field} is {value!r}; expected a UUID, 36 lower-case characters")
 
 

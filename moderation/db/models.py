@@ -63,6 +63,11 @@ class UtcDateTime(TypeDecorator[datetime]):
         return value.astimezone(UTC)
 
 
+def storable(value: str) -> str:
+    """Return ``value`` with U+FFFD for what PostgreSQL or UTF-8 cannot hold."""
+    return value if value.isascii() and "\0" not in value else value.translate(_UNSTORABLE)
+
+
 class StorableText(TypeDecorator[str]):
     """Text in which what PostgreSQL or UTF-8 cannot hold (NUL, lone surrogates) becomes U+FFFD."""
 
@@ -71,7 +76,7 @@ class StorableText(TypeDecorator[str]):
 
     def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:  # noqa: ARG002
         """Replace what cannot be stored."""
-        return None if value is None else value.translate(_UNSTORABLE)
+        return None if value is None else storable(value)
 
 
 class Base(DeclarativeBase):

@@ -12,6 +12,7 @@ from typing import Any
 from sqlalchemy import Connection, Delete, Engine, Update, delete, func, or_, select, text, update
 
 from moderation.db import partitions
+from moderation.db.database import forget_deleted
 from moderation.db.erasure import NOTHING
 from moderation.db.models import Feedback, Prediction, ShadowPrediction
 
@@ -80,10 +81,11 @@ def _in_slices(
             within = [model.created_at < before, *([model.created_at > after] if after is not None else [])]
             last = _slice_end(connection, model, within)
             if last is None:
-                return
+                break
             result: Any = connection.execute(statement().where(*within, model.created_at <= last))
         done(result.rowcount)
         after = last
+    forget_deleted(engine)
 
 
 def _slice_end(connection: Connection, model: Model, within: list[Any]) -> datetime | None:

@@ -71,24 +71,33 @@ class Counts:
     counts: Counter[str] = field(default_factory=Counter)
     histograms: dict[str, Counter[str]] = field(default_factory=lambda: {name: Counter() for name in _HISTOGRAMS})
 
-    def include(self, record: "PredictionRecord", thresholds: Mapping[str, float] | None) -> None:
-        """Count one prediction; without ``thresholds`` nothing is known of its classes."""
-        self.first_at, self.last_at = min(self.first_at, record.created_at), max(self.last_at, record.created_at)
-        counts, histograms = self.counts, self.histograms
-        counts["predictions"] += 1
-        counts["cached"] += record.cached
-        counts["truncated"] += record.truncated
-        counts["text_stored"] += record.text is not None
-        counts["tokens_read"] += record.tokens_read
-        counts[f"decided_{record.decision}"] += 1
-        counts["classified"] += thresholds is not None
-        histograms["tokens_bins"][str(record.tokens_read // TOKENS_PER_BIN)] += 1
-        for name, part in _TIMES.items():
-            if (milliseconds := getattr(record, part)) is not None:
-                histograms[name][str(time_bin(milliseconds))] += 1
-        for label, score in record.scores.items():
-            histograms[f"score_{label}_bins"][str(score_bin(score))] += 1
-            counts[f"predicted_{label}"] += thresholds is not None and score >= thresholds.get(label, math.inf)
+    @classmethod
+    def of(cls, records: "Sequence[PredictionRecord]", thresholds: Mapping[str, float] | None) -> "Counts":
+        """Count ``records``, all of one version; without its ``thresholds`` nothing is known of their classes."""
+        times = [record.created_at for record in records]
+        found = cls(min(times), max(times))
+        found.counts |= {
+            "predictions": len(records),
+            "cached": sum(record.cached for record in records),
+            "truncated": sum(record.truncated for record in records),
+            "text_stored": sum(record.text is not None for record in records),
+            "tokens_read": sum(record.tokens_read for record in records),
+            "classified": 0 if thresholds is None else len(records),
+        }
+        found.counts.update(f"decided_{record.decision}" for record in records)
+        for column, part in _TIMES.items():
+            measured = (getattr(record, part) for record in records)
+            found._fill(column, (time_bin(each) for each in measured if each is not None))
+        found._fill("tokens_bins", (record.tokens_read // TOKENS_PER_BIN for record in records))
+        for label in LABELS:
+            scores = [record.scores[label] for record in records if label in record.scores]
+            found._fill(f"score_{label}_bins", map(score_bin, scores))
+            threshold = math.inf if thresholds is None else thresholds.get(label, math.inf)
+            found.counts[f"predicted_{label}"] = sum(score >= threshold for score in scores)
+        return found
+
+    def _fill(self, column: str, bins: Iterable[int]) -> None:
+        self.histograms[column] = Counter({str(number): count for number, count in Counter(bins).items()})
 
     def add(self, other: "Counts") -> None:
         """Count what ``other`` counted as well."""
@@ -111,7 +120,7 @@ class Counts:
 
 def score_bin(score: float) -> int:
     """Return the bin, 0 to 19, of a score in [0, 1]; 1 is in the last, as in numpy's histogram."""
-    return min(max(bisect_right(SCORE_EDGES, score) - 1, 0), len(SCORE_EDGES) - 2)
+    return bisect_right(SCORE_EDGES, score, 1, len(SCORE_EDGES) - 1) - 1
 
 
 def time_bin(milliseconds: float) -> int:
@@ -135,10 +144,11 @@ def percentile(histogram: Mapping[str, int], percent: float) -> float:
 
 def collect(records: Iterable["PredictionRecord"], thresholds: Thresholds) -> dict[Key, Counts]:
     """Return the roll-ups, of every length of period, of ``records`` alone."""
-    minutes: dict[Key, Counts] = {}
+    grouped: dict[Key, list[PredictionRecord]] = {}
     for record in records:
         key = Key(MINUTE_S, _start(record.created_at, MINUTE_S), record.version, record.route)
-        minutes.setdefault(key, Counts()).include(record, thresholds.get(record.version))
+        grouped.setdefault(key, []).append(record)
+    minutes = {key: Counts.of(some, thresholds.get(key.version)) for key, some in grouped.items()}
     found = dict(minutes)
     for period_s in PERIODS_S[1:]:
         for key, counts in minutes.items():
