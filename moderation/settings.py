@@ -7,9 +7,9 @@ pydantic-settings alone would accept a misspelt one in silence.
 import difflib
 import os
 from pathlib import Path
-from typing import Annotated, Literal, Self, TypeVar
+from typing import Annotated, Literal, TypeVar
 
-from pydantic import Field, SecretStr, ValidationError, model_validator
+from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from moderation.errors import ConfigurationError
@@ -72,14 +72,24 @@ class PrivacySettings(Settings):
     ] = "text"
     text_hash_key: Annotated[
         SecretStr | None,
-        Field(min_length=16, description="Key of the hashes; with one, authors are stored as hashes as well."),
+        Field(
+            min_length=16,
+            validate_default=True,
+            description="Key of the hashes; with one, authors are stored as hashes as well.",
+        ),
     ] = None
 
-    @model_validator(mode="after")
-    def _has_key(self) -> Self:
-        if self.store_text == "hash" and self.text_hash_key is None:
-            raise ValueError("MODERATION_STORE_TEXT is 'hash', which needs MODERATION_TEXT_HASH_KEY")
-        return self
+    @field_validator("text_hash_key", mode="before")
+    @classmethod
+    def _read_empty_as_unset(cls, key: object) -> object:
+        return key or None  # compose writes unset as empty
+
+    @field_validator("text_hash_key")
+    @classmethod
+    def _require_for_hashes(cls, key: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
+        if key is None and info.data.get("store_text") == "hash":
+            raise ValueError("MODERATION_STORE_TEXT=hash needs it, at least 16 characters")
+        return key
 
 
 class ApiSettings(DatabaseSettings, RegistrySettings, PrivacySettings):

@@ -87,6 +87,12 @@ def begin_writing(connection: Connection) -> None:
         connection.exec_driver_sql("BEGIN IMMEDIATE")
 
 
+def lift_time_limit(connection: Connection) -> None:
+    """Let the statements of this transaction take as long as they need; waits for locks stay bounded."""
+    if connection.dialect.name == "postgresql":
+        connection.exec_driver_sql("SET LOCAL statement_timeout = 0")
+
+
 def forget_deleted(engine: Engine) -> None:
     """Take what was deleted out of SQLite's write-ahead log too; PostgreSQL's vacuum does the like in its own time."""
     if engine.dialect.name == "sqlite":

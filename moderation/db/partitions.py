@@ -11,6 +11,8 @@ from datetime import UTC, datetime
 
 from sqlalchemy import Connection, text
 
+from moderation.db.database import lift_time_limit
+
 TABLES = ("predictions", "shadow_predictions")
 MONTHS_AHEAD = 12
 _NAME = re.compile(r"_(before_)?(\d{4})_(\d{2})")
@@ -31,6 +33,7 @@ def exist(connection: Connection) -> bool:
 
 def make_ahead(connection: Connection, now: datetime, months: int = MONTHS_AHEAD) -> list[str]:
     """Make the partitions of the current and the next ``months`` months that are missing; return their names."""
+    lift_time_limit(connection)  # for what is moved out of the default partition
     made = []
     for table in TABLES:
         existing = find(connection, table)

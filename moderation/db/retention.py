@@ -12,7 +12,7 @@ from typing import Any
 from sqlalchemy import Connection, Delete, Engine, Update, delete, func, or_, select, text, update
 
 from moderation.db import partitions
-from moderation.db.database import forget_deleted
+from moderation.db.database import forget_deleted, lift_time_limit
 from moderation.db.erasure import NOTHING
 from moderation.db.models import Feedback, Prediction, ShadowPrediction
 
@@ -34,6 +34,7 @@ def count(engine: Engine, rows_before: datetime | None, texts_before: datetime |
     """Return what `delete_rows` and `delete_texts` would delete."""
     rows, texts = dict.fromkeys((model.__tablename__ for model in MODELS), 0), 0
     with engine.connect() as connection:
+        lift_time_limit(connection)
         if rows_before is not None:
             for model in MODELS:
                 query = select(func.count()).where(model.created_at < rows_before)
@@ -62,6 +63,7 @@ def _drop_partitions(engine: Engine, table: str, before: datetime, done: Callabl
         expired = [each.name for each in partitions.find(connection, table) if each.end <= before]
     for name in expired:
         with engine.begin() as connection:  # one each: dropping locks the whole table
+            lift_time_limit(connection)
             rows = connection.scalar(text(f"SELECT count(*) FROM {name}"))  # noqa: S608 - a name of ours
             connection.execute(text(f"DROP TABLE {name}"))
         done(rows or 0)

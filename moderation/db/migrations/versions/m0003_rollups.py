@@ -1,8 +1,7 @@
 """The prediction log at scale: roll-ups, partitions by month (PostgreSQL), shadow predictions, erasures.
 
 An existing table of predictions becomes the partition of everything before the next month; nothing is moved.
-Roll-ups of what it holds are made here, which reads it once (about 30,000 rows a second); servers keep what they
-answer meanwhile in their outboxes.
+Roll-ups of what it holds are made here, which reads it once; servers keep what they answer meanwhile in their outboxes.
 """
 
 from datetime import UTC, datetime
