@@ -115,7 +115,7 @@ class ModerationClient:
 def _body(kind: type[Request], **fields: object) -> str:
     """Return the request as JSON; the messages of pydantic's errors would repeat the input."""
     try:
-        return kind.model_validate(fields).model_dump_json(exclude_none=True)
+        return kind.model_validate(fields).model_dump_json(exclude_defaults=True)
     except ValidationError as error:
         first = error.errors(include_url=False, include_context=False, include_input=False)[0]
         raise InvalidInputError(f"{'.'.join(map(str, first['loc']))}: {first['msg']}") from None

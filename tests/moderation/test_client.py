@@ -5,8 +5,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from sqlalchemy import select
 
 from moderation.client import ModerationClient
+from moderation.db.models import Prediction
 from moderation.errors import (
     ConfigurationError,
     ForbiddenError,
@@ -19,7 +21,7 @@ from moderation.errors import (
 )
 from moderation.labels import LABELS
 from serve.ids import uuid7
-from tests.serve.server import Server, served, settings_in, tiny_model
+from tests.serve.server import Server, served, settings_in, tiny_model, wait_until
 
 
 @pytest.fixture(scope="module")
@@ -70,6 +72,22 @@ def test_a_comment_is_scored(client: ModerationClient, server: Server) -> None:
 def test_a_batch_keeps_its_order(client: ModerationClient) -> None:
     texts = ["damn", "thank you", "kill"]
     assert [p.scores for p in client.predict_batch(texts)] == [client.predict(text).scores for text in texts]
+
+
+def test_what_may_be_kept_is_said_with_each_request(client: ModerationClient, server: Server) -> None:
+    kept = client.predict("damn", author_id="me")
+    nothing = [
+        client.predict("damn", do_not_store=True, author_id="me"),
+        *client.predict_batch(["damn"] * 2, do_not_store=True),
+    ]
+    wait_until(lambda: server.outbox.pending() == 0)
+    with server.engine.connect() as connection:
+        query = select(Prediction.text, Prediction.author).where(
+            Prediction.id.in_([each.id for each in (kept, *nothing)])
+        )
+        assert sorted(connection.execute(query).all(), key=str) == [("damn", "me"), *[(None, None)] * 3]
+    with pytest.raises(InvalidInputError, match="author_id: String should have at most 256"):
+        client.predict("damn", author_id="a" * 257)
 
 
 def test_feedback_gets_a_receipt(client: ModerationClient) -> None:
