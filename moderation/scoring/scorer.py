@@ -12,7 +12,7 @@ import numpy.typing as npt
 from moderation.bundle import ONNX_WEIGHTS, TOKENIZER, Bundle, Calibration, PlattCalibration
 from moderation.errors import BundleError
 from moderation.scoring.onnx import OnnxModel
-from moderation.scoring.tokens import TextTokenizer
+from moderation.scoring.tokens import TextTokenizer, Tokens
 
 UNCHANGED = PlattCalibration(scale=1.0, offset=0.0)
 
@@ -57,7 +57,14 @@ class Scorer:
 
     def score(self, texts: Sequence[str]) -> Scored:
         """Score each text; the same text gets the same score alone and in any company."""
-        tokens = self._tokenizer.encode(texts)
+        return self.infer(self.tokenize(texts))
+
+    def tokenize(self, texts: Sequence[str]) -> Tokens:
+        """Return what the model reads of each text; needs no inference thread."""
+        return self._tokenizer.encode(texts)
+
+    def infer(self, tokens: Tokens) -> Scored:
+        """Score each tokenised text."""
         return Scored(
             scores=to_scores(self._model.logits(tokens.ids), self._calibrations),
             tokens_read=np.array([len(ids) for ids in tokens.ids], dtype=np.int64),

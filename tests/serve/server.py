@@ -16,16 +16,16 @@ from sqlalchemy import Engine
 from moderation.db.database import connect, migrate
 from moderation.registry.local import LocalRegistry
 from moderation.registry.registry import Move
-from moderation.scoring.scorer import Scored
 from moderation.settings import ApiSettings
 from serve.app import create_app
-from serve.model import Model, ModelSource
+from serve.batcher import Work
+from serve.model import Model, ModelSource, TextScores
 from serve.outbox import Outbox
 from serve.prediction_log import PredictionLog
 from serve.watcher import Watcher
 from tests.bundles import build_tiny_bundle
 
-Score = Callable[[Sequence[str]], Scored]
+Score = Callable[[Sequence[str]], list[TextScores]]
 POLICY = Path(__file__).resolve().parents[2] / "configs" / "policy.yaml"
 
 
@@ -96,13 +96,16 @@ def tiny_model(settings: ApiSettings, folder: Path) -> Model:
 
 def current_model(settings: ApiSettings) -> Model:
     source = ModelSource(settings)
-    return source.load(source.resolve())
+    return source.load(source.resolve(settings.alias), settings.alias)
 
 
-def with_scoring(model: Model, around: Callable[[Score, Sequence[str]], Scored]) -> Model:
-    """Return ``model`` with its scoring wrapped: ``around`` gets the real function and the texts."""
-    real = model.score_texts
-    return replace(model, score_texts=lambda texts: around(real, texts))
+def with_scoring(model: Model, around: Callable[[Score, Sequence[str]], list[TextScores]]) -> Model:
+    """Return ``model`` with its inference wrapped: ``around`` gets the real function and the texts."""
+    return replace(
+        model,
+        tokenize=lambda texts: [Work(len(text), text) for text in texts],
+        infer=lambda texts: around(model.score, texts),
+    )
 
 
 def wait_until(condition: Callable[[], object], timeout_s: float = 30) -> None:
