@@ -2,6 +2,7 @@ import re
 import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -12,11 +13,10 @@ from sqlalchemy import Engine, select
 from moderation.db.models import Feedback, Prediction
 from moderation.errors import ConfigurationError
 from moderation.labels import LABELS
-from moderation.scoring.scorer import Scored
 from moderation.settings import ApiSettings
 from serve.app import create_app
 from serve.ids import uuid7
-from serve.model import Model
+from serve.model import Model, TextScores
 from serve.outbox import Outbox
 from serve.prediction_log import PredictionLog
 from serve.watcher import Watcher
@@ -131,7 +131,10 @@ def test_metrics_count_by_route_template_and_hold_no_text(api: httpx.Client) -> 
     found = response.text
     assert 'moderation_requests_total{method="POST",route="/predict",status="200"}' in found
     assert 'moderation_requests_total{method="GET",route="none",status="404"}' in found
-    assert 'moderation_predictions_total{decision="allow"}' in found
+    version = api.get("/version").json()["version"]
+    assert f'moderation_predictions_total{{decision="allow",version="{version}"}}' in found
+    for part in ("request", "queue", "tokenize", "inference", "loop_lag"):
+        assert f"moderation_{part}_seconds_bucket" in found
     assert "moderation_database_up 1.0" in found
     assert "process_resident_memory_bytes" in found
     assert "unmistakable" not in found
@@ -169,6 +172,7 @@ def test_the_documentation_has_examples_and_the_error_answers(api: httpx.Client)
         "/predict",
         "/predict/batch",
         "/feedback",
+        "/admin/reload",
         "/health",
         "/ready",
         "/version",
@@ -176,7 +180,7 @@ def test_the_documentation_has_examples_and_the_error_answers(api: httpx.Client)
     }
     predict = paths["/predict"]["post"]
     assert predict["requestBody"]["content"]["application/json"]["schema"]["examples"]
-    assert set(predict["responses"]) == {"200", "400", "403", "408", "413", "422", "500", "503"}
+    assert set(predict["responses"]) == {"200", "400", "403", "408", "413", "415", "422", "500", "503", "504"}
     assert predict["responses"]["422"]["content"]["application/json"]["example"]["code"] == "unreadable"
     assert "404" in paths["/feedback"]["post"]["responses"]
 
@@ -237,7 +241,7 @@ def test_an_overloaded_server_says_when_to_come_back_and_recovers(tmp_path: Path
 def test_a_caller_who_leaves_is_not_scored(tmp_path: Path, model: Model) -> None:
     gate, entered, seen = threading.Event(), threading.Event(), []
 
-    def score(real: Score, texts: Sequence[str]) -> Scored:
+    def score(real: Score, texts: Sequence[str]) -> list[TextScores]:
         seen.extend(texts)
         entered.set()
         gate.wait(20)
@@ -260,7 +264,7 @@ def test_a_caller_who_leaves_is_not_scored(tmp_path: Path, model: Model) -> None
 def test_a_failing_model_is_a_500_without_the_text_and_the_server_lives_on(
     tmp_path: Path, model: Model, caplog: pytest.LogCaptureFixture
 ) -> None:
-    def score(real: Score, texts: Sequence[str]) -> Scored:
+    def score(real: Score, texts: Sequence[str]) -> list[TextScores]:
         if any("break" in text for text in texts):
             raise RuntimeError(f"cannot score {texts}")
         return real(texts)
@@ -278,7 +282,7 @@ def test_an_unexpected_error_is_a_500_without_any_detail(
         def decide(self, scores: dict[str, float]) -> None:
             raise KeyError("detail of the fault")
 
-    broken = Model(model.served, BrokenPolicy(), model.reference, model.provenance, model.score_texts)  # type: ignore[arg-type]
+    broken = replace(model, policy=BrokenPolicy())  # type: ignore[arg-type]
     with served(settings_in(tmp_path), broken) as server:
         response = hello(server)
         assert refused(response, 500, "internal") == "internal error"
