@@ -9,7 +9,6 @@ from typing import Any
 from moderation.contracts import Prediction
 from moderation.db.log import PredictionRecord
 from moderation.errors import DeadlineError
-from moderation.policy import Verdict
 from serve.batcher import Batcher, Outcome
 from serve.ids import uuid7
 from serve.limits import check_texts
@@ -21,6 +20,7 @@ from serve.stages import Asked, Found
 
 ANONYMOUS = "anonymous"
 """The client of every request until there are keys."""
+_RECORDS_PER_TURN = 64
 
 
 @dataclass(frozen=True)
@@ -87,28 +87,29 @@ class Predictor:
         comments = list(texts.values())
         model = self._model()
         outcomes = await self._batcher.score([Asked(model, text, keep) for text in comments])
-        verdicts = [model.policy.decide(outcome.result.scores.scores) for outcome in outcomes]
-        records = [
-            _record(model.served.version, text, outcome, verdict, call)
-            for text, outcome, verdict in zip(comments, outcomes, verdicts, strict=True)
-        ]
+        records: list[PredictionRecord] = []
+        for text, outcome in zip(comments, outcomes, strict=True):
+            records.append(_record(model, text, outcome, call))
+            if len(records) % _RECORDS_PER_TURN == 0:
+                await asyncio.sleep(0)  # a thousand of them would hold the event loop up for 50 ms
         await self._outbox.append(records)
-        self._metrics.predicted(model.served.version, [verdict.decision for verdict in verdicts], outcomes)
+        self._metrics.predicted(model.served.version, [record.decision for record in records], outcomes)
         if keep:
             for text, record in zip(comments, records, strict=True):
                 self._shadow.offer(record.id, record.created_at, text)
         return [_answer(record) for record in records]
 
 
-def _record(version: str, text: str, outcome: Outcome[Found], verdict: Verdict, call: Call) -> PredictionRecord:
+def _record(model: Model, text: str, outcome: Outcome[Found], call: Call) -> PredictionRecord:
     scores = outcome.result.scores
+    verdict = model.policy.decide(scores.scores)
     return PredictionRecord(
         id=uuid7(),
         created_at=datetime.now(UTC),
         request_id=call.request_id,
         client=call.client,
         route=call.route,
-        version=version,
+        version=model.served.version,
         scores=scores.scores,
         decision=verdict.decision,
         reasons=list(verdict.reasons),

@@ -52,6 +52,7 @@ class _Bounded:
     loop: asyncio.AbstractEventLoop
     connections: set[Any]
     cycle: Any
+    headers: list[tuple[bytes, bytes]]
     _timer: asyncio.TimerHandle | None = None
     _head_bytes = 0
 
@@ -75,6 +76,12 @@ class _Bounded:
             self._head_bytes += len(data)
             if self._head_bytes > MAX_HEAD_BYTES and not self.transport.is_closing():
                 self._refuse(_TOO_LARGE, b'{"code":"too_large","message":"the head is too large","request_id":""}')
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Take a header, or a trailer after a body; httptools calls this, h11 bounds both itself."""
+        if len(self.headers) >= MAX_HEADERS:
+            raise ValueError(f"more than {MAX_HEADERS} headers")  # uvicorn answers 400
+        super().on_header(name, value)  # type: ignore[misc]
 
     def connection_lost(self, error: Exception | None) -> None:
         """Forget the timer."""

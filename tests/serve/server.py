@@ -22,6 +22,7 @@ from serve.batcher import Work
 from serve.model import Model, ModelSource, TextScores
 from serve.outbox import Outbox
 from serve.prediction_log import PredictionLog
+from serve.protocol import protocol
 from serve.watcher import Watcher
 from tests.bundles import build_tiny_bundle
 
@@ -77,7 +78,9 @@ def served(
 @contextmanager
 def listening(app: FastAPI) -> Iterator[str]:
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        config = uvicorn.Config(app, log_config=None, access_log=False, ws="none", lifespan="on")
+        config = uvicorn.Config(
+            app, log_config=None, access_log=False, ws="none", lifespan="on", http=protocol(100, head_timeout_s=1)
+        )
         server = uvicorn.Server(config)
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
         thread.start()

@@ -1,5 +1,6 @@
 import re
 import threading
+import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -368,3 +369,53 @@ def test_scoring_does_not_hold_up_the_event_loop(tmp_path: Path, model: Model) -
         assert not waiting.done()
         gate.set()
         assert waiting.result().status_code == 200
+
+
+def test_a_request_over_its_deadline_gets_504_and_its_texts_are_not_scored(tmp_path: Path, model: Model) -> None:
+    gate, seen = threading.Event(), []
+
+    def score(real: Score, texts: Sequence[str]) -> list[TextScores]:
+        seen.extend(texts)
+        gate.wait(20)
+        return real(texts)
+
+    settings = settings_in(tmp_path, threads=1, deadline_s=0.5)
+    with served(settings, with_scoring(model, score)) as server:
+        late = server.http.post("/predict/batch", json={"comment_texts": [f"text {number}" for number in range(9)]})
+        assert "0.5 s" in refused(late, 504, "deadline")
+        assert shows(server, "moderation_waiting_texts 0.0")
+        gate.set()
+        assert hello(server, "next").status_code == 200
+    assert seen == ["text 0", "next"]
+
+
+def test_a_caller_who_leaves_in_mid_batch_frees_the_model_for_others(tmp_path: Path, model: Model) -> None:
+    seen: list[str] = []
+
+    def score(real: Score, texts: Sequence[str]) -> list[TextScores]:
+        seen.extend(texts)
+        time.sleep(0.05)
+        return real(texts)
+
+    with served(settings_in(tmp_path, threads=1), with_scoring(model, score)) as server:
+        with pytest.raises(httpx.ReadTimeout):
+            server.http.post("/predict/batch", json={"comment_texts": ["left"] * 900}, timeout=0.5)
+        wait_until(lambda: shows(server, "moderation_waiting_texts 0.0"))
+        assert hello(server, "next").status_code == 200
+    assert 2 <= seen.count("left") < 60
+
+
+def test_nothing_holds_the_event_loop_up_under_load(tmp_path: Path, model: Model) -> None:
+    settings = settings_in(tmp_path, max_batch_texts=1000)
+    with served(settings, model) as server, ThreadPoolExecutor(4) as pool:
+        texts = [f"hello {number} " * 50 for number in range(1000)]
+        asked = [pool.submit(server.http.post, "/predict/batch", json={"comment_texts": texts}) for _ in range(4)]
+        asked += [pool.submit(hello, server, f"thank you {number}") for number in range(100)]
+        assert {future.result().status_code for future in asked} == {200}
+        figures = server.http.get("/metrics").text
+    late = {
+        float(limit): float(count)
+        for limit, count in re.findall(r'loop_lag_seconds_bucket\{le="([0-9.]+)"\} ([0-9.]+)', figures)
+    }
+    assert late[5.0] >= 3
+    assert late[0.5] == late[30.0]  # a busy machine takes its share; a batch scored on the loop would take seconds
