@@ -10,8 +10,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from moderation.bundle import read_bundle
 from moderation.contracts import ServedVersion
 from moderation.db.log import VersionRecord
@@ -22,7 +20,7 @@ from moderation.policy_file import read_policy
 from moderation.registry.opening import open_registry
 from moderation.registry.wandb import WandbRegistry
 from moderation.scoring.scorer import Scorer
-from moderation.scoring.tokens import Tokens
+from moderation.scoring.tokens import TextTokens
 from moderation.settings import ApiSettings
 from serve.batcher import Work
 
@@ -143,16 +141,14 @@ def _load(path: Path, settings: ApiSettings, alias: str) -> Model:
 
 def _stages(
     scorer: Scorer,
-) -> tuple[Callable[[Sequence[str]], list[Work[Tokens]]], Callable[[Sequence[Tokens]], list[TextScores]]]:
+) -> tuple[Callable[[Sequence[str]], list[Work[TextTokens]]], Callable[[Sequence[TextTokens]], list[TextScores]]]:
     """Return ``scorer``'s two halves, text by text."""
 
-    def tokenize(texts: Sequence[str]) -> list[Work[Tokens]]:
-        tokens = scorer.tokenize(texts)
-        return [Work(len(ids), Tokens([ids], tokens.truncated[n : n + 1])) for n, ids in enumerate(tokens.ids)]
+    def tokenize(texts: Sequence[str]) -> list[Work[TextTokens]]:
+        return [Work(tokens.cost_tokens, tokens) for tokens in scorer.tokenize(texts)]
 
-    def infer(items: Sequence[Tokens]) -> list[TextScores]:
-        ids = [sequence for item in items for sequence in item.ids]
-        scored = scorer.infer(Tokens(ids, np.concatenate([item.truncated for item in items])))
+    def infer(tokens: Sequence[TextTokens]) -> list[TextScores]:
+        scored = scorer.infer(tokens)
         rows = zip(scored.scores.tolist(), scored.tokens_read.tolist(), scored.truncated.tolist(), strict=True)
         return [TextScores(dict(zip(scorer.labels, row, strict=True)), read, cut) for row, read, cut in rows]
 

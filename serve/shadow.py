@@ -16,6 +16,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 from moderation.policy import Decision
 from serve.model import Model
@@ -54,7 +55,7 @@ class Shadow:
         candidate: Callable[[], Model | None],
         share: float,
         idle: Callable[[], bool],
-        append: Callable[[Sequence[ShadowRecord]], Awaitable[None]],
+        append: Callable[[Sequence[Any]], Awaitable[None]],
     ) -> None:
         """Ask ``candidate`` for the model, ``idle`` whether it may run, and give records to ``append``.
 
