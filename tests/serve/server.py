@@ -60,6 +60,7 @@ def served(
     model: Model,
     log: Callable[[Engine], PredictionLog] = PredictionLog,
     watcher: Watcher | None = None,
+    max_connections: int = 100,
     **options: float,
 ) -> Iterator[Server]:
     """Run the app with a migrated SQLite database; ``log`` may wrap it, ``options`` go to `create_app`."""
@@ -68,7 +69,7 @@ def served(
     outbox = Outbox(settings.state_dir / "outbox.db", settings.max_outbox_rows)
     try:
         app = create_app(settings, watcher=watcher or Watcher(model), outbox=outbox, log=log(engine), **options)
-        with listening(app) as url, httpx.Client(base_url=url, timeout=30, trust_env=False) as http:
+        with listening(app, max_connections) as url, httpx.Client(base_url=url, timeout=30, trust_env=False) as http:
             yield Server(url, http, engine, outbox, model)
     finally:
         outbox.close()
@@ -76,10 +77,15 @@ def served(
 
 
 @contextmanager
-def listening(app: FastAPI) -> Iterator[str]:
+def listening(app: FastAPI, max_connections: int = 100) -> Iterator[str]:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         config = uvicorn.Config(
-            app, log_config=None, access_log=False, ws="none", lifespan="on", http=protocol(100, head_timeout_s=1)
+            app,
+            log_config=None,
+            access_log=False,
+            ws="none",
+            lifespan="on",
+            http=protocol(max_connections, head_timeout_s=1),
         )
         server = uvicorn.Server(config)
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})

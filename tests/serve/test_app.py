@@ -397,19 +397,21 @@ def test_a_caller_who_leaves_in_mid_batch_frees_the_model_for_others(tmp_path: P
         time.sleep(0.05)
         return real(texts)
 
+    left = [f"left {number}" for number in range(900)]
     with served(settings_in(tmp_path, threads=1), with_scoring(model, score)) as server:
         with pytest.raises(httpx.ReadTimeout):
-            server.http.post("/predict/batch", json={"comment_texts": ["left"] * 900}, timeout=0.5)
+            server.http.post("/predict/batch", json={"comment_texts": left}, timeout=0.5)
         wait_until(lambda: shows(server, "moderation_waiting_texts 0.0"))
         assert hello(server, "next").status_code == 200
-    assert 2 <= seen.count("left") < 60
+    assert 2 <= len(set(seen) & set(left)) < 60
 
 
 def test_nothing_holds_the_event_loop_up_under_load(tmp_path: Path, model: Model) -> None:
-    settings = settings_in(tmp_path, max_batch_texts=1000)
-    with served(settings, model) as server, ThreadPoolExecutor(4) as pool:
+    slow = with_scoring(model, lambda score, texts: (time.sleep(0.003 * len(texts)), score(texts))[1])
+    settings = settings_in(tmp_path, max_batch_texts=1000, cache_texts=0)
+    with served(settings, slow) as server, ThreadPoolExecutor(4) as pool:
         texts = [f"hello {number} " * 50 for number in range(1000)]
-        asked = [pool.submit(server.http.post, "/predict/batch", json={"comment_texts": texts}) for _ in range(4)]
+        asked = [pool.submit(server.http.post, "/predict/batch", json={"comment_texts": texts}) for _ in range(2)]
         asked += [pool.submit(hello, server, f"thank you {number}") for number in range(100)]
         assert {future.result().status_code for future in asked} == {200}
         figures = server.http.get("/metrics").text
@@ -418,4 +420,4 @@ def test_nothing_holds_the_event_loop_up_under_load(tmp_path: Path, model: Model
         for limit, count in re.findall(r'loop_lag_seconds_bucket\{le="([0-9.]+)"\} ([0-9.]+)', figures)
     }
     assert late[5.0] >= 3
-    assert late[0.5] == late[30.0]  # a busy machine takes its share; a batch scored on the loop would take seconds
+    assert late[1.0] == late[30.0]  # a busy machine takes its share; a batch scored on the loop would take 3 s
