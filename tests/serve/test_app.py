@@ -408,7 +408,7 @@ def test_a_caller_who_leaves_in_mid_batch_frees_the_model_for_others(tmp_path: P
 
 def test_nothing_holds_the_event_loop_up_under_load(tmp_path: Path, model: Model) -> None:
     slow = with_scoring(model, lambda score, texts: (time.sleep(0.003 * len(texts)), score(texts))[1])
-    settings = settings_in(tmp_path, max_batch_texts=1000, cache_texts=0)
+    settings = settings_in(tmp_path, max_batch_texts=1000, cache_texts=0, max_wait_s=60)
     with served(settings, slow) as server, ThreadPoolExecutor(4) as pool:
         texts = [f"hello {number} " * 50 for number in range(1000)]
         asked = [pool.submit(server.http.post, "/predict/batch", json={"comment_texts": texts}) for _ in range(2)]
