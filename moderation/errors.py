@@ -45,6 +45,12 @@ class OverloadedError(ModerationError):
         self.retry_after_s = retry_after_s
 
 
+class DeadlineError(ModerationError):
+    """The work took longer than a request may; nothing was answered."""
+
+    code = "deadline"
+
+
 class UnavailableError(ModerationError):
     """Something this process needs (model, database, API) cannot be reached or is not ready."""
 

@@ -102,6 +102,12 @@ class ApiSettings(DatabaseSettings, RegistrySettings, PrivacySettings):
     policy_path: Annotated[Path, Field(description="From which scores comments are reviewed and removed.")] = (
         Path(__file__).resolve().parents[1] / "configs" / "policy.yaml"
     )
+    shadow_alias: Annotated[
+        str | None, Field(description="Alias of a candidate that is scored in the background; unset: none.")
+    ] = None
+    shadow_share: Annotated[
+        float, Field(ge=0, le=1, description="Share of the predictions that the candidate scores too.")
+    ] = 0.1
     alias_poll_s: Annotated[float, Field(gt=0, description="Seconds between two looks at the alias.")] = 30.0
     threads: Annotated[int, Field(ge=0, description="Inference sessions side by side; 0: one per core.")] = 0
     max_text_bytes: Annotated[int, Field(ge=1, description="Largest comment, in bytes of UTF-8.")] = 65_536
@@ -110,6 +116,13 @@ class ApiSettings(DatabaseSettings, RegistrySettings, PrivacySettings):
     max_waiting_texts: Annotated[
         int, Field(ge=1, description="Comments admitted and not yet answered; beyond it callers get 503.")
     ] = 4_096
+    max_wait_s: Annotated[
+        float, Field(gt=0, description="Longest expected wait for earlier comments; beyond it callers get 503.")
+    ] = 5.0
+    deadline_s: Annotated[float, Field(gt=0, description="When a request that is not answered gets 504.")] = 30.0
+    cache_texts: Annotated[
+        int, Field(ge=0, description="Results kept so that duplicates need no inference; 0: none.")
+    ] = 20_000
     max_outbox_rows: Annotated[
         int, Field(ge=1, description="Rows kept for a database that is away; beyond it predictions are refused.")
     ] = 1_000_000

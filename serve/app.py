@@ -10,9 +10,11 @@ import functools
 import logging
 import signal
 import socket
-from collections.abc import AsyncIterator, Iterator
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import ExitStack, asynccontextmanager, contextmanager
 from http import HTTPStatus
+from typing import Any
 
 import uvicorn
 from fastapi import FastAPI, Request
@@ -30,19 +32,23 @@ from moderation.scoring.onnx import available_cores
 from moderation.settings import ApiSettings
 from serve import logs
 from serve.batcher import Batcher
+from serve.cache import Cache
 from serve.edge import LOOPBACK, Edge
 from serve.errors import UnreadableError, body_response, error_response
 from serve.feedback import FeedbackDesk
 from serve.limits import BodyLimit
 from serve.metrics import Metrics
-from serve.model import Model, ModelSource, TextScores
+from serve.model import Model, ModelSource
 from serve.outbox import Outbox
 from serve.prediction_log import PredictionLog
-from serve.predictor import Asked, Predictor, score
-from serve.routes import feedback, page, predictions, status
+from serve.predictor import Limits, Predictor
+from serve.protocol import protocol, raise_file_limit
+from serve.routes import admin, feedback, page, predictions, status
 from serve.routes.status import OK, Readiness
+from serve.shadow import Shadow
 from serve.shipper import Shipper
-from serve.watcher import Watcher
+from serve.stages import Asked, Found, Stages
+from serve.watcher import Follower, Watcher
 
 BODY_TIMEOUT_S = 10.0
 BACKLOG = 1024
@@ -51,6 +57,9 @@ DRAIN_S = 20
 """How long requests that are being answered may take after the signal to stop."""
 FLUSH_S = 5.0
 """How long the outbox is emptied after that; what is left is shipped by the next start."""
+
+LAG_PERIOD_S = 0.2
+"""How often the event loop's lateness is measured."""
 
 logger = logging.getLogger(__name__)
 
@@ -77,9 +86,17 @@ def create_app(
             "MODERATION_MAX_BATCH_TEXTS is larger than MODERATION_MAX_WAITING_TEXTS or MODERATION_MAX_OUTBOX_ROWS: "
             "such a batch could never be taken"
         )
-    batcher = Batcher(score, settings.threads or available_cores(), settings.max_waiting_texts)
+    stages = Stages(Cache(settings.cache_texts) if settings.cache_texts else None)
+    batcher = Batcher(
+        stages.tokenize,
+        stages.infer,
+        settings.threads or available_cores(),
+        settings.max_waiting_texts,
+        settings.max_wait_s,
+    )
+    shadow = Shadow(lambda: watcher.candidate, settings.shadow_share, lambda: batcher.waiting_texts == 0, outbox.append)
     shipper = Shipper(outbox, log)
-    metrics = _metrics(watcher, batcher, outbox, shipper)
+    metrics = _metrics(watcher, batcher, outbox, shipper, shadow)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -87,8 +104,12 @@ def create_app(
         outbox.start()
         shipper.start()
         watcher.start(metrics.serves)
+        shadow.start()
+        lag = asyncio.create_task(_measure_lag(metrics.lagged))
         yield
+        lag.cancel()
         watcher.close()
+        await shadow.close()
         await asyncio.to_thread(batcher.close)
         await asyncio.to_thread(outbox.stop)
         await asyncio.to_thread(shipper.close, flush_s)
@@ -104,11 +125,13 @@ def create_app(
         telemetry={"tracing": False, "metrics": False, "logs": False},
     )
     readiness = functools.partial(_readiness, watcher, batcher, outbox, shipper)
+    limits = Limits(settings.max_text_bytes, settings.deadline_s)
     privacy = Privacy(settings)
-    predictor = Predictor(lambda: watcher.current, batcher, outbox, metrics, settings.max_text_bytes, privacy)
+    predictor = Predictor(lambda: watcher.current, batcher, outbox, shadow, metrics, limits, privacy)
     app.include_router(predictions.router(predictor, settings.max_batch_texts))
     app.include_router(feedback.router(FeedbackDesk(watcher.current.served.labels, outbox, log)))
     app.include_router(status.router(lambda: watcher.current.served, metrics, readiness))
+    app.include_router(admin.router(watcher))
     app.include_router(page.router())
     app.exception_handler(HTTPException)(_http_error)
     app.exception_handler(RequestValidationError)(_validation_error)
@@ -152,7 +175,8 @@ def prepared(settings: ApiSettings) -> Iterator[tuple[FastAPI, socket.socket]]:
         stack.callback(outbox.close)
         record = functools.partial(_record, engine)
         record(model)
-        watcher = Watcher(model, source, record, settings.alias_poll_s, problem)
+        follower = Follower(settings.shadow_alias) if settings.shadow_alias is not None else None
+        watcher = Watcher(model, source, record, settings.alias_poll_s, problem, follower)
         app = create_app(settings, watcher=watcher, outbox=outbox, log=PredictionLog(engine))
         logger.info("serving %s, version %s", model.served.name, model.served.version)
         yield app, listener
@@ -185,6 +209,7 @@ def _serve(app: FastAPI, listener: socket.socket) -> None:
         lifespan="on",
         backlog=BACKLOG,
         timeout_graceful_shutdown=DRAIN_S,
+        http=protocol(raise_file_limit()),
     )
     # uvicorn raises the signal that stopped it again once it is done; the exit status would be the signal's.
     previous = {number: signal.signal(number, _ignore) for number in (signal.SIGTERM, signal.SIGINT)}
@@ -204,7 +229,7 @@ def _record(engine: Engine, model: Model) -> None:
         record_version(connection, model.record())
 
 
-def _readiness(watcher: Watcher, batcher: Batcher[Asked, TextScores], outbox: Outbox, shipper: Shipper) -> Readiness:
+def _readiness(watcher: Watcher, batcher: Batcher[Asked, Any, Found], outbox: Outbox, shipper: Shipper) -> Readiness:
     problem = outbox.problem
     parts = {
         "model": OK if batcher.running else "stopped",
@@ -212,22 +237,42 @@ def _readiness(watcher: Watcher, batcher: Batcher[Asked, TextScores], outbox: Ou
         "database": OK if shipper.database_reachable else f"away, {outbox.pending()} rows wait in the outbox",
         "registry": watcher.problem or OK,
     }
+    if watcher.shadow is not None:
+        parts["shadow"] = OK if watcher.candidate else watcher.shadow.problem or "the candidate is what answers"
     # Without the registry the loaded version serves on, without the database the outbox keeps every row; without the
     # outbox nothing can be answered.
     return Readiness(ready=parts["model"] == parts["outbox"] == OK, parts=parts)
 
 
-def _metrics(watcher: Watcher, batcher: Batcher[Asked, TextScores], outbox: Outbox, shipper: Shipper) -> Metrics:
+async def _measure_lag(note: Callable[[float], None]) -> None:
+    while True:
+        before = time.perf_counter()
+        await asyncio.sleep(LAG_PERIOD_S)
+        note(max(0.0, time.perf_counter() - before - LAG_PERIOD_S))
+
+
+def _metrics(
+    watcher: Watcher, batcher: Batcher[Asked, Any, Found], outbox: Outbox, shipper: Shipper, shadow: Shadow
+) -> Metrics:
     metrics = Metrics()
     metrics.serves(watcher.current.served)
     metrics.gauge("waiting_texts", "Comments admitted and not yet answered.", lambda: batcher.waiting_texts)
     metrics.gauge("outbox_rows", "Rows that the database does not have yet.", outbox.pending)
     metrics.gauge("outbox_oldest_seconds", "How long the oldest of them has been waiting.", outbox.oldest_age_s)
+    metrics.gauge(
+        "outbox_oldest_seconds", "Age of the oldest row that the database does not have.", outbox.oldest_age_s
+    )
     metrics.gauge("refused_rows", "Rows that the database refused, since the start.", lambda: shipper.refused_rows)
     metrics.gauge("database_up", "1 if the database was reached at last attempt.", lambda: shipper.database_reachable)
     metrics.gauge("registry_up", "1 if what the alias points to is served.", lambda: watcher.problem is None)
-    metrics.gauge("version_changes", "Versions swapped in since the start.", lambda: watcher.changes)
-    metrics.gauge("refused_versions", "Versions not fit to serve, since the start.", lambda: watcher.refusals)
+    production = watcher.production
+    metrics.gauge("version_changes", "Versions swapped in since the start.", lambda: production.changes)
+    metrics.gauge("refused_versions", "Versions not fit to serve, since the start.", lambda: production.refusals)
+    metrics.gauge("shadow_up", "1 if a candidate is scored in the background.", lambda: watcher.candidate is not None)
+    metrics.gauge("shadow_waiting", "Comments that wait for the candidate.", lambda: shadow.waiting)
+    metrics.gauge("shadow_scored", "Comments that the candidate scored, since the start.", lambda: shadow.scored)
+    metrics.gauge("shadow_dropped", "Comments that it had no time for, since the start.", lambda: shadow.dropped)
+    metrics.gauge("shadow_failed", "Comments that it failed on, since the start.", lambda: shadow.failed)
     return metrics
 
 

@@ -1,24 +1,61 @@
-"""Micro-batching: the texts of many requests, scored a few at a time by worker threads.
+"""Micro-batching: the texts of many requests, tokenised ahead by one thread and scored by several.
 
-Fair by request: workers take one text of each waiting request in turn, so a large batch cannot hold
-up a single comment. Knows nothing of models or HTTP: `score` is any blocking, thread-safe function,
-and what stands for a text is whatever it takes.
-Texts of several requests share one call of it; if that call fails, exactly those requests fail.
+Fair by request: one text of each waiting request in turn, so a large batch cannot hold up a single comment.
+Only so many texts are tokenised ahead as keep the inference threads busy; all others wait in the fair queue.
+Knows nothing of models or HTTP: `tokenize` and `infer` are any blocking, thread-safe functions. A text that
+fails fails its own request only: if a call for several fails, each of them is tried alone.
 """
 
 import asyncio
 import logging
 import threading
-from collections import OrderedDict
+import time
+from collections import OrderedDict, deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from moderation.errors import ModerationError, OverloadedError, UnavailableError
 
 T = TypeVar("T")
+W = TypeVar("W")
 R = TypeVar("R")
+X = TypeVar("X")
+Y = TypeVar("Y")
+
+_MEMORY = 0.98
+"""Weight of what was known against one new call: figures follow the last 50 calls or so."""
+_MOST_TOKENIZED_AT_ONCE = 64
+_FIRST_GUESS_TOKENS = 64.0
+
 logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Work(Generic[W]):
+    """A tokenised text, as inference takes it; ``tokens`` is what it costs there."""
+
+    tokens: int
+    item: W
+
+
+@dataclass(frozen=True, slots=True)
+class Known(Generic[R]):
+    """The result of a text that needs no inference."""
+
+    result: R
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome(Generic[R]):
+    """What came of one text, how long each part took, and when it was done on `time.perf_counter`."""
+
+    result: R
+    queue_ms: float
+    tokenize_ms: float
+    inference_ms: float
+    done_at: float
 
 
 class _Job(Generic[T, R]):
@@ -27,9 +64,15 @@ class _Job(Generic[T, R]):
     def __init__(self, texts: Sequence[T]) -> None:
         self.texts = texts
         self.taken = 0
-        self.results: dict[int, R] = {}
+        self.over = False  # answered, failed, or left by its caller
+        self.outcomes: dict[int, Outcome[R]] = {}
+        self.admitted_at = time.perf_counter()
         self.loop = asyncio.get_running_loop()
-        self.answer: asyncio.Future[list[R]] = self.loop.create_future()
+        self.answer: asyncio.Future[list[Outcome[R]]] = self.loop.create_future()
+
+    @property
+    def untaken(self) -> int:
+        return len(self.texts) - self.taken
 
     def resolve(self, error: ModerationError | None = None) -> None:
         """Wake the waiting caller; called from a worker thread."""
@@ -42,34 +85,69 @@ class _Job(Generic[T, R]):
         if error is not None:
             self.answer.set_exception(error)
         else:
-            self.answer.set_result([self.results[index] for index in range(len(self.texts))])
+            self.answer.set_result([self.outcomes[index] for index in range(len(self.texts))])
 
 
-class Batcher(Generic[T, R]):
-    """Scores texts on worker threads and gives each caller its own results, in order."""
+@dataclass(frozen=True, slots=True)
+class _Place(Generic[T, R]):
+    """One text of one request."""
+
+    job: _Job[T, R]
+    index: int
+
+    @property
+    def text(self) -> T:
+        return self.job.texts[self.index]
+
+
+@dataclass(frozen=True, slots=True)
+class _Ready(Generic[T, W, R]):
+    """A text that waits for inference, and how long tokenising took."""
+
+    place: _Place[T, R]
+    work: Work[W]
+    tokenize_s: float
+
+
+class Batcher(Generic[T, W, R]):
+    """Scores texts on threads of its own and gives each caller its own results, in order."""
 
     def __init__(
         self,
-        score: Callable[[Sequence[T]], Sequence[R]],
+        tokenize: Callable[[Sequence[T]], Sequence[Work[W] | Known[R]]],
+        infer: Callable[[Sequence[W]], Sequence[R]],
         workers: int,
         max_waiting_texts: int,
-        max_texts_per_call: int = 4,
+        max_wait_s: float = float("inf"),
+        tokens_per_call: int = 0,
     ) -> None:
         """Take the parts; `start` starts the threads.
 
-        ``max_waiting_texts`` bounds the texts admitted and not yet answered; ``max_texts_per_call`` those that
-        one call of ``score`` gets: small, since a single comment waits for the calls that are running.
+        ``max_waiting_texts`` bounds the texts admitted and not yet answered, ``max_wait_s`` the time that a request
+        is expected to wait for those before it. One call of ``infer`` gets texts of up to ``tokens_per_call``
+        tokens together, and always at least one.
         """
-        self._score = score
+        self._tokenize = tokenize
+        self._infer = infer
         self._workers = workers
         self._max_waiting_texts = max_waiting_texts
-        self._max_texts_per_call = max_texts_per_call
-        self._changed = threading.Condition()
-        self._queue: OrderedDict[_Job[T, R], None] = OrderedDict()  # jobs with texts that no worker has taken
-        self._untaken_texts = 0
+        self._max_wait_s = max_wait_s
+        self._tokens_per_call = tokens_per_call
+        self._lock = threading.Lock()  # held for a few instructions only: the event loop takes it too
+        self._tokenizer_wanted = threading.Condition(self._lock)
+        self._inference_wanted = threading.Condition(self._lock)
+        self._queue: OrderedDict[_Job[T, R], None] = OrderedDict()  # jobs with texts that nobody has taken
+        self._ready: deque[_Ready[T, W, R]] = deque()
+        self._ready_tokens = 0
         self._waiting_texts = 0
         self._closing = False
-        self._threads = [threading.Thread(target=self._work, name=f"score-{n}", daemon=True) for n in range(workers)]
+        self._all_tokenized = False
+        self._mean_tokens = _FIRST_GUESS_TOKENS
+        self._recent_texts = self._recent_s = 0.0  # texts answered and seconds of inference, the latest weigh most
+        self._threads = [
+            threading.Thread(target=self._tokenize_all, name="tokenize", daemon=True),
+            *(threading.Thread(target=self._infer_all, name=f"infer-{n}", daemon=True) for n in range(workers)),
+        ]
 
     @property
     def waiting_texts(self) -> int:
@@ -82,101 +160,182 @@ class Batcher(Generic[T, R]):
         return not self._closing and all(thread.is_alive() for thread in self._threads)
 
     def start(self) -> None:
-        """Start the worker threads."""
+        """Start the threads."""
         for thread in self._threads:
             thread.start()
 
     def close(self) -> None:
-        """Refuse new texts, score those admitted, and return when the workers have ended (blocking)."""
-        with self._changed:
+        """Refuse new texts, score those admitted, and return when the threads have ended (blocking)."""
+        with self._lock:
             self._closing = True
-            self._changed.notify_all()
+            self._tokenizer_wanted.notify()
         for thread in self._threads:
             thread.join()
 
-    async def score(self, texts: Sequence[T]) -> list[R]:
-        """Return the result of each text, in order; a cancelled call's texts are not scored.
+    def require_room(self, texts: int) -> None:
+        """Raise OverloadedError if a request of ``texts`` texts would not be admitted now."""
+        with self._lock:
+            self._require_room(texts)
+
+    async def score(self, texts: Sequence[T]) -> list[Outcome[R]]:
+        """Return what came of each text, in order; a cancelled call's texts are not scored.
 
         Raises:
             OverloadedError: no room for so many texts now.
             UnavailableError: the batcher is closing.
-            ModerationError: the scoring function failed.
+            ModerationError: one of these texts could not be scored.
         """
         if not texts:
             return []
         job: _Job[T, R] = _Job(texts)
-        self._admit(job)
+        with self._lock:
+            if self._closing:
+                raise UnavailableError("the server is shutting down")
+            self._require_room(len(texts))
+            self._waiting_texts += len(texts)
+            self._queue[job] = None
+            self._tokenizer_wanted.notify()
         try:
             return await job.answer
         finally:
-            with self._changed:
+            with self._lock:
                 self._waiting_texts -= len(texts)
-                self._drop(job)
+                self._forget(job)
 
-    def _admit(self, job: _Job[T, R]) -> None:
-        with self._changed:
-            if self._closing:
-                raise UnavailableError("the server is shutting down")
-            if self._waiting_texts + len(job.texts) > self._max_waiting_texts:
-                raise OverloadedError(
-                    f"{self._waiting_texts} comments are waiting and {len(job.texts)} more would exceed "
-                    f"{self._max_waiting_texts}; try again later"
-                )
-            self._waiting_texts += len(job.texts)
-            self._untaken_texts += len(job.texts)
-            self._queue[job] = None
-            self._changed.notify(len(job.texts))
+    def _require_room(self, texts: int) -> None:
+        if self._waiting_texts + texts > self._max_waiting_texts:
+            raise OverloadedError(
+                f"{self._waiting_texts} comments are waiting and {texts} more would exceed "
+                f"{self._max_waiting_texts}; try again later"
+            )
+        if (wait_s := self._expected_wait_s(texts)) > self._max_wait_s:
+            raise OverloadedError(
+                f"the wait would be {wait_s:.1f} s and at most {self._max_wait_s:g} s is allowed; try again later",
+                retry_after_s=max(1, round(wait_s)),
+            )
 
-    def _drop(self, job: _Job[T, R]) -> None:
-        """Forget what no worker has taken of a job that is answered, failed or left by its caller."""
-        if job in self._queue:
-            del self._queue[job]
-            self._untaken_texts -= len(job.texts) - job.taken
+    def _expected_wait_s(self, texts: int) -> float:
+        """Return how long those before it hold up a request of ``texts`` texts: each goes first as often as it."""
+        if not self._recent_texts:
+            return 0.0
+        before = len(self._queue) if texts == 1 else sum(min(job.untaken, texts) for job in self._queue)
+        return (before + len(self._ready)) * self._recent_s / self._recent_texts / self._workers
 
-    def _work(self) -> None:
-        while taken := self._take():
-            try:
-                results = self._score([job.texts[index] for job, index in taken])
-                if len(results) != len(taken):
-                    raise ValueError(f"{len(results)} results for {len(taken)} texts")
-            except Exception as error:  # the edge of this thread: the callers hear of it, the worker lives on
-                logger.error("scoring %d texts failed", len(taken), exc_info=error)
-                self._fail({job for job, _ in taken}, error)
-            else:
-                self._deliver(taken, results)
+    def _forget(self, job: _Job[T, R]) -> None:
+        """Drop what is left of a job that is answered, failed or left by its caller."""
+        job.over = True
+        self._queue.pop(job, None)
+        if self._closing:  # this may have been the last one that waited
+            self._tokenizer_wanted.notify()
 
-    def _take(self) -> list[tuple[_Job[T, R], int]]:
-        """Wait for texts; return the next (job, index of text), nothing when closed and drained."""
-        with self._changed:
-            while not self._queue and not self._closing:
-                self._changed.wait()
-            # An even share of what waits, so that no worker idles while another has several.
-            share = min(self._max_texts_per_call, -(-self._untaken_texts // self._workers))
-            taken: list[tuple[_Job[T, R], int]] = []
-            while len(taken) < share:
+    def _tokenize_all(self) -> None:
+        while taken := self._next_texts():
+            started = time.perf_counter()
+            works = _attempt(self._tokenize, [place.text for place in taken])
+            ended = time.perf_counter()
+            with self._lock:
+                for place, work in zip(taken, works, strict=True):
+                    if isinstance(work, Work):
+                        self._ready.append(_Ready(place, work, ended - started))
+                        self._ready_tokens += work.tokens
+                        self._mean_tokens = 0.9 * self._mean_tokens + 0.1 * work.tokens
+                self._inference_wanted.notify(len(taken))
+            for place, work in zip(taken, works, strict=True):
+                if isinstance(work, Known):
+                    self._learn(1, 0.0)
+                    self._deliver(place, work.result, ended - started, 0.0, ended)
+                elif isinstance(work, Exception):
+                    self._fail(place.job, work)
+        with self._lock:
+            self._all_tokenized = True
+            self._inference_wanted.notify_all()
+
+    def _next_texts(self) -> list[_Place[T, R]]:
+        """Wait until texts are to be tokenised; return them, nothing when closed and drained."""
+        with self._lock:
+            while not (self._queue and self._room()) and not (self._closing and not self._queue):
+                self._tokenizer_wanted.wait()
+            taken: list[_Place[T, R]] = []
+            wanted = self._room()
+            while self._queue and len(taken) < wanted:
                 job, _ = self._queue.popitem(last=False)
-                taken.append((job, job.taken))
+                taken.append(_Place(job, job.taken))
                 job.taken += 1
-                if job.taken < len(job.texts):
+                if job.untaken:
                     self._queue[job] = None  # to the back: one text per turn
-            self._untaken_texts -= len(taken)
             return taken
 
-    def _fail(self, jobs: set[_Job[T, R]], error: Exception) -> None:
-        with self._changed:
-            for job in jobs:
-                self._drop(job)
-        for job in jobs:
-            own = ModerationError(f"scoring failed ({type(error).__name__})")
-            own.__cause__ = error
-            job.resolve(own)
+    def _room(self) -> int:
+        """Return how many texts to tokenise now so that no inference thread has to wait for one."""
+        by_count = self._workers - len(self._ready)
+        by_tokens = (self._workers * self._tokens_per_call - self._ready_tokens) / max(1.0, self._mean_tokens)
+        return min(max(by_count, int(by_tokens), 0), _MOST_TOKENIZED_AT_ONCE)
 
-    def _deliver(self, taken: Sequence[tuple[_Job[T, R], int]], results: Sequence[R]) -> None:
-        complete = []
-        with self._changed:
-            for (job, index), result in zip(taken, results, strict=True):
-                job.results[index] = result
-                if len(job.results) == len(job.texts):
-                    complete.append(job)
-        for job in complete:
+    def _infer_all(self) -> None:
+        while taken := self._next_ready():
+            started = time.perf_counter()
+            results = _attempt(self._infer, [ready.work.item for ready in taken])
+            ended = time.perf_counter()
+            self._learn(len(taken), ended - started)
+            for ready, result in zip(taken, results, strict=True):
+                if isinstance(result, Exception):
+                    self._fail(ready.place.job, result)
+                else:
+                    self._deliver(ready.place, result, ready.tokenize_s, ended - started, ended)
+
+    def _next_ready(self) -> list[_Ready[T, W, R]]:
+        """Wait for tokenised texts; return those of one call, nothing when closed and drained."""
+        with self._lock:
+            taken: list[_Ready[T, W, R]] = []
+            while not taken:
+                while not self._ready and not self._all_tokenized:
+                    self._inference_wanted.wait()
+                if not self._ready:
+                    return []
+                # An even share of what is ready, so that no thread idles while another has several.
+                share = -(-len(self._ready) // self._workers)
+                tokens = 0
+                while self._ready and len(taken) < share:
+                    tokens += self._ready[0].work.tokens
+                    if taken and tokens > self._tokens_per_call:
+                        break
+                    ready = self._ready.popleft()
+                    self._ready_tokens -= ready.work.tokens
+                    if not ready.place.job.over:
+                        taken.append(ready)
+                self._tokenizer_wanted.notify()
+            return taken
+
+    def _learn(self, texts: int, seconds: float) -> None:
+        with self._lock:
+            self._recent_texts = _MEMORY * self._recent_texts + texts
+            self._recent_s = _MEMORY * self._recent_s + seconds
+
+    def _deliver(self, place: _Place[T, R], result: R, tokenize_s: float, inference_s: float, done_at: float) -> None:
+        job = place.job
+        queue_s = done_at - job.admitted_at - tokenize_s - inference_s
+        outcome = Outcome(result, 1000 * max(0.0, queue_s), 1000 * tokenize_s, 1000 * inference_s, done_at)
+        with self._lock:
+            job.outcomes[place.index] = outcome
+            complete = len(job.outcomes) == len(job.texts)
+        if complete:
             job.resolve()
+
+    def _fail(self, job: _Job[T, R], error: Exception) -> None:
+        with self._lock:
+            self._forget(job)
+        own = ModerationError(f"scoring failed ({type(error).__name__})")
+        own.__cause__ = error
+        job.resolve(own)
+
+
+def _attempt(call: Callable[[Sequence[X]], Sequence[Y]], items: Sequence[X]) -> list[Y | Exception]:
+    """Return each item's result, or its own exception: when a call for several fails, each is tried alone."""
+    try:
+        results = call(items)
+        if len(results) != len(items):
+            raise ValueError(f"{len(results)} results for {len(items)} texts")
+        return list(results)
+    except Exception as error:  # the edge of a thread: the caller of that text hears of it, the thread lives on
+        logger.error("scoring %d texts failed", len(items), exc_info=error)
+        return [error] if len(items) == 1 else [outcome for item in items for outcome in _attempt(call, [item])]

@@ -11,6 +11,7 @@ from moderation.contracts import ErrorBody
 from moderation.errors import (
     BundleError,
     ConfigurationError,
+    DeadlineError,
     ForbiddenError,
     InvalidInputError,
     ModerationError,
@@ -34,12 +35,19 @@ class SlowBodyError(ModerationError):
     code = "timeout"
 
 
+class EncodedError(ModerationError):
+    """The body is compressed."""
+
+    code = "unsupported_encoding"
+
+
 STATUS: dict[type[ModerationError], int] = {
     InvalidInputError: 400,
     ForbiddenError: 403,
     NotFoundError: 404,
     SlowBodyError: 408,
     TooLargeError: 413,
+    EncodedError: 415,
     UnreadableError: 422,
     ModerationError: 500,
     ConfigurationError: 500,
@@ -47,6 +55,7 @@ STATUS: dict[type[ModerationError], int] = {
     RegistryError: 500,
     OverloadedError: 503,
     UnavailableError: 503,
+    DeadlineError: 504,
 }
 
 _MEANING: dict[type[ModerationError], tuple[str, str]] = {
@@ -55,9 +64,11 @@ _MEANING: dict[type[ModerationError], tuple[str, str]] = {
     NotFoundError: ("There is no such thing.", "no prediction has this id"),
     SlowBodyError: ("The body did not arrive in time.", "the body did not arrive within 10 s"),
     TooLargeError: ("Over a limit.", "comment_text is longer than 65536 bytes"),
+    EncodedError: ("The body is compressed.", "send the body as it is: Content-Encoding is not read"),
     UnreadableError: ("The body does not parse.", "comment_text: Field required"),
     ModerationError: ("A fault of the server.", "internal error"),
     OverloadedError: ("No room now; see Retry-After.", "4096 comments are waiting; try again later"),
+    DeadlineError: ("It took too long.", "no answer within 30 s; send fewer comments at once or try again later"),
 }
 
 
@@ -82,6 +93,10 @@ def body_response(
     """Return an error answer in the one shape that all of them have."""
     body = ErrorBody(code=code, message=message, request_id=request_id)
     return JSONResponse(body.model_dump(), status, headers)
+
+
+BODY_ERRORS: tuple[type[ModerationError], ...] = (SlowBodyError, TooLargeError, EncodedError)
+"""What any route that is sent a body may answer."""
 
 
 def documented(*errors: type[ModerationError]) -> dict[int | str, dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""What is refused at the door: bodies too large or too slow, payloads too long, texts too long or empty.
+"""What is refused at the door: bodies too large, too slow or compressed, payloads too long, texts too long or empty.
 
 Nothing here depends on the model; how many texts may wait is the batcher's to know.
 """
@@ -12,7 +12,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from moderation.errors import InvalidInputError, TooLargeError
 from moderation.text import normalize
-from serve.errors import SlowBodyError
+from serve.errors import EncodedError, SlowBodyError
 
 _SURELY_VISIBLE = re.compile("[0-9A-Za-z]")
 
@@ -34,6 +34,8 @@ class BodyLimit:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        if Headers(scope=scope).get("content-encoding", "identity").lower() != "identity":
+            raise EncodedError("send the body as it is: Content-Encoding is not read")  # a bomb is not even unpacked
         try:
             async with asyncio.timeout(self._timeout_s):
                 body = await self._read(scope, receive)

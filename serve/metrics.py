@@ -1,13 +1,16 @@
 """What Prometheus reads at ``/metrics``; one registry per app, no comment text, few label values."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info, ProcessCollector, generate_latest
 
 from moderation.contracts import ServedVersion
-from moderation.policy import DECISIONS
+from moderation.policy import DECISIONS, Decision
+from serve.batcher import Outcome
+from serve.stages import Found
 
 _SECONDS = (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
+_PART_SECONDS = (0.0001, 0.0002, 0.0005, 0.001, *_SECONDS)
 _METHODS = ("GET", "POST", "HEAD", "OPTIONS")
 
 
@@ -21,18 +24,17 @@ class Metrics:
         self._requests = Counter(
             "moderation_requests", "Requests answered.", ("route", "method", "status"), registry=self._registry
         )
-        self._seconds = Histogram(
-            "moderation_request_seconds",
-            "From a request's head to its answer.",
-            ("route",),
-            buckets=_SECONDS,
-            registry=self._registry,
-        )
+        self._seconds = self._histogram("request_seconds", "From a request's head to its answer.", _SECONDS, ("route",))
         self._decisions = Counter(
-            "moderation_predictions", "Predictions answered.", ("decision",), registry=self._registry
+            "moderation_predictions", "Predictions answered.", ("decision", "version"), registry=self._registry
         )
-        for decision in DECISIONS:
-            self._decisions.labels(decision)
+        self._cached = Counter(
+            "moderation_cached_predictions", "Predictions answered from the cache.", registry=self._registry
+        )
+        self._queue = self._histogram("queue_seconds", "How long a comment waited.", _PART_SECONDS)
+        self._tokenize = self._histogram("tokenize_seconds", "How long tokenising took.", _PART_SECONDS)
+        self._inference = self._histogram("inference_seconds", "How long inference took.", _PART_SECONDS)
+        self._loop_lag = self._histogram("loop_lag_seconds", "How late the event loop wakes a timer.", _PART_SECONDS)
         self._model = Info("moderation_model", "The bundle that scores.", registry=self._registry)
 
     def gauge(self, name: str, meaning: str, read: Callable[[], float]) -> None:
@@ -42,16 +44,32 @@ class Metrics:
     def serves(self, served: ServedVersion) -> None:
         """Show which version answers."""
         self._model.info({"version": served.version, "name": served.name, "backend": served.backend})
+        for decision in DECISIONS:
+            self._decisions.labels(decision, served.version)
 
     def answered(self, route: str, method: str, status: int, seconds: float) -> None:
         """Count one request; ``route`` is the template, never the path that was asked for."""
         self._requests.labels(route, method if method in _METHODS else "other", status).inc()
         self._seconds.labels(route).observe(seconds)
 
-    def decided(self, decision: str) -> None:
-        """Count one prediction."""
-        self._decisions.labels(decision).inc()
+    def predicted(self, version: str, decisions: Sequence[Decision], outcomes: Sequence[Outcome[Found]]) -> None:
+        """Count the predictions of one request."""
+        for decision, outcome in zip(decisions, outcomes, strict=True):
+            self._decisions.labels(decision, version).inc()
+            self._queue.observe(outcome.queue_ms / 1000)
+            self._tokenize.observe(outcome.tokenize_ms / 1000)
+            if outcome.result.cached:
+                self._cached.inc()
+            else:
+                self._inference.observe(outcome.inference_ms / 1000)
+
+    def lagged(self, seconds: float) -> None:
+        """Note how late the event loop was."""
+        self._loop_lag.observe(seconds)
 
     def text(self) -> bytes:
         """Return all figures in Prometheus's text format."""
         return generate_latest(self._registry)
+
+    def _histogram(self, name: str, meaning: str, buckets: Sequence[float], labels: Sequence[str] = ()) -> Histogram:
+        return Histogram(f"moderation_{name}", meaning, labels, buckets=buckets, registry=self._registry)

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from moderation.bundle import read_bundle
 from moderation.contracts import ServedVersion
@@ -18,13 +19,15 @@ from moderation.policy import Policy
 from moderation.policy_file import read_policy
 from moderation.registry.opening import open_registry
 from moderation.registry.wandb import WandbRegistry
-from moderation.scoring.scorer import Scored, Scorer
+from moderation.scoring.scorer import Scorer
+from moderation.scoring.tokens import TextTokens
 from moderation.settings import ApiSettings
+from serve.batcher import Work
 
 logger = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class TextScores:
     """What the model says of one text; scores are in [0, 1], in label order."""
 
@@ -35,23 +38,21 @@ class TextScores:
 
 @dataclass(frozen=True)
 class Model:
-    """What scores and decides, and what is said of it; ``score_texts`` blocks and is thread-safe."""
+    """What scores and decides, and what is said of it.
+
+    ``tokenize`` and ``infer`` block and are thread-safe; only they know what is in the work between them.
+    """
 
     served: ServedVersion
     policy: Policy
     reference: dict[str, object]
     provenance: dict[str, object]
-    score_texts: Callable[[Sequence[str]], Scored]
+    tokenize: Callable[[Sequence[str]], list[Work[Any]]]
+    infer: Callable[[Sequence[Any]], list[TextScores]]
 
     def score(self, texts: Sequence[str]) -> list[TextScores]:
         """Return the scores of each text, in order (blocking)."""
-        scored = self.score_texts(texts)
-        return [
-            TextScores(dict(zip(self.served.labels, row, strict=True)), tokens_read, truncated)
-            for row, tokens_read, truncated in zip(
-                scored.scores.tolist(), scored.tokens_read.tolist(), scored.truncated.tolist(), strict=True
-            )
-        ]
+        return self.infer([work.item for work in self.tokenize(texts)])
 
     def record(self) -> VersionRecord:
         """Return the row that tells readers of the database what this version is and decides by."""
@@ -67,7 +68,7 @@ class Model:
 
 
 class ModelSource:
-    """Finds and loads what the alias points to; every method blocks, for as long as the registry allows."""
+    """Finds and loads what an alias points to; every method blocks, for as long as the registry allows."""
 
     def __init__(self, settings: ApiSettings) -> None:
         """Use the registry of ``settings``."""
@@ -76,21 +77,21 @@ class ModelSource:
         # A registry that can be out of reach has a cache, and with it a last good copy.
         self._cache = self._registry.cache if isinstance(self._registry, WandbRegistry) else None
 
-    def resolve(self) -> str:
-        """Return the version that the alias points to; raises what the registry raises."""
-        return self._registry.resolve(self._settings.alias)
+    def resolve(self, alias: str) -> str:
+        """Return the version that ``alias`` points to; raises what the registry raises."""
+        return self._registry.resolve(alias)
 
-    def load(self, version: str) -> Model:
-        """Fetch ``version``, check it, and remember it as good.
+    def load(self, version: str, alias: str) -> Model:
+        """Fetch ``version``, check it, and remember it as good for ``alias``.
 
         Raises:
             BundleError: the bundle is corrupt, has other labels, or does not score its probes as stated.
             ConfigurationError: the policy cannot be read or does not fit the bundle.
             NotFoundError, RegistryError, UnavailableError: the registry cannot give it.
         """
-        model = _load(self._registry.fetch(version), self._settings)
+        model = _load(self._registry.fetch(version), self._settings, alias)
         if self._cache is not None:
-            self._cache.remember(self._settings.alias, version)
+            self._cache.remember(alias, version)
         return model
 
     def first(self) -> tuple[Model, str | None]:
@@ -99,15 +100,16 @@ class ModelSource:
         Raises:
             ModerationError: as `resolve` and `load` do, where there is no last good copy.
         """
+        alias = self._settings.alias
         try:
-            return self.load(self.resolve()), None
+            return self.load(self.resolve(alias), alias), None
         except (BundleError, NotFoundError, RegistryError, UnavailableError) as error:
-            version = self._cache.remembered(self._settings.alias) if self._cache is not None else None
+            version = self._cache.remembered(alias) if self._cache is not None else None
             copy = self._cache.find(version) if self._cache is not None and version is not None else None
             if copy is None:
                 raise
             logger.error("starting with the last good copy, version %s: %s", version, error)
-            return _load(copy, self._settings), f"last good copy: {error}"
+            return _load(copy, self._settings, alias), f"last good copy: {error}"
 
     def close(self) -> None:
         """Let go of the registry."""
@@ -115,14 +117,14 @@ class ModelSource:
             self._registry.close()
 
 
-def _load(path: Path, settings: ApiSettings) -> Model:
+def _load(path: Path, settings: ApiSettings, alias: str) -> Model:
     bundle = read_bundle(path, LABELS)
     policy = read_policy(settings.policy_path, bundle.manifest.thresholds)
     scorer = Scorer.load(bundle, settings.threads)
     served = ServedVersion(
         version=bundle.version,
         name=bundle.manifest.name,
-        alias=settings.alias,
+        alias=alias,
         labels=list(scorer.labels),
         thresholds={
             label: {"review": limits.review, "remove": limits.remove} for label, limits in policy.thresholds.items()
@@ -134,4 +136,20 @@ def _load(path: Path, settings: ApiSettings) -> Model:
     reference, provenance = (
         part.model_dump(mode="json") for part in (bundle.manifest.reference, bundle.manifest.provenance)
     )
-    return Model(served, policy, reference, provenance, scorer.score)
+    return Model(served, policy, reference, provenance, *_stages(scorer))
+
+
+def _stages(
+    scorer: Scorer,
+) -> tuple[Callable[[Sequence[str]], list[Work[TextTokens]]], Callable[[Sequence[TextTokens]], list[TextScores]]]:
+    """Return ``scorer``'s two halves, text by text."""
+
+    def tokenize(texts: Sequence[str]) -> list[Work[TextTokens]]:
+        return [Work(tokens.cost_tokens, tokens) for tokens in scorer.tokenize(texts)]
+
+    def infer(tokens: Sequence[TextTokens]) -> list[TextScores]:
+        scored = scorer.infer(tokens)
+        rows = zip(scored.scores.tolist(), scored.tokens_read.tolist(), scored.truncated.tolist(), strict=True)
+        return [TextScores(dict(zip(scorer.labels, row, strict=True)), read, cut) for row, read, cut in rows]
+
+    return tokenize, infer

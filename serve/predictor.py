@@ -2,25 +2,27 @@
 
 import asyncio
 import functools
-import itertools
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Any
 
 from moderation.contracts import Prediction
 from moderation.db.log import PredictionRecord
-from moderation.policy import Verdict
+from moderation.errors import DeadlineError
 from moderation.privacy import NOTHING, Kept, Privacy
-from serve.batcher import Batcher
+from serve.batcher import Batcher, Outcome
 from serve.ids import uuid7
 from serve.limits import check_texts
 from serve.metrics import Metrics
-from serve.model import Model, TextScores
+from serve.model import Model
 from serve.outbox import Outbox
+from serve.shadow import Shadow
+from serve.stages import Asked, Found
 
 ANONYMOUS = "anonymous"
 """The client of every request until there are keys."""
+_RECORDS_PER_TURN = 64
 
 
 @dataclass(frozen=True)
@@ -36,11 +38,11 @@ class Call:
 
 
 @dataclass(frozen=True)
-class Asked:
-    """A text, and the model that is to score it whatever is swapped in meanwhile."""
+class Limits:
+    """Bounds of one request: bytes of UTF-8 per text, seconds until its answer."""
 
-    model: Model
-    text: str
+    max_text_bytes: int
+    deadline_s: float
 
 
 class Predictor:
@@ -49,43 +51,59 @@ class Predictor:
     def __init__(
         self,
         model: Callable[[], Model],
-        batcher: Batcher[Asked, TextScores],
+        batcher: Batcher[Asked, Any, Found],
         outbox: Outbox,
+        shadow: Shadow,
         metrics: Metrics,
-        max_text_bytes: int,
+        limits: Limits,
         privacy: Privacy,
     ) -> None:
         """Take the parts, and how to ask for the current model; their owner starts and closes them."""
         self._model = model
         self._batcher = batcher
         self._outbox = outbox
+        self._shadow = shadow
         self._metrics = metrics
-        self._max_text_bytes = max_text_bytes
+        self._limits = limits
         self._privacy = privacy
 
     async def predict(self, texts: Mapping[str, str], call: Call) -> list[Prediction]:
         """Return a prediction for each text, in order; ``texts`` maps the field as callers know it to its text.
+
+        A text of which nothing may be stored meets neither the cache nor the candidate.
 
         Raises:
             TooLargeError: a text over its limit.
             InvalidInputError: a text with nothing to see.
             OverloadedError: no room for so many texts, in the queue or in the outbox.
             UnavailableError: the outbox cannot be written, or the server is shutting down.
+            DeadlineError: it took too long.
         """
-        await check_texts(texts, self._max_text_bytes)
+        try:
+            async with asyncio.timeout(self._limits.deadline_s):
+                return await self._predict(texts, call)
+        except TimeoutError:
+            raise DeadlineError(
+                f"no answer within {self._limits.deadline_s:g} s; send fewer comments at once or try again later"
+            ) from None
+
+    async def _predict(self, texts: Mapping[str, str], call: Call) -> list[Prediction]:
+        await check_texts(texts, self._limits.max_text_bytes)
         self._outbox.require_room(len(texts))  # before the work; what fills it meanwhile is refused after
         comments = list(texts.values())
         model = self._model()
-        scored = await self._batcher.score([Asked(model, text) for text in comments])
+        outcomes = await self._batcher.score([Asked(model, text, keep=not call.do_not_store) for text in comments])
         kept = await self._kept(comments, call)
-        verdicts = [model.policy.decide(result.scores) for result in scored]
-        records = [
-            _record(model.served.version, part, result, verdict, call)
-            for part, result, verdict in zip(kept, scored, verdicts, strict=True)
-        ]
+        records: list[PredictionRecord] = []
+        for part, outcome in zip(kept, outcomes, strict=True):
+            records.append(_record(model, part, outcome, call))
+            if len(records) % _RECORDS_PER_TURN == 0:
+                await asyncio.sleep(0)  # a thousand of them would hold the event loop up for 50 ms
         await self._outbox.append(records)
-        for verdict in verdicts:
-            self._metrics.decided(verdict.decision)
+        self._metrics.predicted(model.served.version, [record.decision for record in records], outcomes)
+        if not call.do_not_store:
+            for text, record in zip(comments, records, strict=True):
+                self._shadow.offer(record.id, record.created_at, text)
         return [_answer(record) for record in records]
 
     async def _kept(self, texts: Sequence[str], call: Call) -> list[Kept]:
@@ -96,30 +114,27 @@ class Predictor:
         return await asyncio.to_thread(keep) if self._privacy.hashes_texts else keep()
 
 
-def score(asked: Sequence[Asked]) -> list[TextScores]:
-    """Return the scores of each text by its own model, in order (blocking); the batcher calls it."""
-    results: list[TextScores] = []
-    for _, group in itertools.groupby(asked, key=lambda one: id(one.model)):
-        same = list(group)
-        results += same[0].model.score([one.text for one in same])
-    return results
-
-
-def _record(version: str, kept: Kept, result: TextScores, verdict: Verdict, call: Call) -> PredictionRecord:
+def _record(model: Model, kept: Kept, outcome: Outcome[Found], call: Call) -> PredictionRecord:
+    scores = outcome.result.scores
+    verdict = model.policy.decide(scores.scores)
     return PredictionRecord(
         id=uuid7(),
         created_at=datetime.now(UTC),
         request_id=call.request_id,
         client=call.client,
         route=call.route,
-        version=version,
-        scores=result.scores,
+        version=model.served.version,
+        scores=scores.scores,
         decision=verdict.decision,
         reasons=list(verdict.reasons),
-        latency_ms=1000 * (time.perf_counter() - call.started),
-        tokens_read=result.tokens_read,
-        truncated=result.truncated,
+        latency_ms=1000 * (outcome.done_at - call.started),
+        tokens_read=scores.tokens_read,
+        truncated=scores.truncated,
         text=kept.text,
+        cached=outcome.result.cached,
+        queue_ms=outcome.queue_ms,
+        tokenize_ms=outcome.tokenize_ms,
+        inference_ms=outcome.inference_ms,
         text_hash=kept.text_hash,
         author=kept.author,
     )

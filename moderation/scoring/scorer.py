@@ -12,7 +12,7 @@ import numpy.typing as npt
 from moderation.bundle import ONNX_WEIGHTS, TOKENIZER, Bundle, Calibration, PlattCalibration
 from moderation.errors import BundleError
 from moderation.scoring.onnx import OnnxModel
-from moderation.scoring.tokens import TextTokenizer
+from moderation.scoring.tokens import TextTokenizer, TextTokens
 
 UNCHANGED = PlattCalibration(scale=1.0, offset=0.0)
 
@@ -57,11 +57,19 @@ class Scorer:
 
     def score(self, texts: Sequence[str]) -> Scored:
         """Score each text; the same text gets the same score alone and in any company."""
+        return self.infer(self.tokenize(texts))
+
+    def tokenize(self, texts: Sequence[str]) -> list[TextTokens]:
+        """Return what the model reads of each text, in order; needs no inference thread."""
         tokens = self._tokenizer.encode(texts)
+        return [TextTokens(ids, bool(cut)) for ids, cut in zip(tokens.ids, tokens.truncated, strict=True)]
+
+    def infer(self, tokens: Sequence[TextTokens]) -> Scored:
+        """Score what `tokenize` returned."""
         return Scored(
-            scores=to_scores(self._model.logits(tokens.ids), self._calibrations),
-            tokens_read=np.array([len(ids) for ids in tokens.ids], dtype=np.int64),
-            truncated=tokens.truncated,
+            scores=to_scores(self._model.logits([text.ids for text in tokens]), self._calibrations),
+            tokens_read=np.array([len(text.ids) for text in tokens], dtype=np.int64),
+            truncated=np.array([text.truncated for text in tokens], dtype=np.bool_),
         )
 
     def _check_probes(self) -> None:

@@ -19,6 +19,19 @@ class Tokens:
     truncated: npt.NDArray[np.bool_]
 
 
+@dataclass(frozen=True)
+class TextTokens:
+    """One text as a model reads it."""
+
+    ids: npt.NDArray[np.int64]
+    truncated: bool
+
+    @property
+    def cost_tokens(self) -> int:
+        """Tokens that the model computes."""
+        return len(self.ids)
+
+
 class TextTokenizer:
     """Normalises and tokenises; thread-safe, since nothing changes after construction."""
 

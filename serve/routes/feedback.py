@@ -5,11 +5,11 @@ from fastapi import APIRouter, Request
 from moderation.contracts import FeedbackReceipt, FeedbackRequest
 from moderation.errors import InvalidInputError, NotFoundError, OverloadedError
 from serve import payload
-from serve.errors import SlowBodyError, UnreadableError, documented
+from serve.errors import BODY_ERRORS, UnreadableError, documented
 from serve.feedback import FeedbackDesk
 from serve.routes.call import call_of
 
-_ANSWERS = documented(InvalidInputError, NotFoundError, SlowBodyError, UnreadableError, OverloadedError)
+_ANSWERS = documented(*BODY_ERRORS, InvalidInputError, NotFoundError, UnreadableError, OverloadedError)
 MAX_LABELS = 100
 
 

@@ -16,16 +16,17 @@ from sqlalchemy import Engine
 from moderation.db.database import connect, migrate
 from moderation.registry.local import LocalRegistry
 from moderation.registry.registry import Move
-from moderation.scoring.scorer import Scored
 from moderation.settings import ApiSettings
 from serve.app import create_app
-from serve.model import Model, ModelSource
+from serve.batcher import Work
+from serve.model import Model, ModelSource, TextScores
 from serve.outbox import Outbox
 from serve.prediction_log import PredictionLog
+from serve.protocol import protocol
 from serve.watcher import Watcher
 from tests.bundles import build_tiny_bundle
 
-Score = Callable[[Sequence[str]], Scored]
+Score = Callable[[Sequence[str]], list[TextScores]]
 POLICY = Path(__file__).resolve().parents[2] / "configs" / "policy.yaml"
 
 
@@ -59,6 +60,7 @@ def served(
     model: Model,
     log: Callable[[Engine], PredictionLog] = PredictionLog,
     watcher: Watcher | None = None,
+    max_connections: int = 100,
     **options: float,
 ) -> Iterator[Server]:
     """Run the app with a migrated SQLite database; ``log`` may wrap it, ``options`` go to `create_app`."""
@@ -67,7 +69,7 @@ def served(
     outbox = Outbox(settings.state_dir / "outbox.db", settings.max_outbox_rows)
     try:
         app = create_app(settings, watcher=watcher or Watcher(model), outbox=outbox, log=log(engine), **options)
-        with listening(app) as url, httpx.Client(base_url=url, timeout=30, trust_env=False) as http:
+        with listening(app, max_connections) as url, httpx.Client(base_url=url, timeout=30, trust_env=False) as http:
             yield Server(url, http, engine, outbox, model)
     finally:
         outbox.close()
@@ -75,9 +77,16 @@ def served(
 
 
 @contextmanager
-def listening(app: FastAPI) -> Iterator[str]:
+def listening(app: FastAPI, max_connections: int = 100) -> Iterator[str]:
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        config = uvicorn.Config(app, log_config=None, access_log=False, ws="none", lifespan="on")
+        config = uvicorn.Config(
+            app,
+            log_config=None,
+            access_log=False,
+            ws="none",
+            lifespan="on",
+            http=protocol(max_connections, head_timeout_s=1),
+        )
         server = uvicorn.Server(config)
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
         thread.start()
@@ -96,13 +105,16 @@ def tiny_model(settings: ApiSettings, folder: Path) -> Model:
 
 def current_model(settings: ApiSettings) -> Model:
     source = ModelSource(settings)
-    return source.load(source.resolve())
+    return source.load(source.resolve(settings.alias), settings.alias)
 
 
-def with_scoring(model: Model, around: Callable[[Score, Sequence[str]], Scored]) -> Model:
-    """Return ``model`` with its scoring wrapped: ``around`` gets the real function and the texts."""
-    real = model.score_texts
-    return replace(model, score_texts=lambda texts: around(real, texts))
+def with_scoring(model: Model, around: Callable[[Score, Sequence[str]], list[TextScores]]) -> Model:
+    """Return ``model`` with its inference wrapped: ``around`` gets the real function and the texts."""
+    return replace(
+        model,
+        tokenize=lambda texts: [Work(len(text), text) for text in texts],
+        infer=lambda texts: around(model.score, texts),
+    )
 
 
 def wait_until(condition: Callable[[], object], timeout_s: float = 30) -> None:

@@ -1,7 +1,11 @@
+import json
 import re
+import socket
 import threading
+import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -12,11 +16,10 @@ from sqlalchemy import Engine, select
 from moderation.db.models import Feedback, Prediction
 from moderation.errors import ConfigurationError
 from moderation.labels import LABELS
-from moderation.scoring.scorer import Scored
 from moderation.settings import ApiSettings
 from serve.app import create_app
 from serve.ids import uuid7
-from serve.model import Model
+from serve.model import Model, TextScores
 from serve.outbox import Outbox
 from serve.prediction_log import PredictionLog
 from serve.watcher import Watcher
@@ -131,7 +134,10 @@ def test_metrics_count_by_route_template_and_hold_no_text(api: httpx.Client) -> 
     found = response.text
     assert 'moderation_requests_total{method="POST",route="/predict",status="200"}' in found
     assert 'moderation_requests_total{method="GET",route="none",status="404"}' in found
-    assert 'moderation_predictions_total{decision="allow"}' in found
+    version = api.get("/version").json()["version"]
+    assert f'moderation_predictions_total{{decision="allow",version="{version}"}}' in found
+    for part in ("request", "queue", "tokenize", "inference", "loop_lag"):
+        assert f"moderation_{part}_seconds_bucket" in found
     assert "moderation_database_up 1.0" in found
     assert "process_resident_memory_bytes" in found
     assert "unmistakable" not in found
@@ -169,6 +175,7 @@ def test_the_documentation_has_examples_and_the_error_answers(api: httpx.Client)
         "/predict",
         "/predict/batch",
         "/feedback",
+        "/admin/reload",
         "/health",
         "/ready",
         "/version",
@@ -176,7 +183,7 @@ def test_the_documentation_has_examples_and_the_error_answers(api: httpx.Client)
     }
     predict = paths["/predict"]["post"]
     assert predict["requestBody"]["content"]["application/json"]["schema"]["examples"]
-    assert set(predict["responses"]) == {"200", "400", "403", "408", "413", "422", "500", "503"}
+    assert set(predict["responses"]) == {"200", "400", "403", "408", "413", "415", "422", "500", "503", "504"}
     assert predict["responses"]["422"]["content"]["application/json"]["example"]["code"] == "unreadable"
     assert "404" in paths["/feedback"]["post"]["responses"]
 
@@ -237,7 +244,7 @@ def test_an_overloaded_server_says_when_to_come_back_and_recovers(tmp_path: Path
 def test_a_caller_who_leaves_is_not_scored(tmp_path: Path, model: Model) -> None:
     gate, entered, seen = threading.Event(), threading.Event(), []
 
-    def score(real: Score, texts: Sequence[str]) -> Scored:
+    def score(real: Score, texts: Sequence[str]) -> list[TextScores]:
         seen.extend(texts)
         entered.set()
         gate.wait(20)
@@ -260,7 +267,7 @@ def test_a_caller_who_leaves_is_not_scored(tmp_path: Path, model: Model) -> None
 def test_a_failing_model_is_a_500_without_the_text_and_the_server_lives_on(
     tmp_path: Path, model: Model, caplog: pytest.LogCaptureFixture
 ) -> None:
-    def score(real: Score, texts: Sequence[str]) -> Scored:
+    def score(real: Score, texts: Sequence[str]) -> list[TextScores]:
         if any("break" in text for text in texts):
             raise RuntimeError(f"cannot score {texts}")
         return real(texts)
@@ -278,7 +285,7 @@ def test_an_unexpected_error_is_a_500_without_any_detail(
         def decide(self, scores: dict[str, float]) -> None:
             raise KeyError("detail of the fault")
 
-    broken = Model(model.served, BrokenPolicy(), model.reference, model.provenance, model.score_texts)  # type: ignore[arg-type]
+    broken = replace(model, policy=BrokenPolicy())  # type: ignore[arg-type]
     with served(settings_in(tmp_path), broken) as server:
         response = hello(server)
         assert refused(response, 500, "internal") == "internal error"
@@ -364,3 +371,58 @@ def test_scoring_does_not_hold_up_the_event_loop(tmp_path: Path, model: Model) -
         assert not waiting.done()
         gate.set()
         assert waiting.result().status_code == 200
+
+
+def test_a_request_over_its_deadline_gets_504_and_its_texts_are_not_scored(tmp_path: Path, model: Model) -> None:
+    gate, seen = threading.Event(), []
+
+    def score(real: Score, texts: Sequence[str]) -> list[TextScores]:
+        seen.extend(texts)
+        gate.wait(20)
+        return real(texts)
+
+    settings = settings_in(tmp_path, threads=1, deadline_s=0.5)
+    with served(settings, with_scoring(model, score)) as server:
+        late = server.http.post("/predict/batch", json={"comment_texts": [f"text {number}" for number in range(9)]})
+        assert "0.5 s" in refused(late, 504, "deadline")
+        assert shows(server, "moderation_waiting_texts 0.0")
+        gate.set()
+        assert hello(server, "next").status_code == 200
+    assert seen == ["text 0", "next"]
+
+
+def test_a_caller_who_leaves_in_mid_batch_frees_the_model_for_others(tmp_path: Path, model: Model) -> None:
+    seen: list[str] = []
+
+    def score(real: Score, texts: Sequence[str]) -> list[TextScores]:
+        seen.extend(texts)
+        time.sleep(0.05)
+        return real(texts)
+
+    left = [f"left {number}" for number in range(900)]
+    with served(settings_in(tmp_path, threads=1), with_scoring(model, score)) as server:
+        body = json.dumps({"comment_texts": left}).encode()
+        head = f"Host: localhost\r\nContent-Type: application/json\r\nContent-Length: {len(body)}"
+        with socket.create_connection(("127.0.0.1", httpx.URL(server.url).port or 0)) as caller:
+            caller.sendall(f"POST /predict/batch HTTP/1.1\r\n{head}\r\n\r\n".encode() + body)
+            wait_until(lambda: len(seen) >= 2)
+        wait_until(lambda: shows(server, "moderation_waiting_texts 0.0"))
+        assert hello(server, "next").status_code == 200
+    assert seen.index("next") == len(seen) - 1 < 900
+
+
+def test_nothing_holds_the_event_loop_up_under_load(tmp_path: Path, model: Model) -> None:
+    slow = with_scoring(model, lambda score, texts: (time.sleep(0.003 * len(texts)), score(texts))[1])
+    settings = settings_in(tmp_path, max_batch_texts=1000, cache_texts=0, max_wait_s=60)
+    with served(settings, slow) as server, ThreadPoolExecutor(4) as pool:
+        texts = [f"hello {number} " * 50 for number in range(1000)]
+        asked = [pool.submit(server.http.post, "/predict/batch", json={"comment_texts": texts}) for _ in range(2)]
+        asked += [pool.submit(hello, server, f"thank you {number}") for number in range(100)]
+        assert {future.result().status_code for future in asked} == {200}
+        figures = server.http.get("/metrics").text
+    late = {
+        float(limit): float(count)
+        for limit, count in re.findall(r'loop_lag_seconds_bucket\{le="([0-9.]+)"\} ([0-9.]+)', figures)
+    }
+    assert late[5.0] >= 3
+    assert late[1.0] == late[30.0]  # a busy machine takes its share; a batch scored on the loop would take 3 s

@@ -13,7 +13,7 @@ import pytest
 
 from moderation.labels import LABELS
 from moderation.text import normalize
-from tests.serve.server import Server
+from tests.serve.server import Server, wait_until
 
 SECRET = "s3cret-words"
 
@@ -248,3 +248,105 @@ def test_a_body_that_never_comes_does_not_hold_up_others(server: Server) -> None
 
 def test_bytes_that_are_no_http_are_refused(server: Server) -> None:
     assert answer_to(server, "Content-Length: -1")[0] == 400
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "deflate", "br", "gzip, identity", "zstd"])
+def test_a_compressed_body_is_refused_before_it_is_read(server: Server, encoding: str) -> None:
+    head = f"Content-Type: application/json\r\nContent-Encoding: {encoding}\r\nContent-Length: 1000"
+    status, body = answer_to(server, head)
+    assert (status, json.loads(body)["code"]) == (415, "unsupported_encoding")
+
+
+def test_a_body_that_says_it_is_not_compressed_is_read(api: httpx.Client) -> None:
+    headers = {"Content-Type": "application/json", "Content-Encoding": "identity"}
+    assert api.post("/predict", content=field("hi"), headers=headers).status_code == 200
+
+
+def until_closed(connection: socket.socket) -> bytes:
+    """Return what comes until the server closes the connection."""
+    found = b""
+    try:
+        while piece := connection.recv(65_536):
+            found += piece
+    except ConnectionResetError:
+        pass
+    return found
+
+
+@pytest.mark.parametrize("sent", [b"", b"GET /health HT", b"GET /health HTTP/1.1\r\nHost: loc"])
+def test_a_head_that_does_not_come_in_time_costs_its_connection(server: Server, sent: bytes) -> None:
+    with raw(server) as connection:
+        connection.sendall(sent)
+        begun = time.monotonic()
+        assert until_closed(connection) == b""
+        assert 0.5 < time.monotonic() - begun < 8
+
+
+def test_a_head_that_drips_costs_its_connection_too(server: Server) -> None:
+    with raw(server) as connection:
+        connection.sendall(b"GET /health HTTP/1.1\r\n")
+        begun = time.monotonic()
+        try:
+            while time.monotonic() - begun < 8:
+                connection.sendall(b"a")
+                time.sleep(0.05)
+        except (ConnectionResetError, BrokenPipeError):
+            pass
+        assert time.monotonic() - begun < 5
+
+
+def test_a_slow_answer_is_not_taken_for_a_slow_head(server: Server) -> None:
+    with raw(server) as connection:
+        for _ in range(3):  # on one connection, with pauses between requests
+            connection.sendall(b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            assert received(connection)[0] == 200
+            time.sleep(0.6)
+
+
+@pytest.mark.parametrize("line", [b"X-Flood: %s\r\n" % (b"x" * 1000), b"A: b\r\n"], ids=["long", "many"])
+def test_a_flood_of_headers_is_cut_off(server: Server, line: bytes) -> None:
+    with raw(server) as connection:
+        connection.sendall(b"GET /health HTTP/1.1\r\nHost: localhost\r\n")
+        sent = 0
+        try:
+            while sent < 50_000_000:
+                connection.sendall(line * 100)
+                sent += 100 * len(line)
+        except (ConnectionResetError, BrokenPipeError):
+            pass
+        assert sent < 20_000_000  # socket buffers hold a few MB of it
+    assert server.http.get("/health").status_code == 200
+
+
+def test_more_connections_than_allowed_are_refused_and_room_comes_back(server: Server) -> None:
+    assert server.http.get("/health").status_code == 200  # its own connection stays open
+    idle = [raw_connection(server) for _ in range(110)]
+    try:
+        full = [connection for connection in idle if refusal(connection)]
+        assert 5 <= len(full) <= 20  # of 100 allowed
+        assert server.http.get("/health").status_code == 200
+    finally:
+        for connection in idle:
+            connection.close()
+    wait_until(lambda: answer_to(server, "Content-Type: text/plain\r\nContent-Length: 0")[0] == 422)
+
+
+def refusal(connection: socket.socket) -> bool:
+    """Return whether the server has said 503 on a connection that has asked nothing."""
+    connection.settimeout(0.2)
+    try:
+        return connection.recv(1000).startswith(b"HTTP/1.1 503")
+    except TimeoutError:
+        return False
+    except ConnectionResetError:
+        return True
+
+
+def raw_connection(server: Server) -> socket.socket:
+    return socket.create_connection(("127.0.0.1", httpx.URL(server.url).port or 0), timeout=10)
+
+
+@contextmanager
+def raw(server: Server) -> Iterator[socket.socket]:
+    with raw_connection(server) as connection:
+        yield connection

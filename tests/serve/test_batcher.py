@@ -1,14 +1,14 @@
 import asyncio
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from moderation.errors import ModerationError, OverloadedError, UnavailableError
-from serve.batcher import Batcher
+from serve.batcher import Batcher, Known, Work
 from tests.serve.server import wait_until
 
 
@@ -34,6 +34,19 @@ def upper(texts: Sequence[str]) -> list[str]:
     return [text.upper() for text in texts]
 
 
+def whole(texts: Sequence[str]) -> list[Work[str]]:
+    """Tokenise: a text is its own work and costs its length."""
+    return [Work(len(text), text) for text in texts]
+
+
+def batcher_of(score: Callable[[Sequence[str]], list[str]], workers: int = 1, **limits: float) -> Batcher:
+    return Batcher(whole, score, workers, **{"max_waiting_texts": 1000, **limits})  # type: ignore[arg-type]
+
+
+async def results(batcher: Batcher, texts: Sequence[str]) -> list[str]:
+    return [outcome.result for outcome in await batcher.score(texts)]
+
+
 async def settle() -> None:
     """Let tasks that are ready run up to where they wait."""
     for _ in range(3):
@@ -53,9 +66,9 @@ request_lists = st.lists(
 
 
 @settings(max_examples=150, deadline=None)
-@given(requests=request_lists, workers=st.integers(1, 3), per_call=st.integers(1, 5), pause=st.booleans())
-def test_each_caller_gets_its_own_result_or_its_own_failure(
-    requests: list[tuple[int, bool, bool, int]], workers: int, per_call: int, pause: bool
+@given(requests=request_lists, workers=st.integers(1, 3), tokens_per_call=st.integers(0, 30), pause=st.booleans())
+def test_each_caller_gets_its_own_results_or_its_own_failure(
+    requests: list[tuple[int, bool, bool, int]], workers: int, tokens_per_call: int, pause: bool
 ) -> None:
     calls: list[list[str]] = []
 
@@ -68,13 +81,14 @@ def test_each_caller_gets_its_own_result_or_its_own_failure(
         return upper(texts)
 
     async def scenario() -> None:
-        batcher = Batcher(score, workers, max_waiting_texts=1000, max_texts_per_call=per_call)
+        batcher = batcher_of(score, workers, tokens_per_call=tokens_per_call)
         batcher.start()
 
         async def ask(number: int, count: int, fails: bool, turns: int) -> list[str]:
             for _ in range(turns):
                 await asyncio.sleep(0)
-            return await batcher.score([f"{number}-{index}" + "!" * (fails and index == 0) for index in range(count)])
+            texts = [f"{number}-{index}" + "!" * (fails and index == 0) for index in range(count)]
+            return await results(batcher, texts)
 
         tasks = [
             asyncio.create_task(ask(number, count, fails, turns))
@@ -85,22 +99,19 @@ def test_each_caller_gets_its_own_result_or_its_own_failure(
             if leaves:
                 task.cancel()
         answers = await asyncio.gather(*tasks, return_exceptions=True)
-        failed_calls = [call for call in calls if any(text.endswith("!") for text in call)]
         for number, (answer, (count, leaves, fails, _)) in enumerate(zip(answers, requests, strict=True)):
             if isinstance(answer, asyncio.CancelledError):
                 assert leaves
             elif isinstance(answer, ModerationError):
-                assert fails or any(text.startswith(f"{number}-") for call in failed_calls for text in call)
+                assert fails  # never because of what another caller sent
             else:
                 assert not fails
                 assert answer == [f"{number}-{index}" for index in range(count)]
         assert batcher.waiting_texts == 0
-        assert await batcher.score(["after"]) == ["AFTER"]
+        assert await results(batcher, ["after"]) == ["AFTER"]
         assert batcher.running
         await asyncio.to_thread(batcher.close)
-        scored = [text for call in calls for text in call]
-        assert len(scored) == len(set(scored))  # nothing twice
-        assert all(len(call) <= per_call for call in calls)
+        assert all(len(call) == 1 or sum(map(len, call)) <= tokens_per_call for call in calls)
 
     asyncio.run(scenario())
 
@@ -109,11 +120,11 @@ def test_a_large_request_does_not_hold_up_a_single_text() -> None:
     gate = Gate()
 
     async def scenario() -> None:
-        batcher = Batcher(gate.score, workers=1, max_waiting_texts=1000, max_texts_per_call=1)
+        batcher = batcher_of(gate.score)
         batcher.start()
-        large = asyncio.create_task(batcher.score([f"large {index}" for index in range(100)]))
+        large = asyncio.create_task(results(batcher, [f"large {index}" for index in range(100)]))
         await gate.until_entered()
-        single = asyncio.create_task(batcher.score(["single"]))
+        single = asyncio.create_task(results(batcher, ["single"]))
         await settle()
         gate.open.set()
         assert await single == ["SINGLE"]
@@ -121,15 +132,15 @@ def test_a_large_request_does_not_hold_up_a_single_text() -> None:
         await asyncio.to_thread(batcher.close)
 
     asyncio.run(scenario())
-    assert ["single"] in gate.calls[:3]
+    assert ["single"] in gate.calls[:4]  # one runs, one is tokenised ahead, one has its turn
 
 
 def test_what_waits_is_shared_evenly_between_idle_workers() -> None:
     gate = Gate()
 
     async def scenario() -> None:
-        batcher = Batcher(gate.score, workers=2, max_waiting_texts=1000, max_texts_per_call=4)
-        waiting = asyncio.create_task(batcher.score(["a", "b", "c", "d"]))
+        batcher = batcher_of(gate.score, workers=2, tokens_per_call=4)
+        waiting = asyncio.create_task(results(batcher, ["a", "b", "c", "d"]))
         await settle()
         batcher.start()
         await asyncio.to_thread(wait_until, lambda: len(gate.calls) >= 2)
@@ -138,20 +149,20 @@ def test_what_waits_is_shared_evenly_between_idle_workers() -> None:
         await asyncio.to_thread(batcher.close)
 
     asyncio.run(scenario())
-    assert sorted(map(len, gate.calls))[-1] == 2
+    assert max(map(len, gate.calls)) <= 2
 
 
 def test_no_more_texts_are_admitted_than_may_wait_and_room_comes_back() -> None:
     gate = Gate()
 
     async def scenario() -> None:
-        batcher = Batcher(gate.score, workers=1, max_waiting_texts=3)
+        batcher = batcher_of(gate.score, max_waiting_texts=3)
         batcher.start()
-        first = asyncio.create_task(batcher.score(["a", "b"]))
+        first = asyncio.create_task(results(batcher, ["a", "b"]))
         await settle()
         with pytest.raises(OverloadedError):
-            await batcher.score(["c", "d"])
-        second = asyncio.create_task(batcher.score(["c"]))
+            await results(batcher, ["c", "d"])
+        second = asyncio.create_task(results(batcher, ["c"]))
         await settle()
         assert batcher.waiting_texts == 3
         second.cancel()
@@ -159,7 +170,7 @@ def test_no_more_texts_are_admitted_than_may_wait_and_room_comes_back() -> None:
         assert batcher.waiting_texts == 2
         gate.open.set()
         await first
-        assert await batcher.score(["c", "d", "e"]) == ["C", "D", "E"]
+        assert await results(batcher, ["c", "d", "e"]) == ["C", "D", "E"]
         await asyncio.to_thread(batcher.close)
 
     asyncio.run(scenario())
@@ -169,17 +180,17 @@ def test_a_caller_who_left_is_not_scored() -> None:
     gate = Gate()
 
     async def scenario() -> None:
-        batcher = Batcher(gate.score, workers=1, max_waiting_texts=100, max_texts_per_call=1)
+        batcher = batcher_of(gate.score)
         batcher.start()
-        first = asyncio.create_task(batcher.score(["first"]))
+        first = asyncio.create_task(results(batcher, ["first"]))
         await gate.until_entered()
-        leaving = asyncio.create_task(batcher.score(["left 1", "left 2"]))
+        leaving = asyncio.create_task(results(batcher, ["left 1", "left 2"]))
         await settle()
         leaving.cancel()
         await settle()
         gate.open.set()
         assert await first == ["FIRST"]
-        assert await batcher.score(["next"]) == ["NEXT"]
+        assert await results(batcher, ["next"]) == ["NEXT"]
         await asyncio.to_thread(batcher.close)
 
     asyncio.run(scenario())
@@ -190,14 +201,14 @@ def test_closing_answers_what_was_admitted_and_refuses_what_comes_later() -> Non
     gate = Gate()
 
     async def scenario() -> None:
-        batcher = Batcher(gate.score, workers=2, max_waiting_texts=100, max_texts_per_call=1)
+        batcher = batcher_of(gate.score, workers=2)
         batcher.start()
-        admitted = [asyncio.create_task(batcher.score([f"text {number}"])) for number in range(10)]
+        admitted = [asyncio.create_task(results(batcher, [f"text {number}"])) for number in range(10)]
         await gate.until_entered()
         closing = asyncio.create_task(asyncio.to_thread(batcher.close))
         await asyncio.to_thread(wait_until, lambda: not batcher.running)
         with pytest.raises(UnavailableError):
-            await batcher.score(["late"])
+            await results(batcher, ["late"])
         gate.open.set()
         assert await asyncio.gather(*admitted) == [[f"TEXT {number}"] for number in range(10)]
         await closing
@@ -207,10 +218,10 @@ def test_closing_answers_what_was_admitted_and_refuses_what_comes_later() -> Non
 
 def test_a_score_function_that_loses_results_is_a_failure_and_not_a_hang() -> None:
     async def scenario() -> None:
-        batcher = Batcher(lambda texts: upper(texts)[1:], workers=1, max_waiting_texts=100)
+        batcher = batcher_of(lambda texts: upper(texts)[1:])
         batcher.start()
         with pytest.raises(ModerationError, match="ValueError"):
-            await batcher.score(["a", "b"])
+            await results(batcher, ["a", "b"])
         await asyncio.to_thread(batcher.close)
 
     asyncio.run(scenario())
@@ -221,10 +232,10 @@ def test_a_failure_does_not_tell_the_text() -> None:
         raise RuntimeError(f"cannot score {texts[0]}")
 
     async def scenario() -> None:
-        batcher = Batcher(score, workers=1, max_waiting_texts=100)
+        batcher = batcher_of(score)
         batcher.start()
         with pytest.raises(ModerationError) as failure:
-            await batcher.score(["secret"])
+            await results(batcher, ["secret"])
         assert "secret" not in str(failure.value)
         await asyncio.to_thread(batcher.close)
 
@@ -232,4 +243,139 @@ def test_a_failure_does_not_tell_the_text() -> None:
 
 
 def test_no_texts_need_no_worker() -> None:
-    assert asyncio.run(Batcher(upper, workers=1, max_waiting_texts=1).score([])) == []
+    assert asyncio.run(batcher_of(upper).score([])) == []
+
+
+def test_a_failing_text_fails_its_own_request_and_no_other_of_its_call() -> None:
+    gate = Gate()
+
+    def score(texts: Sequence[str]) -> list[str]:
+        gate.score(texts)
+        if any(text.startswith("bad") for text in texts):
+            raise ValueError("planted")
+        return upper(texts)
+
+    async def scenario() -> None:
+        batcher = batcher_of(score, tokens_per_call=100)
+        waiting = [asyncio.create_task(results(batcher, [text])) for text in ("good 1", "bad", "good 2")]
+        await settle()
+        batcher.start()
+        gate.open.set()
+        first, bad, second = await asyncio.gather(*waiting, return_exceptions=True)
+        assert (first, second) == (["GOOD 1"], ["GOOD 2"])
+        assert isinstance(bad, ModerationError)
+        await asyncio.to_thread(batcher.close)
+
+    asyncio.run(scenario())
+    assert ["good 1", "bad", "good 2"] in gate.calls  # they did share a call
+
+
+def test_a_text_that_cannot_be_tokenised_fails_its_own_request_only() -> None:
+    def tokenize(texts: Sequence[str]) -> list[Work[str]]:
+        if "bad" in texts:
+            raise ValueError("planted")
+        return whole(texts)
+
+    async def scenario() -> None:
+        batcher = Batcher(tokenize, upper, workers=3, max_waiting_texts=10)
+        waiting = [asyncio.create_task(results(batcher, [text])) for text in ("a", "bad", "b")]
+        await settle()
+        batcher.start()
+        first, bad, second = await asyncio.gather(*waiting, return_exceptions=True)
+        assert (first, second) == (["A"], ["B"])
+        assert isinstance(bad, ModerationError)
+        await asyncio.to_thread(batcher.close)
+
+    asyncio.run(scenario())
+
+
+def test_a_text_whose_result_is_known_needs_no_inference() -> None:
+    gate = Gate()
+
+    def tokenize(texts: Sequence[str]) -> list[Work[str] | Known[str]]:
+        return [Known("KNOWN") if text == "known" else Work(len(text), text) for text in texts]
+
+    async def scenario() -> None:
+        batcher = Batcher(tokenize, gate.score, workers=1, max_waiting_texts=10)
+        batcher.start()
+        busy = asyncio.create_task(results(batcher, ["busy"]))
+        await gate.until_entered()
+        assert await results(batcher, ["known"]) == ["KNOWN"]  # while the only worker is held
+        gate.open.set()
+        await busy
+        assert await results(batcher, ["known", "new", "known"]) == ["KNOWN", "NEW", "KNOWN"]
+        await asyncio.to_thread(batcher.close)
+
+    asyncio.run(scenario())
+    assert gate.calls == [["busy"], ["new"]]
+
+
+def test_the_parts_of_a_texts_time_are_its_own() -> None:
+    def score(texts: Sequence[str]) -> list[str]:
+        time.sleep(0.02)
+        return upper(texts)
+
+    async def scenario() -> None:
+        batcher = batcher_of(score)
+        batcher.start()
+        begun = time.perf_counter()
+        outcomes = await batcher.score(["a", "b", "c", "d"])
+        for outcome in outcomes:
+            assert outcome.inference_ms >= 19
+            parts_ms = outcome.queue_ms + outcome.tokenize_ms + outcome.inference_ms
+            assert parts_ms == pytest.approx(1000 * (outcome.done_at - begun), abs=5)
+        assert [outcome.queue_ms for outcome in outcomes] == sorted(outcome.queue_ms for outcome in outcomes)
+        assert outcomes[3].queue_ms - outcomes[0].queue_ms >= 55  # three others went before
+        await asyncio.to_thread(batcher.close)
+
+    asyncio.run(scenario())
+
+
+def test_a_request_that_would_wait_too_long_is_refused_at_once_with_when_to_come_back() -> None:
+    held = threading.Event()
+    held.set()
+
+    def score(texts: Sequence[str]) -> list[str]:
+        time.sleep(0.05)
+        assert held.wait(20)
+        return upper(texts)
+
+    async def scenario() -> None:
+        batcher = batcher_of(score, max_wait_s=0.4)
+        batcher.start()
+        await results(batcher, ["it learns", "how long", "a text takes"])
+        held.clear()
+        waiting = [asyncio.create_task(results(batcher, [f"text {number}"])) for number in range(20)]
+        await settle()
+        refused = [task for task in waiting if task.done()]
+        assert 5 <= len(refused) <= 15  # about 0.4 s / 0.05 s are admitted
+        error = refused[0].exception()
+        assert isinstance(error, OverloadedError)
+        assert error.retry_after_s == 1
+        held.set()
+        for task in set(waiting) - set(refused):
+            await task
+        await asyncio.to_thread(batcher.close)
+
+    asyncio.run(scenario())
+
+
+def test_a_large_batch_that_waits_does_not_keep_single_texts_out() -> None:
+    def score(texts: Sequence[str]) -> list[str]:
+        time.sleep(0.01)
+        return upper(texts)
+
+    async def scenario() -> None:
+        batcher = batcher_of(score, max_wait_s=0.1)
+        batcher.start()
+        await results(batcher, ["it learns"])
+        large = asyncio.create_task(results(batcher, ["large"] * 100))  # a second of work, but none before it
+        await settle()
+        assert await results(batcher, ["single"]) == ["SINGLE"]
+        assert not large.done()
+        with pytest.raises(OverloadedError):
+            await results(batcher, ["also large"] * 50)
+        large.cancel()
+        await asyncio.to_thread(batcher.close)
+
+    asyncio.run(scenario())

@@ -1,6 +1,9 @@
 import itertools
 import json
+import re
+import resource
 import signal
+import socket
 import sqlite3
 import threading
 from collections import Counter
@@ -178,3 +181,42 @@ def fails(variables: dict[str, str]) -> str:
     assert out == ""
     assert err.count("\n") == 1, err
     return err
+
+
+def test_a_full_disk_is_said_and_answers_come_back_with_room(state: Path, tmp_path: Path) -> None:
+    with running(environment(state), tmp_path / "log") as (url, process), httpx.Client(trust_env=False) as http:
+
+        def ask() -> httpx.Response:
+            return http.post(f"{url}/predict", json={"comment_text": "disgusting " * 500})
+
+        assert ask().status_code == 200
+        _, hard = resource.prlimit(process.pid, resource.RLIMIT_FSIZE)
+        resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (1024, hard))  # no file may grow any more
+        wait_until(lambda: ask().status_code == 503)
+        refused = ask()
+        assert refused.json()["code"] == "unavailable"
+        assert "outbox cannot be written" in refused.json()["message"]
+        assert http.get(f"{url}/ready").status_code == 503
+        resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (hard, hard))
+        answered = ask()
+        assert answered.status_code == 200
+        assert http.get(f"{url}/ready").status_code == 200
+        wait_until(lambda: answered.json()["id"] in stored(f"sqlite:///{state / 'moderation.db'}"))
+
+
+@pytest.mark.full
+def test_ten_thousand_idle_connections_do_not_keep_the_api_from_answering(state: Path, tmp_path: Path) -> None:
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    count = min(10_000, hard - 500)
+    with running(environment(state), tmp_path / "log") as (url, _), httpx.Client(trust_env=False) as http:
+        address = ("127.0.0.1", httpx.URL(url).port or 0)
+        idle = [socket.create_connection(address, timeout=10) for _ in range(count)]
+        try:
+            answer = http.post(f"{url}/predict", json={"comment_text": "hello"}, timeout=10)
+            assert answer.status_code == 200
+            metrics = http.get(f"{url}/metrics").text
+            assert float(re.search(r"process_open_fds ([0-9.e+]+)", metrics)[1]) > 0.5 * count  # type: ignore[index]
+        finally:
+            for connection in idle:
+                connection.close()

@@ -55,8 +55,8 @@ class Followed:
 
 
 @contextmanager
-def following(folder: Path) -> Iterator[Followed]:
-    settings = settings_in(folder, api_port=free_port(), alias_poll_s=0.05)
+def following(folder: Path, **values: object) -> Iterator[Followed]:
+    settings = settings_in(folder, **{"api_port": free_port(), "alias_poll_s": 0.05, **values})
     first = tiny_registry(settings, folder)
     url = settings.resolved_database_url()
     engine = connect(url)
@@ -91,8 +91,8 @@ def test_a_moved_alias_is_served_and_no_request_is_dropped(tmp_path: Path) -> No
         found = set.union(*(caller.result() for caller in callers))
         assert len(found) == len({version for version, _ in found}) == 2  # each version its own score
         assert "moderation_version_changes 2.0" in server.figures()
-        assert f'version="{server.first}"' in server.figures()
-        assert second not in server.figures()
+        (served_now,) = [line for line in server.figures().splitlines() if line.startswith("moderation_model_info{")]
+        assert f'version="{server.first}"' in served_now
     engine = connect(server.database_url)
     with engine.connect() as connection:
         assert set(connection.execute(select(Version.version)).scalars()) == {server.first, second}
@@ -142,8 +142,103 @@ def test_a_request_that_waits_ends_on_the_version_it_began_with(tmp_path: Path) 
     with served(settings, slow, watcher=watcher) as server, ThreadPoolExecutor(1) as pool:
         waiting = pool.submit(server.http.post, "/predict", json={"comment_text": "hello"})
         wait_until(lambda: "moderation_waiting_texts 1.0" in server.http.get("/metrics").text)
-        watcher.current = new
+        watcher.production.model = new
         answer = server.http.post("/predict", json={"comment_text": "hello"}).json()
         assert not waiting.done()
         gate.set()
         assert (answer["version"], waiting.result().json()["version"]) == (new.served.version, old.served.version)
+
+
+def test_a_corrupt_version_published_under_load_answers_nobody_and_every_answer_is_right(tmp_path: Path) -> None:
+    with following(tmp_path) as server, ThreadPoolExecutor(3) as pool:
+        right = server.http.post("/predict", json={"comment_text": "disgusting"}).json()["scores"]
+        over = threading.Event()
+
+        def ask() -> int:
+            count = 0
+            while not over.is_set():
+                text = {"comment_text": "disgusting"}
+                answer = server.http.post("/predict", json=text).raise_for_status().json()
+                assert (answer["version"], answer["scores"]) == (server.first, right)
+                count += 1
+            return count
+
+        callers = [pool.submit(ask) for _ in range(3)]
+        bad = server.publish(-5.0)
+        weights = server.registry.fetch(bad) / "model.int8.onnx"
+        weights.write_bytes(weights.read_bytes()[:-1] + b"\x00")
+        server.registry.point("production", bad, MOVE)
+        try:
+            wait_until(lambda: "moderation_refused_versions 1.0" in server.figures())
+        finally:
+            over.set()
+        assert all(caller.result() > 0 for caller in callers)
+
+
+def test_reload_looks_at_once_and_says_what_is_served(tmp_path: Path) -> None:
+    with following(tmp_path, alias_poll_s=3600) as server:
+        unchanged = server.http.post("/admin/reload").raise_for_status().json()
+        assert unchanged == {"version": server.first, "changed": False, "problem": None, "shadow_version": None}
+        second = server.publish(-5.0)
+        server.registry.point("production", second, MOVE)
+        assert server.version() == server.first
+        changed = server.http.post("/admin/reload").json()
+        assert (changed["version"], changed["changed"]) == (second, True)
+        assert server.http.post("/predict", json={"comment_text": "hello"}).json()["version"] == second
+
+
+def test_reload_says_why_the_newest_is_not_served_and_tries_again_once_it_is_mended(tmp_path: Path) -> None:
+    with following(tmp_path, alias_poll_s=3600) as server:
+        second = server.publish(-5.0)
+        weights = server.registry.fetch(second) / "model.int8.onnx"
+        whole = weights.read_bytes()
+        weights.write_bytes(b"spoiled")
+        server.registry.point("production", second, MOVE)
+        refused = server.http.post("/admin/reload").json()
+        assert (refused["version"], refused["changed"]) == (server.first, False)
+        assert f"version {second} is refused" in refused["problem"]
+        weights.write_bytes(whole)
+        assert server.http.post("/admin/reload").json()["version"] == second
+
+
+def test_a_candidate_is_followed_besides_and_its_absence_is_no_fault(tmp_path: Path) -> None:
+    with following(tmp_path, shadow_alias="candidate", shadow_share=0) as server:
+
+        def part() -> str:
+            ready = server.http.get("/ready")
+            assert ready.status_code == 200
+            return str(ready.json()["parts"]["shadow"])
+
+        wait_until(lambda: "candidate" in part())
+        assert server.http.get("/ready").json()["parts"]["registry"] == "ok"
+        server.registry.point("candidate", server.first, MOVE)
+        wait_until(lambda: part() == "the candidate is what answers")
+        second = server.publish(-5.0)
+        server.registry.point("candidate", second, MOVE)
+        wait_until(lambda: part() == "ok")
+        assert server.http.post("/admin/reload").json()["shadow_version"] == second
+        assert server.version() == server.first
+        assert "moderation_shadow_up 1.0" in server.figures()
+
+
+class HangingSource:
+    """A registry that does not answer until it is let go."""
+
+    def __init__(self, version: str) -> None:
+        self.answers = threading.Event()
+        self._version = version
+
+    def resolve(self, alias: str) -> str:
+        assert self.answers.wait(20)
+        return self._version
+
+
+def test_a_registry_that_hangs_holds_a_reload_up_for_a_bounded_time(tmp_path: Path) -> None:
+    model = tiny_model(settings_in(tmp_path), tmp_path)
+    source = HangingSource(model.served.version)
+    watcher = Watcher(model, source, poll_s=3600)  # type: ignore[arg-type]
+    watcher.start(lambda _: None)
+    assert not watcher.look_now(timeout_s=0.2)
+    source.answers.set()
+    assert watcher.look_now(timeout_s=20)
+    watcher.close()

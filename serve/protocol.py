@@ -1,0 +1,105 @@
+"""HTTP connections that cannot hold the server up: uvicorn's own protocol, bounded where it is not.
+
+uvicorn waits for the head of a request for ever, reads a head of any size when httptools parses it, and takes any
+number of connections. Here a head has a time and a size, also on a connection that has never sent a byte, and
+connections have a number. Bodies are `serve.limits`'s to bound.
+"""
+
+import asyncio
+import resource
+from typing import Any
+
+from uvicorn.protocols.http.auto import AutoHTTPProtocol
+
+HEAD_TIMEOUT_S = 10.0
+MAX_HEAD_BYTES = 65_536
+MAX_HEADERS = 100
+SPARE_FILES = 256
+"""Files that are not connections: database, registry, logs, what a request opens."""
+
+_FULL = (
+    b"HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/json\r\nretry-after: 1\r\nconnection: close\r\n"
+    b"content-length: %d\r\n\r\n%s"
+)
+_TOO_LARGE = (
+    b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-type: application/json\r\nconnection: close\r\n"
+    b"content-length: %d\r\n\r\n%s"
+)
+
+
+def protocol(max_connections: int, head_timeout_s: float = HEAD_TIMEOUT_S) -> type[asyncio.Protocol]:
+    """Return uvicorn's protocol with these bounds."""
+    return type(
+        "BoundedProtocol",
+        (_Bounded, AutoHTTPProtocol),
+        {"max_connections": max_connections, "head_timeout_s": head_timeout_s},
+    )
+
+
+def raise_file_limit() -> int:
+    """Let this process open as many files as it may; return how many connections that allows."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    return max(hard - SPARE_FILES, SPARE_FILES)
+
+
+class _Bounded:
+    """What is added to uvicorn's protocol; its own attributes are typed here as far as they are used."""
+
+    max_connections: int
+    head_timeout_s: float
+    transport: asyncio.Transport
+    loop: asyncio.AbstractEventLoop
+    connections: set[Any]
+    cycle: Any
+    headers: list[tuple[bytes, bytes]]
+    _timer: asyncio.TimerHandle | None = None
+    _head_bytes = 0
+
+    def connection_made(self, transport: asyncio.Transport) -> None:
+        """Take the connection, or say that there are too many."""
+        super().connection_made(transport)  # type: ignore[misc]
+        if len(self.connections) > self.max_connections:
+            self._refuse(_FULL, b'{"code":"overloaded","message":"too many connections","request_id":""}')
+        else:
+            self._await_head()
+
+    def data_received(self, data: bytes) -> None:
+        """Read on; a head that is not complete afterwards counts against its bounds."""
+        between_requests = self._between_requests()
+        if between_requests and self._timer is None:
+            self._await_head()
+        super().data_received(data)  # type: ignore[misc]
+        if not self._between_requests():
+            self._head_came()
+        elif between_requests:
+            self._head_bytes += len(data)
+            if self._head_bytes > MAX_HEAD_BYTES and not self.transport.is_closing():
+                self._refuse(_TOO_LARGE, b'{"code":"too_large","message":"the head is too large","request_id":""}')
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Take a header, or a trailer after a body; httptools calls this, h11 bounds both itself."""
+        if len(self.headers) >= MAX_HEADERS:
+            raise ValueError(f"more than {MAX_HEADERS} headers")  # uvicorn answers 400
+        super().on_header(name, value)  # type: ignore[misc]
+
+    def connection_lost(self, error: Exception | None) -> None:
+        """Forget the timer."""
+        self._head_came()
+        super().connection_lost(error)  # type: ignore[misc]
+
+    def _between_requests(self) -> bool:
+        return self.cycle is None or self.cycle.response_complete
+
+    def _await_head(self) -> None:
+        self._timer = self.loop.call_later(self.head_timeout_s, self.transport.abort)
+
+    def _head_came(self) -> None:
+        self._head_bytes = 0
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _refuse(self, answer: bytes, body: bytes) -> None:
+        self.transport.write(answer % (len(body), body))
+        self.transport.close()
