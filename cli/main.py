@@ -8,7 +8,7 @@ import sys
 
 import typer
 
-from cli import compare, gate, lineage, promote, registry, score, up
+from cli import compare, gate, keys, lineage, promote, registry, score, up
 from moderation.errors import ModerationError
 
 app = typer.Typer(
@@ -25,6 +25,7 @@ app.command("rollback")(promote.rollback)
 app.command("compare")(compare.compare)
 app.command("lineage")(lineage.lineage)
 app.add_typer(registry.app, name="registry")
+app.add_typer(keys.app, name="keys")
 
 
 @app.command()
@@ -39,6 +40,18 @@ def migrate() -> None:
     url = load(DatabaseSettings).resolved_database_url()
     migrate(connect(url))
     typer.echo(f"{describe(url)} has this release's schema")
+
+
+@app.command()
+def roles() -> None:
+    """Print the SQL that gives each process its own role in PostgreSQL.
+
+    For the owner of the tables: `moderation roles | psql`. Run it again after each migration.
+    """
+    from moderation.db.roles import statements
+
+    for statement in statements():
+        typer.echo(f"{statement};")
 
 
 @app.command()

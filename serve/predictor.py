@@ -2,11 +2,12 @@
 
 import itertools
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from moderation.contracts import Prediction
+from moderation.db.keys import ANONYMOUS
 from moderation.db.log import PredictionRecord
 from moderation.policy import Verdict
 from serve.batcher import Batcher
@@ -16,18 +17,20 @@ from serve.metrics import Metrics
 from serve.model import Model, TextScores
 from serve.outbox import Outbox
 
-ANONYMOUS = "anonymous"
-"""The client of every request until there are keys."""
+
+async def free_of_charge(texts: int) -> None:
+    """Charge nobody."""
 
 
 @dataclass(frozen=True)
 class Call:
-    """Who asks what; ``started`` is the request's begin on `time.perf_counter`."""
+    """Who asks what; ``started`` is the request's begin on `time.perf_counter`, ``charge`` takes from a quota."""
 
     request_id: str
     route: str
     started: float
     client: str = ANONYMOUS
+    charge: Callable[[int], Awaitable[None]] = free_of_charge
 
 
 @dataclass(frozen=True)
@@ -62,11 +65,13 @@ class Predictor:
         Raises:
             TooLargeError: a text over its limit.
             InvalidInputError: a text with nothing to see.
+            OverQuotaError: more than the caller's quota has left.
             OverloadedError: no room for so many texts, in the queue or in the outbox.
             UnavailableError: the outbox cannot be written, or the server is shutting down.
         """
         await check_texts(texts, self._max_text_bytes)
         self._outbox.require_room(len(texts))  # before the work; what fills it meanwhile is refused after
+        await call.charge(len(texts))
         comments = list(texts.values())
         model = self._model()
         scored = await self._batcher.score([Asked(model, text) for text in comments])

@@ -50,6 +50,10 @@ class Watcher:
         if self._source is not None:
             self._thread.start()
 
+    def record_later(self, model: Model) -> None:
+        """Tell the database of ``model`` with the next look; it could not be told yet."""
+        self._unrecorded = model
+
     def close(self) -> None:
         """Stop looking; does not wait for a registry that hangs."""
         self._stopping.set()

@@ -22,7 +22,7 @@ What these tables do not know: totals over long ranges. Every query reads the ro
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import JSON, DateTime, Dialect, Double, Index, MetaData, Text, TypeDecorator, Uuid
+from sqlalchemy import JSON, BigInteger, DateTime, Dialect, Double, Index, MetaData, Text, TypeDecorator, Uuid
 from sqlalchemy.orm import DeclarativeBase, InstrumentedAttribute, Mapped, mapped_column
 
 from moderation.labels import LABELS
@@ -159,6 +159,34 @@ class GateVerdict(Base):
     reasons: Mapped[list[str]]
     data_digest: Mapped[str]
     rules_digest: Mapped[str]
+
+
+class ApiKey(Base):
+    """An API key, without what it is: only the hash of its secret is kept."""
+
+    __tablename__ = "api_keys"
+    __table_args__ = (Index(None, "name", unique=True),)
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    name: Mapped[str]
+    secret_hash: Mapped[str]
+    scopes: Mapped[list[str]]
+    # NULL: as much as the server can.
+    quota_per_minute: Mapped[int | None]
+    created_at: Mapped[datetime]
+    expires_at: Mapped[datetime | None]
+    revoked_at: Mapped[datetime | None]
+    last_used_at: Mapped[datetime | None]
+
+
+class QuotaMinute(Base):
+    """How many comments of a key's quota servers asked to grant in one minute."""
+
+    __tablename__ = "quota_minutes"
+
+    key_id: Mapped[str] = mapped_column(primary_key=True)
+    minute_at: Mapped[datetime] = mapped_column(primary_key=True)
+    asked: Mapped[int] = mapped_column(BigInteger)
 
 
 SCORE_COLUMNS: dict[str, InstrumentedAttribute[float | None]] = {

@@ -6,5 +6,12 @@ from serve.predictor import Call
 
 
 def call_of(request: Request) -> Call:
-    """Return who asks, for which route, since when."""
-    return Call(request_id=request.state.request_id, route=request.scope["route"].path, started=request.state.started)
+    """Return who asks, for which route, since when, and how they are charged."""
+    state = request.state
+    return Call(
+        request_id=state.request_id,
+        route=request.scope["route"].path,
+        started=state.started,
+        client=state.caller.name,
+        charge=state.caller.charge,
+    )

@@ -3,13 +3,13 @@
 from fastapi import APIRouter, Request
 
 from moderation.contracts import BatchPrediction, BatchRequest, Prediction, PredictRequest
-from moderation.errors import InvalidInputError, OverloadedError, TooLargeError
+from moderation.errors import InvalidInputError, OverloadedError, OverQuotaError, TooLargeError
 from serve import payload
 from serve.errors import SlowBodyError, UnreadableError, documented
 from serve.predictor import Predictor
 from serve.routes.call import call_of
 
-_ANSWERS = documented(InvalidInputError, SlowBodyError, TooLargeError, UnreadableError, OverloadedError)
+_ANSWERS = documented(InvalidInputError, SlowBodyError, TooLargeError, UnreadableError, OverQuotaError, OverloadedError)
 
 
 def router(predictor: Predictor, max_batch_texts: int) -> APIRouter:

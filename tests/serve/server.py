@@ -19,6 +19,7 @@ from moderation.registry.registry import Move
 from moderation.scoring.scorer import Scored
 from moderation.settings import ApiSettings
 from serve.app import create_app
+from serve.auth import Access
 from serve.model import Model, ModelSource
 from serve.outbox import Outbox
 from serve.prediction_log import PredictionLog
@@ -59,14 +60,25 @@ def served(
     model: Model,
     log: Callable[[Engine], PredictionLog] = PredictionLog,
     watcher: Watcher | None = None,
+    access: Callable[[Engine], Access] | None = None,
     **options: float,
 ) -> Iterator[Server]:
-    """Run the app with a migrated SQLite database; ``log`` may wrap it, ``options`` go to `create_app`."""
+    """Run the app with a migrated SQLite database; ``log`` may wrap it, ``access`` ask for keys.
+
+    ``options`` go to `create_app`.
+    """
     engine = connect(settings.resolved_database_url())
     migrate(engine)
     outbox = Outbox(settings.state_dir / "outbox.db", settings.max_outbox_rows)
     try:
-        app = create_app(settings, watcher=watcher or Watcher(model), outbox=outbox, log=log(engine), **options)
+        app = create_app(
+            settings,
+            watcher=watcher or Watcher(model),
+            outbox=outbox,
+            log=log(engine),
+            access=access and access(engine),
+            **options,
+        )
         with listening(app) as url, httpx.Client(base_url=url, timeout=30, trust_env=False) as http:
             yield Server(url, http, engine, outbox, model)
     finally:

@@ -176,7 +176,7 @@ def test_the_documentation_has_examples_and_the_error_answers(api: httpx.Client)
     }
     predict = paths["/predict"]["post"]
     assert predict["requestBody"]["content"]["application/json"]["schema"]["examples"]
-    assert set(predict["responses"]) == {"200", "400", "403", "408", "413", "422", "500", "503"}
+    assert set(predict["responses"]) == {"200", "400", "401", "403", "408", "413", "422", "429", "500", "503"}
     assert predict["responses"]["422"]["content"]["application/json"]["example"]["code"] == "unreadable"
     assert "404" in paths["/feedback"]["post"]["responses"]
 
