@@ -178,9 +178,13 @@ class KeyRing:
 
     def _run(self) -> None:
         while not self._stopping.wait(REFRESH_S):
-            self.refresh()
-            if self.problem is None and self._used and self._monotonic() - self._noted_at >= NOTE_S:
-                self._note_use()
+            self.look()
+
+    def look(self) -> None:
+        """Read every key and, now and then, write which were used when (blocking)."""
+        self.refresh()
+        if self.problem is None and self._used and self._monotonic() - self._noted_at >= NOTE_S:
+            self._note_use()
 
     def _note_use(self) -> None:
         used, self._used = self._used, {}
