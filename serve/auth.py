@@ -6,7 +6,6 @@ with keys any origin may, and CORS only decides whose pages may read the answer.
 """
 
 import re
-from collections.abc import Iterable
 from typing import Any
 from urllib.parse import parse_qs
 
@@ -20,29 +19,30 @@ from serve.keys import KeyRing
 from serve.quotas import Quotas
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
-HEALTH_PATHS = ("/health", "/ready")
+HEALTH = frozenset({"/health", "/ready"})
 """Answered whatever the caller calls this server: load balancers use its address."""
-OPEN_PATHS = (*HEALTH_PATHS, "/docs", "/openapi.json", "/static", "/static-offline-docs")
-"""Answered without a key, with all that is below them; so is ``/``."""
-PRIVATE_PATHS = ("/metrics", "/admin")
+OPEN = HEALTH | {"/", "/docs", "/openapi.json", "/static", "/static-offline-docs"}
+"""Answered without a key, with all that is below them."""
+PRIVATE = frozenset({"/metrics", "/admin"})
 """Where there is a private port, answered only there."""
-PRIVATE_PORT_PATHS = (*PRIVATE_PATHS, *HEALTH_PATHS, "/version")
+ON_PRIVATE_PORT = PRIVATE | HEALTH | {"/version"}
 """All that the private port answers."""
-QUERY_KEY_PATHS = ("/v1alpha1",)
+KEY_IN_QUERY = frozenset({"/v1alpha1"})
 """Where a key may stand in the query, for clients that send it there only."""
-NEEDED: tuple[tuple[str, tuple[Scope, ...]], ...] = (
-    ("/predict", ("predict",)),
-    ("/v1", ("predict",)),
-    ("/v1alpha1", ("predict",)),
-    ("/feedback", ("feedback",)),
-    ("/metrics", ("admin",)),
-    ("/admin", ("admin",)),
-    ("/version", SCOPES),
-)
-"""Which scopes open a path and what is below it, any one of them; every other path takes any key."""
+NEEDED: dict[str, tuple[Scope, ...]] = {
+    "/predict": ("predict",),
+    "/v1": ("predict",),
+    "/v1alpha1": ("predict",),
+    "/feedback": ("feedback",),
+    "/metrics": ("admin",),
+    "/admin": ("admin",),
+    "/version": SCOPES,
+}
+"""Which scopes open a path by its first part, any one of them; every other path takes any key."""
 REFUSED = "this needs an API key that is known and holds; send it as Authorization: Bearer KEY or as X-API-Key: KEY"
 """One message for none, unknown, revoked and expired keys: it tells a guesser nothing."""
 RATE_HEADERS = ("X-RateLimit-Limit", "X-RateLimit-Remaining", "X-RateLimit-Reset")
+_LIMIT, _REMAINING, _RESET = (name.lower().encode() for name in RATE_HEADERS)
 
 _LOOPBACK_HOST = re.compile(r"(127\.0\.0\.1|localhost|\[::1\])(:[0-9]{1,5})?", re.IGNORECASE)
 _SCHEMES = {
@@ -81,8 +81,7 @@ class Caller:
             self._quotas.give_back(self._key_id, texts, minute)
         self._charged.clear()
         now = self._quotas.standing(self._key_id, self._quota)
-        values = (now.quota, now.left, now.reset_s)
-        return [(name.lower().encode(), b"%d" % value) for name, value in zip(RATE_HEADERS, values, strict=True)]
+        return [(_LIMIT, b"%d" % now.quota), (_REMAINING, b"%d" % now.left), (_RESET, b"%d" % now.reset_s)]
 
 
 ANYONE = Caller()
@@ -121,27 +120,28 @@ class Access:
             NotFoundError: the path is not answered on this port.
             UnavailableError: keys cannot be checked any more.
         """
-        path: str = scope["path"]
+        root = root_of(scope["path"])
         private = self._private_port is not None and scope["server"][1] == self._private_port
-        self._check_host(headers, path, private)
+        self._check_host(headers, root, private)
         self._check_origin(headers, scope["scheme"], private)
-        if self._private_port is not None and below(path, PRIVATE_PORT_PATHS if private else PRIVATE_PATHS) != private:
+        if self._private_port is not None and (root in (ON_PRIVATE_PORT if private else PRIVATE)) != private:
             raise NotFoundError("Not Found")
-        if self.keys is None or is_open(path) or (private and not below(path, ("/admin",))):
+        if self.keys is None or root in OPEN or (private and root != "/admin"):
             return ANYONE
-        key = await self.keys.find(_shown(headers, scope))
+        key = await self.keys.find(_shown(headers, scope, root))
         if key is None:
             raise UnauthorizedError(REFUSED)
-        if not set(key.scopes).intersection(needed(path)):
-            raise ForbiddenError(f"this key lacks the scope {' or '.join(needed(path))}")
+        scopes = NEEDED.get(root, SCOPES)
+        if not any(scope in key.scopes for scope in scopes):
+            raise ForbiddenError(f"this key lacks the scope {' or '.join(scopes)}")
         return Caller(key, self._quotas)
 
-    def _check_host(self, headers: Headers, path: str, private: bool) -> None:
+    def _check_host(self, headers: Headers, root: str, private: bool) -> None:
         host = headers.get("host", "")
         if self._private_is_loopback if private else self.keys is None:
             if not _LOOPBACK_HOST.fullmatch(host):
                 raise ForbiddenError(f"this server answers only as {', '.join(LOOPBACK)}")
-        elif self._hosts and not private and _name_of(host) not in self._hosts and not below(path, HEALTH_PATHS):
+        elif self._hosts and not private and _name_of(host) not in self._hosts and root not in HEALTH:
             raise ForbiddenError("this server does not answer to this name; see MODERATION_ALLOWED_HOSTS")
 
     def _check_origin(self, headers: Headers, scheme: str, private: bool) -> None:
@@ -152,43 +152,34 @@ class Access:
             raise ForbiddenError("requests from other origins are refused")
 
 
-def below(path: str, roots: Iterable[str]) -> bool:
-    """Return whether ``path`` is one of ``roots`` or below one."""
-    return any(path == root or path.startswith(f"{root}/") for root in roots)
-
-
-def is_open(path: str) -> bool:
-    """Return whether ``path`` is answered without a key."""
-    return path == "/" or below(path, OPEN_PATHS)
-
-
-def needed(path: str) -> tuple[Scope, ...]:
-    """Return the scopes of which a key needs one for ``path``."""
-    return next((scopes for root, scopes in NEEDED if below(path, (root,))), SCOPES)
+def root_of(path: str) -> str:
+    """Return the first part of ``path``, by which it is decided: ``/predict`` of ``/predict/batch``."""
+    parts = path.split("/", 2)
+    return f"/{parts[1]}" if path == "/" or (len(parts) > 1 and parts[1]) else path
 
 
 def describe(schema: dict[str, Any]) -> dict[str, Any]:
     """Return an OpenAPI description with the keys that its paths need."""
     schema.setdefault("components", {})["securitySchemes"] = _SCHEMES
     for path, methods in schema["paths"].items():
-        if not is_open(path):
+        if (root := root_of(path)) not in OPEN:
             for operation in methods.values():
                 operation["security"] = [{name: []} for name in _SCHEMES]
-                operation["description"] = (
-                    f"{operation.get('description', '')}\n\nNeeds a key with the scope {' or '.join(needed(path))}."
-                )
+                needs = f"Needs a key with the scope {' or '.join(NEEDED.get(root, SCOPES))}."
+                operation["description"] = f"{operation.get('description', '')}\n\n{needs}"
     return schema
 
 
-def _shown(headers: Headers, scope: HttpScope) -> str:
+def _shown(headers: Headers, scope: HttpScope, root: str) -> str:
     """Return the key that the caller shows, whatever it is; empty if none."""
     scheme, _, credentials = headers.get("authorization", "").partition(" ")
     if scheme.lower() == "bearer":
         return credentials.strip()
     if (key := headers.get("x-api-key")) is not None:
         return key.strip()
-    if below(scope["path"], QUERY_KEY_PATHS):
-        return parse_qs(scope["query_string"].decode("latin-1")).get("key", [""])[0]
+    if root in KEY_IN_QUERY:
+        query: bytes = scope["query_string"]
+        return parse_qs(query.decode("latin-1")).get("key", [""])[0]
     return ""
 
 

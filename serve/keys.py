@@ -23,7 +23,9 @@ from moderation.errors import UnavailableError
 REFRESH_S = 5.0
 """How old what is known may be: a revoked key stops within this and the time of one query."""
 EARLY_S = 1.0
-"""An unknown key is looked up at once, but not more often than this; also how long its request waits for that."""
+"""An unknown key is looked up before it is refused, but all of them together not more often than this."""
+MAX_WAITING = 64
+"""How many callers with unknown keys wait for that look; the others are refused at once."""
 NOTE_S = 60.0
 """How often it is written when a key was used last, and how old the copy on disk may be."""
 
@@ -57,20 +59,21 @@ class KeyRing:
         self._monotonic, self._wall = monotonic, wall
         self._known = Keys(wall(), ())
         self._by_id: dict[str, Key] = {}
-        self._now_at_take = self._known.read_at
+        self._now_at_take, self._age_at_take_s = self._known.read_at, 0.0
         self._taken_at = -max_age_s * 2 + monotonic()  # nothing is known yet
         self._tried_at = -EARLY_S * 2 + monotonic()
         self._copied_at = self._noted_at = -NOTE_S * 2 + monotonic()
         self._used: dict[str, datetime] = {}
         self._refreshing = threading.Lock()
         self._early: asyncio.Future[None] | None = None
+        self._waiting = 0
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="keys", daemon=True)
 
     @property
     def age_s(self) -> float:
         """How old what is known is, in seconds."""
-        return (self.now() - self._known.read_at).total_seconds()
+        return self._age_at_take_s + self._monotonic() - self._taken_at
 
     @property
     def usable(self) -> bool:
@@ -97,7 +100,7 @@ class KeyRing:
     async def find(self, token: str) -> Key | None:
         """Return the key that ``token`` is, None if there is none that holds.
 
-        A key that was made since the last look is looked up now, unless another was a moment ago.
+        For one that was made since the last look, there is another look first.
 
         Raises:
             UnavailableError: what is known is too old to go by.
@@ -119,13 +122,20 @@ class KeyRing:
         return key
 
     async def _look_again(self) -> None:
-        """Wait a moment for a look at the database; callers share one, and most of a flood does not wait at all."""
+        """Wait for the next look at the database; callers share one, and of a flood most do not wait at all."""
+        if self._waiting >= MAX_WAITING:
+            return
         if self._early is None or self._early.done():
-            if self._monotonic() - self._tried_at < EARLY_S:
-                return
-            self._tried_at = self._monotonic()
-            self._early = asyncio.ensure_future(asyncio.to_thread(self.refresh))
-        await asyncio.wait((self._early,), timeout=EARLY_S)
+            self._early = asyncio.ensure_future(self._look_soon())
+        self._waiting += 1
+        try:
+            await asyncio.wait((self._early,), timeout=2 * EARLY_S)
+        finally:
+            self._waiting -= 1
+
+    async def _look_soon(self) -> None:
+        await asyncio.sleep(self._tried_at + EARLY_S - self._monotonic())
+        await asyncio.to_thread(self.refresh)
 
     def refresh(self) -> None:
         """Read every key, or say in `problem` why that failed (blocking)."""
@@ -136,7 +146,7 @@ class KeyRing:
             except Exception as error:  # the edge of a thread: what is known goes on
                 if self.problem is None:
                     logger.error("keys cannot be read; the last known ones go on", exc_info=error)
-                self.problem = f"cannot be read, those of {self._known.read_at:%Y-%m-%d %H:%M:%S} UTC go on"
+                self.problem = self._stale()
                 return
             if self.problem is not None:
                 logger.info("keys can be read again")
@@ -157,12 +167,16 @@ class KeyRing:
             return False
         # A clock that was set back must not make the copy younger than new.
         self._take(keys, max(self._wall(), keys.read_at))
-        self.problem = f"cannot be read yet, those of {keys.read_at:%Y-%m-%d %H:%M:%S} UTC go on"
+        self.problem = self._stale()
         return self.usable
+
+    def _stale(self) -> str:
+        return f"cannot be read, those of {self._known.read_at:%Y-%m-%d %H:%M:%S} UTC go on"
 
     def _take(self, keys: Keys, now: datetime) -> None:
         self._known = keys
         self._now_at_take, self._taken_at = now, self._monotonic()
+        self._age_at_take_s = (now - keys.read_at).total_seconds()
         self._by_id = {key.id: key for key in keys.keys}
 
     def _keep_copy(self) -> None:

@@ -19,7 +19,7 @@ from moderation.errors import OverQuotaError, TooLargeError
 
 BLOCKS = 20
 """A minute's quota is leased in this many blocks, or in larger ones where a request needs more."""
-WAIT_S = 0.25
+WAIT_S = 1.0
 """How long a request waits for a lease before its server goes on alone."""
 ALONE_S = 5.0
 """How long it then goes on without asking again."""

@@ -190,7 +190,7 @@ def test_what_was_granted_alone_is_paid_when_the_database_comes_back_in_the_same
     run(shared, body)
 
 
-def test_a_database_that_hangs_holds_a_request_up_for_a_quarter_of_a_second_once() -> None:
+def test_a_database_that_hangs_holds_one_request_up_for_a_second() -> None:
     shared = Shared()
     shared.gate = threading.Event()
 
