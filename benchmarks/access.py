@@ -42,6 +42,7 @@ async def seconds(access: Access, headers: list[tuple[bytes, bytes]], requests: 
     begun = time.perf_counter()
     for _ in range(requests):
         caller = await access.admit(scope, Headers(scope=scope))
+        caller.check_scope("/predict")
         await caller.charge(1)
         caller.settle(200)
     return time.perf_counter() - begun

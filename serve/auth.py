@@ -57,10 +57,17 @@ class Caller:
     def __init__(self, key: Key | None = None, quotas: Quotas | None = None) -> None:
         """Stand for the owner of ``key``, whose quota is kept in ``quotas``; without a key, for anyone."""
         self.name = ANONYMOUS if key is None else key.name
+        self._scopes = SCOPES if key is None else key.scopes
         self._key_id = "" if key is None else key.id
         self._quota = None if key is None else key.quota_per_minute
         self._quotas = quotas
         self._charged: list[tuple[int, int]] = []
+
+    def check_scope(self, path: str) -> None:
+        """Raise ForbiddenError if the caller's key does not open ``path``."""
+        scopes = NEEDED.get(root_of(path), SCOPES)
+        if not any(scope in self._scopes for scope in scopes):
+            raise ForbiddenError(f"this key lacks the scope {' or '.join(scopes)}")
 
     async def charge(self, texts: int) -> None:
         """Charge ``texts`` comments to the caller's quota.
@@ -112,10 +119,10 @@ class Access:
             self._quotas.close()
 
     async def admit(self, scope: HttpScope, headers: Headers) -> Caller:
-        """Return who asks, if they may.
+        """Return who asks.
 
         Raises:
-            ForbiddenError: the host or origin is not answered, or the key lacks the scope.
+            ForbiddenError: the host or origin is not answered.
             UnauthorizedError: there is no key that holds.
             NotFoundError: the path is not answered on this port.
             UnavailableError: keys cannot be checked any more.
@@ -131,9 +138,6 @@ class Access:
         key = await self.keys.find(_shown(headers, scope, root))
         if key is None:
             raise UnauthorizedError(REFUSED)
-        scopes = NEEDED.get(root, SCOPES)
-        if not any(scope in key.scopes for scope in scopes):
-            raise ForbiddenError(f"this key lacks the scope {' or '.join(scopes)}")
         return Caller(key, self._quotas)
 
     def _check_host(self, headers: Headers, root: str, private: bool) -> None:

@@ -72,7 +72,8 @@ class Edge:
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         state = scope["state"]
         try:
-            state["caller"] = await self._access.admit(scope, Headers(scope=scope))
+            state["caller"] = caller = await self._access.admit(scope, Headers(scope=scope))
+            caller.check_scope(scope["path"])
             await self._app(scope, receive, send)
         except Exception as error:  # the edge of a request: nothing may pass it unanswered
             if not isinstance(error, ModerationError):

@@ -127,7 +127,7 @@ def test_a_server_restarted_without_its_database_knows_the_keys_and_loses_nothin
         assert status(url, token) == 200
         assert status(url, f"mod_{'0' * 12}_{'0' * 64}") == 401
         parts = httpx.get(f"{url}/ready", trust_env=False).json()["parts"]
-        assert parts["keys"].startswith("cannot be read yet, those of 20")
+        assert parts["keys"].startswith("cannot be read, those of 20")
         database.rmdir()
         hidden.replace(database)
         engine = connect(f"sqlite:///{database}")
@@ -160,6 +160,8 @@ def test_metrics_and_admin_live_on_the_private_port_and_sigterm_ends_both(tmp_pa
                 assert http.get(hidden).status_code == 404, hidden
             assert http.post(f"{private}/predict", json=HELLO).status_code == 404
             assert http.post(f"{url}/predict", json=HELLO).status_code == 200
+            for asked in (f"{url}/v1alpha1/comments:analyze?key={token}", f"{url}/{token}?key={token}"):
+                assert http.post(asked).status_code == 404
             rebound = http.get(f"{private}/metrics", headers={"Host": "evil.example"})
             foreign = http.get(f"{private}/metrics", headers={"Origin": "https://evil.example"})
             assert (rebound.status_code, foreign.status_code) == (403, 403)
@@ -167,7 +169,10 @@ def test_metrics_and_admin_live_on_the_private_port_and_sigterm_ends_both(tmp_pa
         assert httpx.post(f"{private}/admin/reload", trust_env=False).status_code == 401
         process.send_signal(signal.SIGTERM)
         assert process.wait(timeout=60) == 0
-    assert "ERROR" not in (tmp_path / "log").read_text()
+    log = (tmp_path / "log").read_text()
+    assert "ERROR" not in log
+    assert token.rpartition("_")[2] not in log
+    assert '"client": "ops"' in log
 
 
 def test_a_server_without_any_key_starts_and_says_so(tmp_path: Path) -> None:
