@@ -63,7 +63,7 @@ class KeyRing:
         self._taken_at = -max_age_s * 2 + monotonic()  # nothing is known yet
         self._tried_at = -EARLY_S * 2 + monotonic()
         self._copied_at = self._noted_at = -NOTE_S * 2 + monotonic()
-        self._used: dict[str, datetime] = {}
+        self._used: dict[str, float] = {}
         self._refreshing = threading.Lock()
         self._early: asyncio.Future[None] | None = None
         self._waiting = 0
@@ -87,7 +87,7 @@ class KeyRing:
 
     def now(self) -> datetime:
         """Return the time by the database's clock when it was last read, carried on by one that cannot jump."""
-        return self._now_at_take + timedelta(seconds=self._monotonic() - self._taken_at)
+        return self._moment(self._monotonic())
 
     def start(self) -> None:
         """Start the thread."""
@@ -115,10 +115,9 @@ class KeyRing:
         key = self._by_id.get(parts[0])
         # Also without a key to compare with, so that both ways take the same time.
         right = hmac.compare_digest(hash_of(parts[1]), _NO_HASH if key is None else key.secret_hash)
-        now = self.now()
-        if key is None or not right or not key.holds(now):
+        if key is None or not right or not key.holds(self.now()):
             return None
-        self._used[key.id] = now
+        self._used[key.id] = self._monotonic()
         return key
 
     async def _look_again(self) -> None:
@@ -170,6 +169,9 @@ class KeyRing:
         self.problem = self._stale()
         return self.usable
 
+    def _moment(self, at: float) -> datetime:
+        return self._now_at_take + timedelta(seconds=at - self._taken_at)
+
     def _stale(self) -> str:
         return f"cannot be read, those of {self._known.read_at:%Y-%m-%d %H:%M:%S} UTC go on"
 
@@ -204,6 +206,6 @@ class KeyRing:
         used, self._used = self._used, {}
         self._noted_at = self._monotonic()
         try:
-            self._write_use(used)
+            self._write_use({key_id: self._moment(at) for key_id, at in used.items()})
         except Exception as error:  # noqa: BLE001 - the edge of this thread: it is only a hint for people
             logger.warning("cannot note when keys were used (%s)", type(error).__name__)
