@@ -47,7 +47,10 @@ def create(
 
 @app.command("list")
 def list_keys() -> None:
-    """Print every key, oldest first, with when it was used last (to the minute)."""
+    """Print every key, oldest first.
+
+    When one was used last is known to the minute.
+    """
     from moderation.db import keys
 
     with _database() as engine:

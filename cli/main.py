@@ -44,7 +44,7 @@ def migrate() -> None:
 
 @app.command()
 def roles() -> None:
-    """Print the SQL that gives each process its own role in PostgreSQL.
+    """Print SQL: one PostgreSQL role per process.
 
     For the owner of the tables: `moderation roles | psql`. Run it again after each migration.
     """
