@@ -8,7 +8,7 @@ import sys
 
 import typer
 
-from cli import compare, gate, lineage, maintenance, promote, registry, score, up
+from cli import compare, gate, keys, lineage, maintenance, promote, registry, score, up
 from moderation.errors import ModerationError
 
 app = typer.Typer(
@@ -29,6 +29,20 @@ app.command("rollback")(promote.rollback)
 app.command("compare")(compare.compare)
 app.command("lineage")(lineage.lineage)
 app.add_typer(registry.app, name="registry")
+app.add_typer(keys.app, name="keys")
+
+
+@app.command()
+@app.command()
+def roles() -> None:
+    """Print SQL: one PostgreSQL role per process.
+
+    For the owner of the tables: `moderation roles | psql`. Run it again after each migration.
+    """
+    from moderation.db.roles import statements
+
+    for statement in statements():
+        typer.echo(f"{statement};")
 
 
 @app.command()

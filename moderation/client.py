@@ -27,12 +27,15 @@ from moderation.errors import (
     ModerationError,
     NotFoundError,
     OverloadedError,
+    OverQuotaError,
     TooLargeError,
+    UnauthorizedError,
     UnavailableError,
 )
 
 _BY_CODE: dict[str, type[ModerationError]] = {
-    kind.code: kind for kind in (ForbiddenError, InvalidInputError, NotFoundError, TooLargeError, UnavailableError)
+    kind.code: kind
+    for kind in (ForbiddenError, InvalidInputError, NotFoundError, TooLargeError, UnauthorizedError, UnavailableError)
 }
 A = TypeVar("A", bound=Answer)
 
@@ -128,8 +131,9 @@ def _error_of(response: httpx.Response, base_url: str) -> ModerationError:
         body = ErrorBody.model_validate_json(response.content)
     except ValidationError:
         return UnavailableError(f"{base_url} answered {response.status_code} and not as the moderation API does")
-    if body.code == OverloadedError.code:
-        wait = response.headers.get("Retry-After", "")
-        return OverloadedError(body.message, retry_after_s=int(wait) if wait.isdecimal() else 1)
+    for kind in (OverloadedError, OverQuotaError):
+        if body.code == kind.code:
+            wait = response.headers.get("Retry-After", "")
+            return kind(body.message, int(wait)) if wait.isdecimal() else kind(body.message)
     fallback = InvalidInputError if response.is_client_error else ModerationError
     return _BY_CODE.get(body.code, fallback)(body.message)

@@ -29,8 +29,14 @@ class NotFoundError(ModerationError):
     code = "not_found"
 
 
+class UnauthorizedError(ModerationError):
+    """The caller has no API key that holds: none, unknown, revoked or expired."""
+
+    code = "unauthorized"
+
+
 class ForbiddenError(ModerationError):
-    """The request comes from a host or origin that this server does not answer."""
+    """The caller may not do this: its key lacks the scope, or its host or origin is not answered."""
 
     code = "forbidden"
 
@@ -49,6 +55,16 @@ class DeadlineError(ModerationError):
     """The work took longer than a request may; nothing was answered."""
 
     code = "deadline"
+
+
+class OverQuotaError(ModerationError):
+    """The key has used up its quota; more may be asked after ``retry_after_s`` seconds."""
+
+    code = "over_quota"
+
+    def __init__(self, message: str, retry_after_s: int = 60) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
 
 
 class UnavailableError(ModerationError):

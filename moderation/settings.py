@@ -16,6 +16,7 @@ from moderation.errors import ConfigurationError
 
 PREFIX = "MODERATION_"
 S = TypeVar("S", bound="Settings")
+_ORIGIN = r"https?://[A-Za-z0-9.\[\]:-]+"
 Port = Annotated[int, Field(ge=1, le=65535)]
 
 
@@ -95,10 +96,33 @@ class PrivacySettings(Settings):
 class ApiSettings(DatabaseSettings, RegistrySettings, PrivacySettings):
     """The API server."""
 
-    api_host: Annotated[str, Field(description="Address to listen on; only loopback is allowed without keys.")] = (
+    api_host: Annotated[str, Field(description="Address to listen on; beyond loopback callers need keys.")] = (
         "127.0.0.1"
     )
     api_port: Annotated[Port, Field(description="Port of the API.")] = 8000
+    auth: Annotated[
+        bool | None, Field(description="Whether callers need API keys; unset: on, but off on loopback.")
+    ] = None
+    allowed_hosts: Annotated[
+        str | None, Field(description="Names that callers may use for this server, with commas; unset: any.")
+    ] = None
+    cors_origins: Annotated[
+        str | None,
+        Field(
+            description="Origins whose pages may call the API, with commas, such as https://example.com.",
+            pattern=rf"^{_ORIGIN}(, *{_ORIGIN})*$|^$",
+        ),
+    ] = None
+    private_host: Annotated[str, Field(description="Address of the private port.")] = "127.0.0.1"
+    private_port: Annotated[
+        Port | None, Field(description="Port that alone answers /metrics and /admin; unset: the API's port does.")
+    ] = None
+    keys_max_age_s: Annotated[
+        float, Field(gt=0, description="How long the last known keys are used while the database is away.")
+    ] = 86_400.0
+    replicas: Annotated[
+        int, Field(ge=1, description="How many servers share a key's quota while the database is away.")
+    ] = 1
     policy_path: Annotated[Path, Field(description="From which scores comments are reviewed and removed.")] = (
         Path(__file__).resolve().parents[1] / "configs" / "policy.yaml"
     )
@@ -132,6 +156,9 @@ class ModeratorSettings(Settings):
     """The moderator app."""
 
     api_url: Annotated[str, Field(description="Base URL of the API.")] = "http://127.0.0.1:8000"
+    api_key: Annotated[
+        SecretStr | None, Field(description="API key with the scopes predict and feedback; unset: none is sent.")
+    ] = None
     ui_port: Annotated[Port, Field(description="Port of the moderator app.")] = 8501
 
 

@@ -12,7 +12,7 @@ import signal
 import socket
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import ExitStack, asynccontextmanager, contextmanager
+from contextlib import AbstractContextManager, ExitStack, asynccontextmanager, contextmanager
 from http import HTTPStatus
 from typing import Any
 
@@ -24,18 +24,22 @@ from sqlalchemy import Engine
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse
 
+from moderation.db import keys
 from moderation.db.database import connect, require_current
 from moderation.db.log import record_version
-from moderation.errors import ConfigurationError
+from moderation.db.quotas import lease
+from moderation.errors import ConfigurationError, UnavailableError
 from moderation.privacy import Privacy
 from moderation.scoring.onnx import available_cores
 from moderation.settings import ApiSettings
-from serve import logs
+from serve import auth, logs
+from serve.auth import LOOPBACK, Access
 from serve.batcher import Batcher
 from serve.cache import Cache
-from serve.edge import LOOPBACK, Edge
+from serve.edge import Edge
 from serve.errors import UnreadableError, body_response, error_response
 from serve.feedback import FeedbackDesk
+from serve.keys import KeyRing
 from serve.limits import BodyLimit
 from serve.metrics import Metrics
 from serve.model import Model, ModelSource
@@ -43,6 +47,7 @@ from serve.outbox import Outbox
 from serve.prediction_log import PredictionLog
 from serve.predictor import Limits, Predictor
 from serve.protocol import protocol, raise_file_limit
+from serve.quotas import Quotas
 from serve.routes import admin, feedback, page, predictions, status
 from serve.routes.status import OK, Readiness
 from serve.shadow import Shadow
@@ -70,12 +75,14 @@ def create_app(
     watcher: Watcher,
     outbox: Outbox,
     log: PredictionLog,
+    access: Access | None = None,
     body_timeout_s: float = BODY_TIMEOUT_S,
     flush_s: float = FLUSH_S,
 ) -> FastAPI:
     """Return the app around its parts; starting it starts the threads, stopping it ends them.
 
-    The outbox and the log stay the caller's to close. ``body_timeout_s`` bounds how long a request's body may
+    The outbox and the log stay the caller's to close. Without ``access`` there are no keys, and this machine alone
+    is answered. ``body_timeout_s`` bounds how long a request's body may
     take to arrive, ``flush_s`` how long the outbox is emptied at the end.
 
     Raises:
@@ -96,7 +103,8 @@ def create_app(
     )
     shadow = Shadow(lambda: watcher.candidate, settings.shadow_share, lambda: batcher.waiting_texts == 0, outbox.append)
     shipper = Shipper(outbox, log)
-    metrics = _metrics(watcher, batcher, outbox, shipper, shadow)
+    access = access or Access(settings)
+    metrics = _metrics(watcher, batcher, outbox, shipper, shadow, access)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -105,9 +113,11 @@ def create_app(
         shipper.start()
         watcher.start(metrics.serves)
         shadow.start()
+        access.start()
         lag = asyncio.create_task(_measure_lag(metrics.lagged))
         yield
         lag.cancel()
+        access.close()
         watcher.close()
         await shadow.close()
         await asyncio.to_thread(batcher.close)
@@ -124,7 +134,7 @@ def create_app(
         redirect_slashes=False,
         telemetry={"tracing": False, "metrics": False, "logs": False},
     )
-    readiness = functools.partial(_readiness, watcher, batcher, outbox, shipper)
+    readiness = functools.partial(_readiness, watcher, batcher, outbox, shipper, access)
     limits = Limits(settings.max_text_bytes, settings.deadline_s)
     privacy = Privacy(settings)
     predictor = Predictor(lambda: watcher.current, batcher, outbox, shadow, metrics, limits, privacy)
@@ -136,7 +146,9 @@ def create_app(
     app.exception_handler(HTTPException)(_http_error)
     app.exception_handler(RequestValidationError)(_validation_error)
     app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes, timeout_s=body_timeout_s)
-    app.add_middleware(Edge, metrics=metrics)  # added last: outermost
+    app.add_middleware(Edge, metrics=metrics, access=access)  # added last: outermost
+    if access.keys is not None:
+        _describe_keys(app)
     return app
 
 
@@ -147,60 +159,107 @@ def run(settings: ApiSettings) -> None:
         ModerationError: as `prepared` does, before anything is served.
     """
     logs.configure()
-    with prepared(settings) as (app, listener):
-        _serve(app, listener)
+    with prepared(settings) as (app, listeners):
+        _serve(app, listeners)
 
 
 @contextmanager
-def prepared(settings: ApiSettings) -> Iterator[tuple[FastAPI, socket.socket]]:
-    """Yield the app around its real parts, all of them checked, and the socket to serve it on.
+def prepared(settings: ApiSettings) -> Iterator[tuple[FastAPI, list[socket.socket]]]:
+    """Yield the app around its real parts, all of them checked, and the sockets to serve it on: the API's, the private.
 
     Raises:
-        ConfigurationError: an address that is not loopback or is in use, a database that is behind, a bad policy,
-            a state folder that cannot be written or that another server uses.
-        UnavailableError: the database, or the registry with no last good copy here, cannot be reached.
+        ConfigurationError: an address beyond loopback without keys, or one in use, a database that is behind, a bad
+            policy, a state folder that cannot be written or that another server uses.
+        UnavailableError: the database with no copy of its keys here, or the registry with no last good copy here,
+            cannot be reached.
         NotFoundError: the registry has no such alias.
         RegistryError: the registry refuses to answer.
         BundleError: the bundle cannot be served.
     """
     with ExitStack() as stack:
-        listener = stack.enter_context(_listener(settings.api_host, settings.api_port))
+        listeners = [stack.enter_context(listener) for listener in _listeners(settings)]
         engine = connect(settings.resolved_database_url())
         stack.callback(engine.dispose)
-        require_current(engine)
+        access = _access(settings, engine)
+        database_is_here = _check_database(engine, access.keys)
         source = ModelSource(settings)
         stack.callback(source.close)
         model, problem = source.first()
         outbox = Outbox(settings.state_dir / "outbox.db", settings.max_outbox_rows)
         stack.callback(outbox.close)
         record = functools.partial(_record, engine)
-        record(model)
         follower = Follower(settings.shadow_alias) if settings.shadow_alias is not None else None
         watcher = Watcher(model, source, record, settings.alias_poll_s, problem, follower)
-        app = create_app(settings, watcher=watcher, outbox=outbox, log=PredictionLog(engine))
+        if database_is_here:
+            record(model)
+        else:
+            watcher.record_later(model)
+        app = create_app(settings, watcher=watcher, outbox=outbox, log=PredictionLog(engine), access=access)
         logger.info("serving %s, version %s", model.served.name, model.served.version)
-        yield app, listener
+        yield app, listeners
+
+
+def _access(settings: ApiSettings, engine: Engine) -> Access:
+    if not _with_keys(settings):
+        return Access(settings)
+    read, note_use = functools.partial(keys.read, engine), functools.partial(keys.note_use, engine)
+    ring = KeyRing(read, note_use, settings.state_dir / "keys.json", settings.keys_max_age_s)
+    quotas = Quotas(functools.partial(lease, engine), settings.replicas, reachable=lambda: ring.problem is None)
+    return Access(settings, ring, quotas)
+
+
+def _with_keys(settings: ApiSettings) -> bool:
+    """Return whether callers need keys."""
+    return settings.api_host not in LOOPBACK if settings.auth is None else settings.auth
+
+
+def _check_database(engine: Engine, ring: KeyRing | None) -> bool:
+    """Return whether the database is there; with keys, a copy of them lets the server start without it."""
+    try:
+        require_current(engine)
+    except UnavailableError as error:
+        if ring is None or not ring.load_copy():
+            raise
+        logger.error("starting without the database, with the last known keys: %s", error)
+        return False
+    if ring is not None:
+        ring.refresh()
+        if ring.empty:
+            logger.warning("no API key holds, so every caller is refused; make one with `moderation keys create`")
+    return True
+
+
+def _listeners(settings: ApiSettings) -> Iterator[AbstractContextManager[socket.socket]]:
+    """Yield the listening sockets: taken first, so that a port in use is said before a model is loaded."""
+    addresses = [("API", settings.api_host, settings.api_port)]
+    if settings.private_port is not None:
+        addresses.append(("PRIVATE", settings.private_host, settings.private_port))
+    for name, host, _ in addresses:
+        if host not in LOOPBACK and not _with_keys(settings):
+            raise ConfigurationError(
+                f"MODERATION_{name}_HOST is {host!r} and MODERATION_AUTH is off: without keys only "
+                f"{', '.join(LOOPBACK)} are listened on; leave MODERATION_AUTH unset and run `moderation keys create`"
+            )
+    if settings.private_port == settings.api_port:
+        raise ConfigurationError(f"MODERATION_PRIVATE_PORT is {settings.private_port}, as MODERATION_API_PORT is")
+    for name, host, port in addresses:
+        yield _listener(name, host, port)
 
 
 @contextmanager
-def _listener(host: str, port: int) -> Iterator[socket.socket]:
-    """Yield the listening socket: taken first, so that a port in use is said before a model is loaded."""
-    if host not in LOOPBACK:
-        raise ConfigurationError(
-            f"MODERATION_API_HOST is {host!r}: without keys the API only listens on {', '.join(LOOPBACK)}"
-        )
+def _listener(name: str, host: str, port: int) -> Iterator[socket.socket]:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
         listener = socket.create_server((host, port), family=family, backlog=BACKLOG)
     except OSError as error:
         raise ConfigurationError(
-            f"cannot listen on {host}:{port} ({error.strerror}); stop what uses it or set MODERATION_API_PORT"
+            f"cannot listen on {host}:{port} ({error.strerror}); stop what uses it or set MODERATION_{name}_PORT"
         ) from error
     with listener:
         yield listener
 
 
-def _serve(app: FastAPI, listener: socket.socket) -> None:
+def _serve(app: FastAPI, listeners: list[socket.socket]) -> None:
     config = uvicorn.Config(
         app,
         log_config=None,
@@ -214,7 +273,7 @@ def _serve(app: FastAPI, listener: socket.socket) -> None:
     # uvicorn raises the signal that stopped it again once it is done; the exit status would be the signal's.
     previous = {number: signal.signal(number, _ignore) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
-        uvicorn.Server(config).run(sockets=[listener])
+        uvicorn.Server(config).run(sockets=listeners)
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)
@@ -229,7 +288,21 @@ def _record(engine: Engine, model: Model) -> None:
         record_version(connection, model.record())
 
 
-def _readiness(watcher: Watcher, batcher: Batcher[Asked, Any, Found], outbox: Outbox, shipper: Shipper) -> Readiness:
+def _describe_keys(app: FastAPI) -> None:
+    """Let the API's description say which keys its paths need (the way that FastAPI's documentation gives)."""
+    plain = app.openapi
+
+    def openapi() -> dict[str, Any]:
+        if app.openapi_schema is None:
+            app.openapi_schema = auth.describe(plain())
+        return app.openapi_schema
+
+    app.openapi = openapi  # type: ignore[method-assign]
+
+
+def _readiness(
+    watcher: Watcher, batcher: Batcher[Asked, Any, Found], outbox: Outbox, shipper: Shipper, access: Access
+) -> Readiness:
     problem = outbox.problem
     parts = {
         "model": OK if batcher.running else "stopped",
@@ -239,9 +312,13 @@ def _readiness(watcher: Watcher, batcher: Batcher[Asked, Any, Found], outbox: Ou
     }
     if watcher.shadow is not None:
         parts["shadow"] = OK if watcher.candidate else watcher.shadow.problem or "the candidate is what answers"
-    # Without the registry the loaded version serves on, without the database the outbox keeps every row; without the
-    # outbox nothing can be answered.
-    return Readiness(ready=parts["model"] == parts["outbox"] == OK, parts=parts)
+    usable = True
+    if access.keys is not None:
+        usable = access.keys.usable
+        parts["keys"] = (access.keys.problem or OK) if usable else "too old to go by, every caller is refused"
+    # Without the registry the loaded version serves on, without the database the outbox keeps every row and the last
+    # known keys go on for a while; without the outbox nothing can be answered.
+    return Readiness(ready=usable and parts["model"] == parts["outbox"] == OK, parts=parts)
 
 
 async def _measure_lag(note: Callable[[float], None]) -> None:
@@ -252,7 +329,12 @@ async def _measure_lag(note: Callable[[float], None]) -> None:
 
 
 def _metrics(
-    watcher: Watcher, batcher: Batcher[Asked, Any, Found], outbox: Outbox, shipper: Shipper, shadow: Shadow
+    watcher: Watcher,
+    batcher: Batcher[Asked, Any, Found],
+    outbox: Outbox,
+    shipper: Shipper,
+    shadow: Shadow,
+    access: Access,
 ) -> Metrics:
     metrics = Metrics()
     metrics.serves(watcher.current.served)
@@ -273,6 +355,8 @@ def _metrics(
     metrics.gauge("shadow_scored", "Comments that the candidate scored, since the start.", lambda: shadow.scored)
     metrics.gauge("shadow_dropped", "Comments that it had no time for, since the start.", lambda: shadow.dropped)
     metrics.gauge("shadow_failed", "Comments that it failed on, since the start.", lambda: shadow.failed)
+    if (ring := access.keys) is not None:
+        metrics.gauge("keys_age_seconds", "Since the API keys were read from the database.", lambda: ring.age_s)
     return metrics
 
 

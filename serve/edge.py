@@ -1,36 +1,53 @@
-"""The outermost layer of the app: who may ask, the request's id, its error answer, its log line.
+"""The outermost layer of the app: the request's id, who may ask, its error answer, its headers, its log line.
 
-Until there are keys, only this machine may ask: a web page elsewhere could otherwise reach a server on
-loopback through its reader's browser (by its origin, or by a name that is made to resolve to loopback).
+Security headers stand on every answer, but for HSTS: that is for the proxy that ends TLS to promise.
 """
 
 import logging
 import re
 import time
+from typing import Any
 
 from starlette.datastructures import Headers
+from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from moderation.errors import ForbiddenError, ModerationError
+from moderation.errors import ModerationError
+from serve.auth import ANYONE, RATE_HEADERS, Access
 from serve.errors import error_response
 from serve.ids import uuid7
 from serve.metrics import Metrics
 
-LOOPBACK = ("127.0.0.1", "localhost", "::1")
 CALLER_LEFT = 499  # nginx's status for a connection that closed before its answer
-_LOOPBACK_HOST = re.compile(r"(127\.0\.0\.1|localhost|\[::1\])(:[0-9]{1,5})?", re.IGNORECASE)
+CORS_MAX_AGE_S = 600
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+_SECURITY_HEADERS = (
+    (b"x-content-type-options", b"nosniff"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"content-security-policy", b"frame-ancestors 'none'"),
+)
 
 logger = logging.getLogger(__name__)
 
 
 class Edge:
-    """ASGI middleware: checks host and origin, answers every error, logs and counts every request."""
+    """ASGI middleware: lets callers in, answers every error, logs and counts every request."""
 
-    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
-        """Wrap ``app``."""
+    def __init__(self, app: ASGIApp, metrics: Metrics, access: Access) -> None:
+        """Wrap ``app``; ``access`` decides who may ask."""
         self._app = app
         self._metrics = metrics
+        self._access = access
+        self._inner: ASGIApp = self._answer
+        if access.origins:  # around the errors' answers too, so that pages can read those
+            self._inner = CORSMiddleware(
+                self._answer,
+                allow_origins=access.origins,
+                allow_methods=("GET", "POST"),
+                allow_headers=("Authorization", "X-API-Key", "X-Request-Id"),
+                expose_headers=("X-Request-Id", "Retry-After", *RATE_HEADERS),
+                max_age=CORS_MAX_AGE_S,
+            )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection event."""
@@ -38,35 +55,41 @@ class Edge:
             await self._app(scope, receive, send)
             return
         started = time.perf_counter()
-        headers = Headers(scope=scope)
-        request_id = _request_id(headers)
-        scope.setdefault("state", {}).update(request_id=request_id, started=started)
-        status = CALLER_LEFT
+        state = scope.setdefault("state", {})
+        state.update(request_id=_request_id(Headers(scope=scope)), started=started, caller=ANYONE, status=CALLER_LEFT)
 
-        async def send_with_id(message: Message) -> None:
-            nonlocal status
+        async def send_complete(message: Message) -> None:
             if message["type"] == "http.response.start":
-                status = message["status"]
-                message["headers"] = [*message.get("headers", ()), (b"x-request-id", request_id.encode())]
+                state["status"] = message["status"]
+                message["headers"] = _complete(message, state)
             await send(message)
 
         try:
-            _check_caller(headers, scope["scheme"])
-            await self._app(scope, receive, send_with_id)
+            await self._inner(scope, receive, send_complete)
+        finally:
+            self._record(scope, time.perf_counter() - started)
+
+    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
+        state = scope["state"]
+        try:
+            state["caller"] = caller = await self._access.admit(scope, Headers(scope=scope))
+            caller.check_scope(scope["path"])
+            await self._app(scope, receive, send)
         except Exception as error:  # the edge of a request: nothing may pass it unanswered
             if not isinstance(error, ModerationError):
-                logger.error("unexpected error", exc_info=error, extra={"fields": {"request_id": request_id}})
+                fields = {"request_id": state["request_id"]}
+                logger.error("unexpected error", exc_info=error, extra={"fields": fields})
                 error = ModerationError("internal error")
-            if status == CALLER_LEFT:
-                await error_response(error, request_id)(scope, receive, send_with_id)
-        finally:
-            self._record(scope, status, time.perf_counter() - started, request_id)
+            if state["status"] == CALLER_LEFT:
+                await error_response(error, state["request_id"])(scope, receive, send)
 
-    def _record(self, scope: Scope, status: int, seconds: float, request_id: str) -> None:
-        route = getattr(scope.get("route"), "path", "none")
+    def _record(self, scope: Scope, seconds: float) -> None:
+        state = scope["state"]
+        route, status = getattr(scope.get("route"), "path", "none"), state["status"]
         self._metrics.answered(route, scope["method"], status, seconds)
         fields = {"route": route, "method": scope["method"], "status": status, "ms": round(1000 * seconds, 2)}
-        logger.info("request", extra={"fields": {**fields, "request_id": request_id}})
+        fields |= {"client": state["caller"].name, "request_id": state["request_id"]}
+        logger.info("request", extra={"fields": fields})
 
 
 def _request_id(headers: Headers) -> str:
@@ -74,9 +97,13 @@ def _request_id(headers: Headers) -> str:
     return given if _REQUEST_ID.fullmatch(given) else uuid7()
 
 
-def _check_caller(headers: Headers, scheme: str) -> None:
-    host, origin = headers.get("host", ""), headers.get("origin")
-    if not _LOOPBACK_HOST.fullmatch(host):
-        raise ForbiddenError(f"this server answers only as {', '.join(LOOPBACK)}")
-    if origin is not None and origin.lower() != f"{scheme}://{host}".lower():
-        raise ForbiddenError("requests from other origins are refused")
+def _complete(message: Message, state: dict[str, Any]) -> list[tuple[bytes, bytes]]:
+    """Return the headers of an answer with those that every answer has and that it does not have already."""
+    headers: list[tuple[bytes, bytes]] = list(message.get("headers", ()))
+    names = {name for name, _ in headers}
+    headers += [header for header in _SECURITY_HEADERS if header[0] not in names]
+    if b"cache-control" not in names and b"etag" not in names:  # scores, and answers that depend on a key
+        headers.append((b"cache-control", b"no-store"))
+    headers.append((b"x-request-id", state["request_id"].encode()))
+    headers += state["caller"].settle(message["status"])
+    return headers

@@ -17,8 +17,10 @@ from moderation.errors import (
     ModerationError,
     NotFoundError,
     OverloadedError,
+    OverQuotaError,
     RegistryError,
     TooLargeError,
+    UnauthorizedError,
     UnavailableError,
 )
 
@@ -43,12 +45,14 @@ class EncodedError(ModerationError):
 
 STATUS: dict[type[ModerationError], int] = {
     InvalidInputError: 400,
+    UnauthorizedError: 401,
     ForbiddenError: 403,
     NotFoundError: 404,
     SlowBodyError: 408,
     TooLargeError: 413,
     EncodedError: 415,
     UnreadableError: 422,
+    OverQuotaError: 429,
     ModerationError: 500,
     ConfigurationError: 500,
     BundleError: 500,
@@ -60,12 +64,17 @@ STATUS: dict[type[ModerationError], int] = {
 
 _MEANING: dict[type[ModerationError], tuple[str, str]] = {
     InvalidInputError: ("The input cannot be used.", "comment_text is empty or holds nothing visible"),
-    ForbiddenError: ("The host or origin is not served.", "requests from other origins are refused"),
+    UnauthorizedError: ("There is no API key that holds.", "this needs an API key that is known and holds"),
+    ForbiddenError: ("The key lacks the scope; or a wrong host or origin.", "this key lacks the scope predict"),
     NotFoundError: ("There is no such thing.", "no prediction has this id"),
     SlowBodyError: ("The body did not arrive in time.", "the body did not arrive within 10 s"),
     TooLargeError: ("Over a limit.", "comment_text is longer than 65536 bytes"),
     EncodedError: ("The body is compressed.", "send the body as it is: Content-Encoding is not read"),
     UnreadableError: ("The body does not parse.", "comment_text: Field required"),
+    OverQuotaError: (
+        "The quota of the key is used up; see Retry-After.",
+        "the quota of this key, 600 comments per minute, is used up; try again later",
+    ),
     ModerationError: ("A fault of the server.", "internal error"),
     OverloadedError: ("No room now; see Retry-After.", "4096 comments are waiting; try again later"),
     DeadlineError: ("It took too long.", "no answer within 30 s; send fewer comments at once or try again later"),
@@ -80,8 +89,10 @@ def status_of(error: ModerationError) -> int:
 def error_response(error: ModerationError, request_id: str) -> JSONResponse:
     """Return the answer that tells a caller of ``error``."""
     status, headers = status_of(error), {}
-    if isinstance(error, OverloadedError):
+    if isinstance(error, OverloadedError | OverQuotaError):
         headers["Retry-After"] = str(error.retry_after_s)
+    elif isinstance(error, UnauthorizedError):
+        headers["WWW-Authenticate"] = 'Bearer realm="moderation"'
     elif isinstance(error, SlowBodyError):
         headers["Connection"] = "close"  # what is left of the body must not be read as the next request
     return body_response(status, error.code, str(error), request_id, headers)
@@ -102,7 +113,7 @@ BODY_ERRORS: tuple[type[ModerationError], ...] = (SlowBodyError, TooLargeError, 
 def documented(*errors: type[ModerationError]) -> dict[int | str, dict[str, Any]]:
     """Return OpenAPI's ``responses`` for a route that raises ``errors``; the ones any route has are added."""
     answers: dict[int | str, dict[str, Any]] = {}
-    every: tuple[type[ModerationError], ...] = (*errors, ForbiddenError, ModerationError)
+    every: tuple[type[ModerationError], ...] = (*errors, UnauthorizedError, ForbiddenError, ModerationError)
     for error in every:
         description, message = _MEANING[error]
         example = ErrorBody(code=error.code, message=message, request_id="01934f6e-9d2a-7c51-9f5e-2b1d3c4a5e6f")

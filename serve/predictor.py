@@ -2,12 +2,13 @@
 
 import asyncio
 import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
 from moderation.contracts import Prediction
+from moderation.db.keys import ANONYMOUS
 from moderation.db.log import PredictionRecord
 from moderation.errors import DeadlineError
 from moderation.privacy import NOTHING, Kept, Privacy
@@ -20,14 +21,16 @@ from serve.outbox import Outbox
 from serve.shadow import Shadow
 from serve.stages import Asked, Found
 
-ANONYMOUS = "anonymous"
-"""The client of every request until there are keys."""
 _RECORDS_PER_TURN = 64
+
+
+async def free_of_charge(texts: int) -> None:
+    """Charge nobody."""
 
 
 @dataclass(frozen=True)
 class Call:
-    """Who asks what; ``started`` is the request's begin on `time.perf_counter`."""
+    """Who asks what; ``started`` is the request's begin on `time.perf_counter`, ``charge`` takes from a quota."""
 
     request_id: str
     route: str
@@ -35,6 +38,7 @@ class Call:
     client: str = ANONYMOUS
     do_not_store: bool = False
     author_id: str | None = None
+    charge: Callable[[int], Awaitable[None]] = free_of_charge
 
 
 @dataclass(frozen=True)
@@ -75,6 +79,7 @@ class Predictor:
         Raises:
             TooLargeError: a text over its limit.
             InvalidInputError: a text with nothing to see.
+            OverQuotaError: more than the caller's quota has left.
             OverloadedError: no room for so many texts, in the queue or in the outbox.
             UnavailableError: the outbox cannot be written, or the server is shutting down.
             DeadlineError: it took too long.
@@ -90,6 +95,7 @@ class Predictor:
     async def _predict(self, texts: Mapping[str, str], call: Call) -> list[Prediction]:
         await check_texts(texts, self._limits.max_text_bytes)
         self._outbox.require_room(len(texts))  # before the work; what fills it meanwhile is refused after
+        await call.charge(len(texts))
         comments = list(texts.values())
         model = self._model()
         outcomes = await self._batcher.score([Asked(model, text, keep=not call.do_not_store) for text in comments])

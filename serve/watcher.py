@@ -127,6 +127,10 @@ class Watcher:
             self._wanted.set()  # the candidate is not loaded yet
             self._thread.start()
 
+    def record_later(self, model: Model) -> None:
+        """Tell the database of ``model`` with the next look; it could not be told yet."""
+        self._unrecorded.append(model)
+
     def close(self) -> None:
         """Stop looking; does not wait for a registry that hangs."""
         self._stopping = True

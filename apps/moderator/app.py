@@ -21,9 +21,11 @@ BATCH_TIMEOUT_S = 60.0
 def main() -> None:
     """Draw the page, then go on with a file that is being scored."""
     begin("Comment moderation", "Score comments, see why, and say where the model is wrong.", "🛡️")
-    api_url = settings_or_stop(ModeratorSettings).api_url
+    settings = settings_or_stop(ModeratorSettings)
+    api_url = settings.api_url
+    api_key = settings.api_key.get_secret_value() if settings.api_key else None
     try:
-        client = ModerationClient(api_url, timeout_s=TIMEOUT_S)
+        client = ModerationClient(api_url, timeout_s=TIMEOUT_S, api_key=api_key)
     except ConfigurationError as error:
         stop_for(error)
     one, many = st.tabs(["One comment", "A file of comments"])
@@ -33,7 +35,7 @@ def main() -> None:
         progress = file_view(api_url)
     # Last, so that both tabs stand and can be used meanwhile.
     if progress is not None:
-        with ModerationClient(api_url, timeout_s=BATCH_TIMEOUT_S) as patient_client:
+        with ModerationClient(api_url, timeout_s=BATCH_TIMEOUT_S, api_key=api_key) as patient_client:
             progress.carry_on(patient_client)
 
 

@@ -262,6 +262,34 @@ class GateVerdict(Base):
     rules_digest: Mapped[str]
 
 
+class ApiKey(Base):
+    """An API key, without what it is: only the hash of its secret is kept."""
+
+    __tablename__ = "api_keys"
+    __table_args__ = (Index(None, "name", unique=True),)
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    name: Mapped[str]
+    secret_hash: Mapped[str]
+    scopes: Mapped[list[str]]
+    # NULL: as much as the server can.
+    quota_per_minute: Mapped[int | None]
+    created_at: Mapped[datetime]
+    expires_at: Mapped[datetime | None]
+    revoked_at: Mapped[datetime | None]
+    last_used_at: Mapped[datetime | None]
+
+
+class QuotaMinute(Base):
+    """How many comments of a key's quota servers asked to grant in one minute."""
+
+    __tablename__ = "quota_minutes"
+
+    key_id: Mapped[str] = mapped_column(primary_key=True)
+    minute_at: Mapped[datetime] = mapped_column(primary_key=True)
+    asked: Mapped[int] = mapped_column(BigInteger)
+
+
 SCORE_COLUMNS: dict[str, InstrumentedAttribute[float | None]] = {
     label: getattr(Prediction, f"score_{label}") for label in LABELS
 }

@@ -6,11 +6,14 @@ from serve.predictor import Call
 
 
 def call_of(request: Request, do_not_store: bool = False, author_id: str | None = None) -> Call:
-    """Return who asks, for which route, since when, and what may be kept."""
+    """Return who asks, for which route, since when, how they are charged, and what may be kept."""
+    state = request.state
     return Call(
-        request_id=request.state.request_id,
+        request_id=state.request_id,
         route=request.scope["route"].path,
-        started=request.state.started,
+        started=state.started,
+        client=state.caller.name,
         do_not_store=do_not_store,
         author_id=author_id,
+        charge=state.caller.charge,
     )

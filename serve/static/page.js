@@ -5,11 +5,11 @@ const SAID = { allow: "Allow", review: "Send to review", remove: "Remove" };
 let served = null;
 
 async function ask(path, body) {
-  const options = body && {
-    method: "POST",
-    headers: { "Content-Type": "application/json" },
-    body: JSON.stringify(body),
-  };
+  const key = $("key").value.trim();
+  const headers = key ? { Authorization: `Bearer ${key}` } : {};
+  const options = body
+    ? { method: "POST", headers: { ...headers, "Content-Type": "application/json" }, body: JSON.stringify(body) }
+    : { headers };
   let response;
   try {
     response = await fetch(path, options);
@@ -17,6 +17,11 @@ async function ask(path, body) {
     throw new Error("The server does not answer. Is it still running?");
   }
   const answer = await response.json().catch(() => null);
+  if (response.status === 401) {
+    $("keyfield").hidden = false;
+    throw new Error(key ? "The server does not know this key." : "This server wants an API key.");
+  }
+  if (response.ok && key) sessionStorage.setItem("key", key);
   if (!response.ok || answer === null) {
     throw new Error(answer?.message ?? `The server answered ${response.status}.`);
   }
@@ -116,6 +121,7 @@ for (const example of document.querySelectorAll(".example")) {
     $("form").requestSubmit();
   });
 }
+$("key").value = sessionStorage.getItem("key") ?? "";
 describeModel().catch((error) => {
   $("version").textContent = error.message;
 });

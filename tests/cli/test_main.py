@@ -7,6 +7,7 @@ from tests.cli.conftest import Moderation
 COMMANDS: list[tuple[str, ...]] = [
     *((), ("up",), ("migrate",), ("serve",), ("score",), ("registry",)),
     *(("maintain",), ("retention",), ("erase",)),
+    *(("keys",), ("keys", "create"), ("keys", "list"), ("keys", "revoke"), ("roles",)),
     *(("gate",), ("promote",), ("rollback",), ("compare",), ("lineage",)),
 ]
 REGISTRY_COMMANDS: list[tuple[str, ...]] = [

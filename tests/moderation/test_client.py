@@ -16,7 +16,9 @@ from moderation.errors import (
     ModerationError,
     NotFoundError,
     OverloadedError,
+    OverQuotaError,
     TooLargeError,
+    UnauthorizedError,
     UnavailableError,
 )
 from moderation.labels import LABELS
@@ -151,6 +153,7 @@ def test_something_else_that_answers_is_unavailable() -> None:
 @pytest.mark.parametrize(
     ("status", "code", "kind"),
     [
+        (401, "unauthorized", UnauthorizedError),
         (403, "forbidden", ForbiddenError),
         (422, "unreadable", InvalidInputError),
         (500, "internal", ModerationError),
@@ -164,6 +167,14 @@ def test_codes_become_exceptions(status: int, code: str, kind: type[ModerationEr
         with pytest.raises(kind, match="why") as raised:
             client.version()
         assert type(raised.value) is kind
+
+
+def test_a_quota_that_is_used_up_carries_when_it_begins_again() -> None:
+    body = b'{"code": "over_quota", "message": "used up", "request_id": "1"}'
+    with answering(429, body, {"Retry-After": "42"}) as url, ModerationClient(url) as client:
+        with pytest.raises(OverQuotaError, match="used up") as raised:
+            client.version()
+        assert raised.value.retry_after_s == 42
 
 
 @pytest.mark.parametrize(("header", "expected"), [("7", 7), ("soon", 1), ("", 1)])

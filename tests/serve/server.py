@@ -18,6 +18,7 @@ from moderation.registry.local import LocalRegistry
 from moderation.registry.registry import Move
 from moderation.settings import ApiSettings
 from serve.app import create_app
+from serve.auth import Access
 from serve.batcher import Work
 from serve.model import Model, ModelSource, TextScores
 from serve.outbox import Outbox
@@ -61,14 +62,25 @@ def served(
     log: Callable[[Engine], PredictionLog] = PredictionLog,
     watcher: Watcher | None = None,
     max_connections: int = 100,
+    access: Callable[[Engine], Access] | None = None,
     **options: float,
 ) -> Iterator[Server]:
-    """Run the app with a migrated SQLite database; ``log`` may wrap it, ``options`` go to `create_app`."""
+    """Run the app with a migrated SQLite database; ``log`` may wrap it, ``access`` ask for keys.
+
+    ``options`` go to `create_app`.
+    """
     engine = connect(settings.resolved_database_url())
     migrate(engine)
     outbox = Outbox(settings.state_dir / "outbox.db", settings.max_outbox_rows)
     try:
-        app = create_app(settings, watcher=watcher or Watcher(model), outbox=outbox, log=log(engine), **options)
+        app = create_app(
+            settings,
+            watcher=watcher or Watcher(model),
+            outbox=outbox,
+            log=log(engine),
+            access=access and access(engine),
+            **options,
+        )
         with listening(app, max_connections) as url, httpx.Client(base_url=url, timeout=30, trust_env=False) as http:
             yield Server(url, http, engine, outbox, model)
     finally:

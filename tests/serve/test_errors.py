@@ -4,7 +4,7 @@ import pkgutil
 
 import serve
 from moderation import errors
-from moderation.errors import ModerationError, OverloadedError
+from moderation.errors import ModerationError, OverloadedError, OverQuotaError, UnauthorizedError
 from serve.errors import STATUS, documented, error_response
 
 
@@ -37,7 +37,12 @@ def test_overload_says_when_to_come_back() -> None:
     assert error_response(OverloadedError("full", retry_after_s=7), "id-1").headers["retry-after"] == "7"
 
 
+def test_over_quota_says_when_to_come_back_and_no_key_says_how_to_show_one() -> None:
+    assert error_response(OverQuotaError("used up", retry_after_s=9), "id-1").headers["retry-after"] == "9"
+    assert error_response(UnauthorizedError("no key"), "id-1").headers["www-authenticate"].startswith("Bearer ")
+
+
 def test_documented_answers_show_the_body_of_that_error() -> None:
     answers = documented(OverloadedError)
-    assert set(answers) == {403, 500, 503}
+    assert set(answers) == {401, 403, 500, 503}
     assert answers[503]["content"]["application/json"]["example"]["code"] == "overloaded"

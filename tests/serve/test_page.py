@@ -1,10 +1,14 @@
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from playwright.sync_api import Page, expect, sync_playwright
 
+from moderation.settings import ApiSettings
+from serve.model import Model
 from tests.browser import LAUNCH_ARGS, chromium
-from tests.serve.server import Server
+from tests.serve.keyed import make, served_with_keys
+from tests.serve.server import Server, settings_in
 
 
 @pytest.fixture(scope="module")
@@ -42,3 +46,21 @@ def test_a_comment_is_tried_by_keyboard_by_example_and_in_vain(page: Page, serve
     page.get_by_role("button", name="Score").click()
     expect(page.get_by_role("alert")).to_contain_text("is empty")
     expect(result).to_be_hidden()
+
+
+def test_a_key_is_asked_for_where_it_is_wanted_and_kept_in_the_tab(
+    page: Page, tmp_path: Path, settings: ApiSettings, model: Model
+) -> None:
+    with served_with_keys(settings_in(tmp_path), model) as server:
+        key = make(server.engine, "page")
+        page.goto(server.url)
+        expect(page.locator("#version")).to_have_text("This server wants an API key.")
+        page.get_by_label("API key").fill("wrong")
+        page.get_by_role("button", name="Thank you").click()
+        expect(page.get_by_role("alert")).to_have_text("The server does not know this key.")
+        page.get_by_label("API key").fill(key)
+        page.get_by_role("button", name="Thank you").click()
+        expect(page.get_by_role("region").get_by_role("heading")).to_have_text("Allow")
+        page.reload()
+        expect(page.locator("#version")).to_contain_text(server.model.served.version[:12])
+        assert page.evaluate("localStorage.length + document.cookie.length") == 0

@@ -71,8 +71,9 @@ def test_a_missing_policy_is_refused(settings: ApiSettings, tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.1", "example.com", ""])
-def test_an_address_other_than_loopback_is_refused(settings: ApiSettings, host: str) -> None:
-    refuses(settings, ConfigurationError, "MODERATION_API_HOST", "127.0.0.1", api_host=host)
+def test_an_address_other_than_loopback_is_refused_without_keys(settings: ApiSettings, host: str) -> None:
+    words = ("MODERATION_API_HOST", "127.0.0.1", "moderation keys create")
+    refuses(settings, ConfigurationError, *words, api_host=host, auth=False)
 
 
 def test_a_port_in_use_is_refused(settings: ApiSettings) -> None:
@@ -83,5 +84,5 @@ def test_a_port_in_use_is_refused(settings: ApiSettings) -> None:
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
 def test_loopback_is_taken_by_address_and_by_name(settings: ApiSettings, host: str) -> None:
-    with prepared(settings.model_copy(update={"api_host": host})) as (_, listener):
+    with prepared(settings.model_copy(update={"api_host": host})) as (_, (listener,)):
         assert listener.getsockname()[1] == settings.api_port

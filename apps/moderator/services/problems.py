@@ -7,7 +7,9 @@ from moderation.errors import (
     ModerationError,
     NotFoundError,
     OverloadedError,
+    OverQuotaError,
     TooLargeError,
+    UnauthorizedError,
     UnavailableError,
 )
 
@@ -21,7 +23,15 @@ _WORDS: dict[type[ModerationError], tuple[str, str]] = {
     TooLargeError: ("This is longer than the API takes.", "Shorten it, or score its parts."),
     InvalidInputError: ("The API cannot score this.", "Change it and try again."),
     NotFoundError: ("The API does not know this prediction.", "Score the comment again, then say what you think."),
-    ForbiddenError: ("The API at {url} refuses this app.", "Give `MODERATION_API_URL` the address it listens on."),
+    UnauthorizedError: (
+        "The API at {url} does not know this app's key.",
+        "Start this app with a key as `MODERATION_API_KEY`; docs/access.md says how to make one.",
+    ),
+    ForbiddenError: (
+        "The API at {url} refuses this app.",
+        "Give `MODERATION_API_URL` the address it listens on, `MODERATION_API_KEY` the scopes predict and feedback.",
+    ),
+    OverQuotaError: ("The quota of this app's key is used up.", f"Go on in a minute. {_KEPT}"),
 }
 _OTHER = ("The API failed at this.", f"Try again; if it stays so, look into the API's log. {_KEPT}")
 

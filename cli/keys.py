@@ -1,0 +1,111 @@
+"""`moderation keys`: who may ask the API for what."""
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from moderation.errors import InvalidInputError
+
+if TYPE_CHECKING:
+    from sqlalchemy import Engine
+
+    from moderation.db.keys import Key
+
+app = typer.Typer(
+    help="Make, list and revoke API keys.",
+    epilog="Keys are in the database, MODERATION_DATABASE_URL or a SQLite file in the state folder; servers follow it.",
+    rich_markup_mode=None,
+)
+Name = Annotated[str, typer.Argument(help="Whom the key is for; the log keeps this name with each prediction.")]
+
+
+@app.command()
+def create(
+    name: Name,
+    scope: Annotated[list[str], typer.Option(help="predict, feedback or admin; can be repeated.")],
+    quota_per_minute: Annotated[int | None, typer.Option(help="Comments per minute; no bound if not given.")] = None,
+    expires: Annotated[
+        str | None, typer.Option(help="Days from now, or a date such as 2027-01-31 (UTC).", metavar="DAYS|DATE")
+    ] = None,
+) -> None:
+    """Make a key and print it, the only time that it can be seen.
+
+    Running servers know it at once.
+    """
+    from moderation.db import keys
+
+    with _database() as engine, engine.begin() as connection:
+        # Checked by `create`, which says what is wrong.
+        token = keys.create(connection, name, scope, quota_per_minute, _moment(expires))  # type: ignore[arg-type]
+    typer.echo("Keep this key now: it is stored as a hash and cannot be shown again.", err=True)
+    typer.echo(token)
+
+
+@app.command("list")
+def list_keys() -> None:
+    """Print every key, oldest first.
+
+    When one was used last is known to the minute.
+    """
+    from moderation.db import keys
+
+    with _database() as engine:
+        found = keys.read(engine)
+    if not found.keys:
+        typer.echo("No keys; `moderation keys create NAME --scope predict` makes one.", err=True)
+        return
+    header = ("NAME", "STATE", "SCOPES", "PER MINUTE", "CREATED", "EXPIRES", "LAST USED")
+    rows = [header, *(_row(key, found.read_at) for key in found.keys)]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        typer.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+
+
+@app.command()
+def revoke(name: Name) -> None:
+    """Revoke a key for good; servers refuse it within seconds.
+
+    A server that cannot reach the database refuses it once it can.
+    """
+    from moderation.db import keys
+
+    with _database() as engine, engine.begin() as connection:
+        keys.revoke(connection, name)
+    typer.echo(f"{name} is revoked")
+
+
+@contextmanager
+def _database() -> "Iterator[Engine]":
+    from moderation.db.database import connect, require_current
+    from moderation.settings import DatabaseSettings, load
+
+    engine = connect(load(DatabaseSettings).resolved_database_url())
+    try:
+        require_current(engine)
+        yield engine
+    finally:
+        engine.dispose()
+
+
+def _moment(expires: str | None) -> datetime | None:
+    if expires is None:
+        return None
+    if re.fullmatch("[0-9]{1,5}", expires):
+        return datetime.now(UTC) + timedelta(days=int(expires))
+    try:
+        moment = datetime.fromisoformat(expires)
+    except ValueError:
+        raise InvalidInputError(f"--expires is {expires!r}; expected days or a date such as 2027-01-31") from None
+    return moment if moment.utcoffset() is not None else moment.replace(tzinfo=UTC)
+
+
+def _row(key: "Key", now: datetime) -> tuple[str, ...]:
+    state = "valid" if key.holds(now) else "revoked" if key.revoked_at else "expired"
+    quota = "-" if key.quota_per_minute is None else str(key.quota_per_minute)
+    times = (key.created_at, key.expires_at, key.last_used_at)
+    shown = ("-" if time is None else f"{time:%Y-%m-%d %H:%M}" for time in times)
+    return (key.name, state, ",".join(key.scopes), quota, *shown)

@@ -1,0 +1,52 @@
+"""Which process may do what in PostgreSQL: one role for each, with no more than it needs.
+
+The roles cannot log in and have no password: an account of the process is made a member of its role. Migrations run
+as the owner of the tables, in none of these roles.
+"""
+
+from collections.abc import Iterator
+
+from moderation.db.models import Base
+
+ROLES = ("api", "monitor", "tools")
+
+_READ = ("SELECT",)
+_CHANGE = ("SELECT", "INSERT", "UPDATE", "DELETE")
+# RETURNING and ON CONFLICT read the key of what is inserted.
+_LOG = ("INSERT", "SELECT (created_at, id)")
+_API: dict[str, tuple[str, ...]] = {
+    "predictions": _LOG,
+    "shadow_predictions": _LOG,
+    "feedback": _LOG,
+    "rollups": ("SELECT", "INSERT", "UPDATE"),
+    "erasures": ("SELECT",),
+    "versions": ("SELECT", "INSERT", "UPDATE"),
+    "api_keys": ("SELECT", "UPDATE (last_used_at)"),
+    "quota_minutes": _CHANGE,
+}
+_HIDDEN_FROM_MONITOR = ("api_keys", "quota_minutes")
+
+
+def statements(prefix: str = "moderation") -> Iterator[str]:
+    """Yield SQL that makes the roles ``<prefix>_api``, … and gives them exactly their rights; it can be run again."""
+    tables = sorted(Base.metadata.tables)
+    for role in ROLES:
+        name = f"{prefix}_{role}"
+        yield (
+            f"DO $$ BEGIN CREATE ROLE {name} NOLOGIN; "
+            f"EXCEPTION WHEN duplicate_object OR unique_violation THEN NULL; END $$"
+        )
+        yield f"REVOKE ALL ON {', '.join((*tables, 'alembic_version'))} FROM {name}"
+        yield f"GRANT SELECT ON alembic_version TO {name}"
+        for table in tables:
+            if rights := rights_on(table, role):
+                yield f"GRANT {', '.join(rights)} ON {table} TO {name}"
+
+
+def rights_on(table: str, role: str) -> tuple[str, ...]:
+    """Return what ``role``, one of `ROLES`, may do with ``table``."""
+    if role == "tools":
+        return _CHANGE
+    if role == "monitor":
+        return () if table in _HIDDEN_FROM_MONITOR else _READ
+    return _API.get(table, ())

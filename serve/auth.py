@@ -1,0 +1,196 @@
+"""Who may ask for what: hosts, origins, API keys and their scopes, decided by a request's path before any route runs.
+
+Without keys only this machine may ask: a web page elsewhere could otherwise reach a server on loopback through its
+reader's browser (by its origin, or by a name that is made to resolve to loopback). A key says by itself who asks, so
+with keys any origin may, and CORS only decides whose pages may read the answer.
+"""
+
+import re
+from typing import Any
+from urllib.parse import parse_qs
+
+from starlette.datastructures import Headers
+from starlette.types import Scope as HttpScope
+
+from moderation.db.keys import ANONYMOUS, SCOPES, Key, Scope
+from moderation.errors import ForbiddenError, NotFoundError, UnauthorizedError
+from moderation.settings import ApiSettings
+from serve.keys import KeyRing
+from serve.quotas import Quotas
+
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
+HEALTH = frozenset({"/health", "/ready"})
+"""Answered whatever the caller calls this server: load balancers use its address."""
+OPEN = HEALTH | {"/", "/docs", "/openapi.json", "/static", "/static-offline-docs"}
+"""Answered without a key, with all that is below them."""
+PRIVATE = frozenset({"/metrics", "/admin"})
+"""Where there is a private port, answered only there."""
+ON_PRIVATE_PORT = PRIVATE | HEALTH | {"/version"}
+"""All that the private port answers."""
+KEY_IN_QUERY = frozenset({"/v1alpha1"})
+"""Where a key may stand in the query, for clients that send it there only."""
+NEEDED: dict[str, tuple[Scope, ...]] = {
+    "/predict": ("predict",),
+    "/v1": ("predict",),
+    "/v1alpha1": ("predict",),
+    "/feedback": ("feedback",),
+    "/metrics": ("admin",),
+    "/admin": ("admin",),
+    "/version": SCOPES,
+}
+"""Which scopes open a path by its first part, any one of them; every other path takes any key."""
+REFUSED = "this needs an API key that is known and holds; send it as Authorization: Bearer KEY or as X-API-Key: KEY"
+"""One message for none, unknown, revoked and expired keys: it tells a guesser nothing."""
+RATE_HEADERS = ("X-RateLimit-Limit", "X-RateLimit-Remaining", "X-RateLimit-Reset")
+_LIMIT, _REMAINING, _RESET = (name.lower().encode() for name in RATE_HEADERS)
+
+_LOOPBACK_HOST = re.compile(r"(127\.0\.0\.1|localhost|\[::1\])(:[0-9]{1,5})?", re.IGNORECASE)
+_SCHEMES = {
+    "bearer": {"type": "http", "scheme": "bearer", "description": "An API key."},
+    "header": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
+}
+
+
+class Caller:
+    """Who asks, and what that costs them."""
+
+    def __init__(self, key: Key | None = None, quotas: Quotas | None = None) -> None:
+        """Stand for the owner of ``key``, whose quota is kept in ``quotas``; without a key, for anyone."""
+        self.name = ANONYMOUS if key is None else key.name
+        self._scopes = SCOPES if key is None else key.scopes
+        self._key_id = "" if key is None else key.id
+        self._quota = None if key is None else key.quota_per_minute
+        self._quotas = quotas
+        self._charged: list[tuple[int, int]] = []
+
+    def check_scope(self, path: str) -> None:
+        """Raise ForbiddenError if the caller's key does not open ``path``."""
+        scopes = NEEDED.get(root_of(path), SCOPES)
+        if not any(scope in self._scopes for scope in scopes):
+            raise ForbiddenError(f"this key lacks the scope {' or '.join(scopes)}")
+
+    async def charge(self, texts: int) -> None:
+        """Charge ``texts`` comments to the caller's quota.
+
+        Raises:
+            OverQuotaError: there is not so much left this minute.
+            TooLargeError: there is not so much in any minute.
+        """
+        if self._quota is not None and self._quotas is not None:
+            minute = await self._quotas.take(self._key_id, self._quota, texts)
+            self._charged.append((texts, minute))
+
+    def settle(self, status: int) -> list[tuple[bytes, bytes]]:
+        """Return the headers that say what is left of the quota; what the server failed to do costs nothing."""
+        if self._quota is None or self._quotas is None:
+            return []
+        for texts, minute in self._charged if status >= 500 else ():
+            self._quotas.give_back(self._key_id, texts, minute)
+        self._charged.clear()
+        now = self._quotas.standing(self._key_id, self._quota)
+        return [(_LIMIT, b"%d" % now.quota), (_REMAINING, b"%d" % now.left), (_RESET, b"%d" % now.reset_s)]
+
+
+ANYONE = Caller()
+
+
+class Access:
+    """Decides on each request; `start` and `close` are those of its parts."""
+
+    def __init__(self, settings: ApiSettings, keys: KeyRing | None = None, quotas: Quotas | None = None) -> None:
+        """Ask for one of ``keys``; without them, answer this machine alone."""
+        self.keys = keys
+        self.origins = _listed(settings.cors_origins)
+        self._quotas = quotas
+        self._hosts = {host.lower() for host in _listed(settings.allowed_hosts)}
+        self._private_port = settings.private_port
+        self._private_is_loopback = settings.private_host in LOOPBACK
+
+    def start(self) -> None:
+        """Start what keeps the keys fresh."""
+        if self.keys is not None:
+            self.keys.start()
+
+    def close(self) -> None:
+        """Stop it; does not wait for a database that hangs."""
+        if self.keys is not None:
+            self.keys.close()
+        if self._quotas is not None:
+            self._quotas.close()
+
+    async def admit(self, scope: HttpScope, headers: Headers) -> Caller:
+        """Return who asks.
+
+        Raises:
+            ForbiddenError: the host or origin is not answered.
+            UnauthorizedError: there is no key that holds.
+            NotFoundError: the path is not answered on this port.
+            UnavailableError: keys cannot be checked any more.
+        """
+        root = root_of(scope["path"])
+        private = self._private_port is not None and scope["server"][1] == self._private_port
+        self._check_host(headers, root, private)
+        self._check_origin(headers, scope["scheme"], private)
+        if self._private_port is not None and (root in (ON_PRIVATE_PORT if private else PRIVATE)) != private:
+            raise NotFoundError("Not Found")
+        if self.keys is None or root in OPEN or (private and root != "/admin"):
+            return ANYONE
+        key = await self.keys.find(_shown(headers, scope, root))
+        if key is None:
+            raise UnauthorizedError(REFUSED)
+        return Caller(key, self._quotas)
+
+    def _check_host(self, headers: Headers, root: str, private: bool) -> None:
+        host = headers.get("host", "")
+        if self._private_is_loopback if private else self.keys is None:
+            if not _LOOPBACK_HOST.fullmatch(host):
+                raise ForbiddenError(f"this server answers only as {', '.join(LOOPBACK)}")
+        elif self._hosts and not private and _name_of(host) not in self._hosts and root not in HEALTH:
+            raise ForbiddenError("this server does not answer to this name; see MODERATION_ALLOWED_HOSTS")
+
+    def _check_origin(self, headers: Headers, scheme: str, private: bool) -> None:
+        origin = headers.get("origin")
+        if origin is None or origin in self.origins or (self.keys is not None and not private):
+            return
+        if origin.lower() != f"{scheme}://{headers.get('host', '')}".lower():
+            raise ForbiddenError("requests from other origins are refused")
+
+
+def root_of(path: str) -> str:
+    """Return the first part of ``path``, by which it is decided: ``/predict`` of ``/predict/batch``."""
+    parts = path.split("/", 2)
+    return f"/{parts[1]}" if path == "/" or (len(parts) > 1 and parts[1]) else path
+
+
+def describe(schema: dict[str, Any]) -> dict[str, Any]:
+    """Return an OpenAPI description with the keys that its paths need."""
+    schema.setdefault("components", {})["securitySchemes"] = _SCHEMES
+    for path, methods in schema["paths"].items():
+        if (root := root_of(path)) not in OPEN:
+            for operation in methods.values():
+                operation["security"] = [{name: []} for name in _SCHEMES]
+                needs = f"Needs a key with the scope {' or '.join(NEEDED.get(root, SCOPES))}."
+                operation["description"] = f"{operation.get('description', '')}\n\n{needs}"
+    return schema
+
+
+def _shown(headers: Headers, scope: HttpScope, root: str) -> str:
+    """Return the key that the caller shows, whatever it is; empty if none."""
+    scheme, _, credentials = headers.get("authorization", "").partition(" ")
+    if scheme.lower() == "bearer":
+        return credentials.strip()
+    if (key := headers.get("x-api-key")) is not None:
+        return key.strip()
+    if root in KEY_IN_QUERY:
+        query: bytes = scope["query_string"]
+        return parse_qs(query.decode("latin-1")).get("key", [""])[0]
+    return ""
+
+
+def _listed(names: str | None) -> tuple[str, ...]:
+    return tuple(name.strip() for name in (names or "").split(",") if name.strip())
+
+
+def _name_of(host: str) -> str:
+    """Return a Host header without its port."""
+    return re.sub(r":[0-9]*$", "", host).lower()

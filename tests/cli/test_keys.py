@@ -1,0 +1,77 @@
+import re
+from pathlib import Path
+
+import pytest
+from sqlalchemy import update
+
+from moderation.db.database import connect, migrate
+from moderation.db.models import ApiKey
+from tests.cli.conftest import Moderation
+
+
+@pytest.fixture
+def database(state_dir: Path) -> str:
+    url = f"sqlite:///{state_dir / 'moderation.db'}"
+    engine = connect(url)
+    migrate(engine)
+    engine.dispose()
+    return url
+
+
+def test_a_key_is_shown_once_listed_and_revoked(moderation: Moderation, database: str) -> None:
+    made = moderation("keys", "create", "site", "--scope", "predict", "--scope", "feedback", "--quota-per-minute", "60")
+    assert made.returncode == 0
+    assert re.fullmatch("mod_[0-9a-f]{12}_[0-9a-f]{64}\n", made.stdout)  # ready for $(…)
+    assert "cannot be shown again" in made.stderr
+    moderation("keys", "create", "ops", "--scope", "admin", "--expires", "30")
+    assert moderation("keys", "revoke", "site").stdout == "site is revoked\n"
+    listed = moderation("keys", "list").stdout
+    header, site, ops = (re.split(r" {2,}", line) for line in listed.splitlines())
+    assert header == ["NAME", "STATE", "SCOPES", "PER MINUTE", "CREATED", "EXPIRES", "LAST USED"]
+    assert site[:4] == ["site", "revoked", "predict,feedback", "60"]
+    assert ops[:4] == ["ops", "valid", "admin", "-"]
+    assert re.fullmatch(r"\d{4}-\d\d-\d\d \d\d:\d\d", ops[5])
+    assert made.stdout.rpartition("_")[2].strip() not in listed
+    engine = connect(database)
+    with engine.begin() as connection:
+        connection.execute(update(ApiKey).values(expires_at=ApiKey.created_at))
+    engine.dispose()
+    assert "expired" in moderation("keys", "list").stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("create", "a b", "--scope", "predict"), "key name is 'a b'"),
+        (("create", "site", "--scope", "all"), "scopes are all; expected some of predict, feedback, admin"),
+        (("create", "site", "--scope", "predict", "--expires", "soon"), "--expires is 'soon'"),
+        (("create", "site", "--scope", "predict", "--expires", "2020-01-31"), "expected a time to come"),
+        (("create", "site", "--scope", "predict", "--quota-per-minute", "0"), "quota is 0"),
+        (("revoke", "nobody"), "no key is named 'nobody'"),
+    ],
+)
+def test_what_is_wrong_is_one_line(
+    moderation: Moderation, database: str, arguments: tuple[str, ...], message: str
+) -> None:
+    done = moderation("keys", *arguments)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert message in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+def test_without_keys_the_list_says_how_to_make_one(moderation: Moderation, database: str) -> None:
+    done = moderation("keys", "list")
+    assert (done.returncode, done.stdout) == (0, "")
+    assert "moderation keys create" in done.stderr
+
+
+def test_a_database_that_is_behind_is_said_so(moderation: Moderation) -> None:
+    done = moderation("keys", "list")
+    assert done.returncode == 1
+    assert "moderation migrate" in done.stderr
+
+
+def test_roles_are_sql(moderation: Moderation) -> None:
+    lines = moderation("roles").stdout.splitlines()
+    assert "GRANT SELECT, UPDATE (last_used_at) ON api_keys TO moderation_api;" in lines
+    assert all(line.endswith(";") for line in lines)

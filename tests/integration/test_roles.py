@@ -1,0 +1,123 @@
+"""One PostgreSQL role per process: the API runs under its own, and what a role need not do it cannot."""
+
+import os
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+from sqlalchemy import Engine, make_url, text
+from sqlalchemy.exc import ProgrammingError
+
+from moderation.db import keys
+from moderation.db.database import connect, migrate, require_current
+from moderation.db.models import Base
+from moderation.db.roles import ROLES, rights_on, statements
+from tests.serve.keyed import bearer, make
+from tests.serve.process import environment, running
+from tests.serve.server import settings_in, tiny_registry, wait_until
+
+FORBIDDEN = {
+    "api": [
+        "SELECT text FROM predictions",
+        "UPDATE predictions SET decision = 'allow'",
+        "DELETE FROM predictions",
+        "INSERT INTO api_keys (id, name, secret_hash, scopes, created_at) VALUES ('a', 'a', 'a', '[]', now())",
+        "UPDATE api_keys SET revoked_at = NULL",
+        "DELETE FROM feedback",
+        "SELECT * FROM alias_moves",
+        "UPDATE alembic_version SET version_num = 'x'",
+        "DROP TABLE predictions",
+        "CREATE TABLE extra (id int)",
+    ],
+    "monitor": [
+        "SELECT * FROM api_keys",
+        "SELECT * FROM quota_minutes",
+        "INSERT INTO feedback (created_at, id) VALUES (now(), gen_random_uuid())",
+        "DELETE FROM predictions",
+        "TRUNCATE predictions",
+    ],
+    "tools": ["DROP TABLE predictions", "TRUNCATE predictions", "ALTER TABLE predictions ADD extra int"],
+}
+
+
+@pytest.fixture
+def owner(postgres_url: str) -> Iterator[Engine]:
+    engine = connect(postgres_url)
+    migrate(engine)
+    yield engine
+    engine.dispose()
+
+
+@pytest.fixture
+def urls(owner: Engine, postgres_url: str) -> Iterator[dict[str, str]]:
+    """URLs of accounts, each in one of the roles; roles belong to the whole server, so they have names of their own."""
+    prefix = f"m{uuid.uuid4().hex[:10]}"
+    with owner.begin() as connection:
+        for _ in range(2):  # it can be run again
+            for statement in statements(prefix):
+                connection.exec_driver_sql(statement.replace("%", "%%"))
+        for role in ROLES:
+            connection.exec_driver_sql(f"CREATE ROLE {prefix}_{role}_1 LOGIN PASSWORD 'pw' IN ROLE {prefix}_{role}")
+    url = make_url(postgres_url)
+    yield {
+        role: url.set(username=f"{prefix}_{role}_1", password="pw").render_as_string(hide_password=False)
+        for role in ROLES
+    }
+    with owner.begin() as connection:
+        for role in ROLES:
+            connection.exec_driver_sql(f"DROP OWNED BY {prefix}_{role}; DROP ROLE {prefix}_{role}_1, {prefix}_{role}")
+
+
+def test_every_table_is_somebodys() -> None:
+    nobodys = [
+        table for table in Base.metadata.tables if not any(rights_on(table, role) for role in ("api", "monitor"))
+    ]
+    assert nobodys == []
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_what_a_role_need_not_do_it_cannot(urls: dict[str, str], role: str) -> None:
+    engine = connect(urls[role])
+    require_current(engine)
+    for statement in FORBIDDEN[role]:
+        with engine.connect() as connection, pytest.raises(ProgrammingError, match=r"permission denied|must be owner"):
+            connection.execute(text(statement))
+    engine.dispose()
+
+
+def test_the_tools_make_list_and_revoke_keys_and_the_monitor_reads_the_log(urls: dict[str, str]) -> None:
+    tools, monitor = connect(urls["tools"]), connect(urls["monitor"])
+    make(tools, "site")
+    with tools.begin() as connection:
+        keys.revoke(connection, "site")
+    assert keys.read(tools).keys[0].revoked_at is not None
+    with monitor.connect() as connection:
+        for table in ("predictions", "feedback", "versions", "alias_moves", "gate_verdicts"):
+            connection.execute(text(f"SELECT * FROM {table}"))
+    tools.dispose()
+    monitor.dispose()
+
+
+def test_the_api_does_all_that_it_does_under_its_role(owner: Engine, urls: dict[str, str], tmp_path: Path) -> None:
+    tiny_registry(settings_in(tmp_path), tmp_path)
+    token = make(owner, "site", "predict", "feedback", quota_per_minute=1_000)
+    variables = environment(tmp_path / "state", DATABASE_URL=urls["api"], AUTH="on")
+    log = tmp_path / "log"
+    with running(variables | {"PGPASSWORD": os.environ.get("PGPASSWORD", "")}, log) as (url, _):
+        with httpx.Client(base_url=url, headers=bearer(token), trust_env=False) as http:
+            answer = http.post("/predict", json={"comment_text": "hello"}).raise_for_status().json()
+            feedback = {"prediction_id": answer["id"], "agree": True}
+            http.post("/feedback", json=feedback).raise_for_status()
+
+            def arrived() -> bool:
+                with owner.connect() as connection:
+                    counts = "SELECT (SELECT count(*) FROM predictions), (SELECT count(*) FROM feedback)"
+                    return tuple(connection.execute(text(counts)).one()) == (1, 1)
+
+            wait_until(arrived)
+            wait_until(lambda: keys.read(owner).keys[0].last_used_at is not None)
+            assert http.get("/ready").json()["parts"]["keys"] == "ok"
+    assert "permission denied" not in log.read_text()
+    assert "ProgrammingError" not in log.read_text()
