@@ -341,9 +341,6 @@ def _metrics(
     metrics.gauge("waiting_texts", "Comments admitted and not yet answered.", lambda: batcher.waiting_texts)
     metrics.gauge("outbox_rows", "Rows that the database does not have yet.", outbox.pending)
     metrics.gauge("outbox_oldest_seconds", "How long the oldest of them has been waiting.", outbox.oldest_age_s)
-    metrics.gauge(
-        "outbox_oldest_seconds", "Age of the oldest row that the database does not have.", outbox.oldest_age_s
-    )
     metrics.gauge("refused_rows", "Rows that the database refused, since the start.", lambda: shipper.refused_rows)
     metrics.gauge("database_up", "1 if the database was reached at last attempt.", lambda: shipper.database_reachable)
     metrics.gauge("registry_up", "1 if what the alias points to is served.", lambda: watcher.problem is None)

@@ -27,7 +27,7 @@ def test_every_command_explains_itself(moderation: Moderation, command: tuple[st
 def test_no_arguments_is_a_call_for_help(moderation: Moderation) -> None:
     done = moderation()
     assert done.returncode == 0
-    assert "registry  Publish, find and name bundles." in done.stdout
+    assert "registry   Publish, find and name bundles." in done.stdout
 
 
 @pytest.mark.parametrize(
