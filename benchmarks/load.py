@@ -15,9 +15,11 @@ import multiprocessing
 import random
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import nullcontext
 from dataclasses import dataclass
+from pathlib import Path
 
 RECONNECT_S = 0.05
 HOST = "127.0.0.1"
@@ -50,12 +52,20 @@ class Load:
 
 @dataclass(frozen=True)
 class Closed:
-    """``clients`` at a time; every request once, or with ``for_s`` the requests in a circle for that long."""
+    """``clients`` at a time; every request once, or with ``for_s`` the requests in a circle for that long.
+
+    ``stop`` names a file: once it is there, the load ends early.
+    """
 
     port: int
     requests: Sequence[bytes]
     clients: int
     for_s: float | None = None
+    stop: Path | None = None
+
+    def over(self, until: float | None) -> bool:
+        """Return whether the time is over, or the load was stopped."""
+        return (until is not None and time.monotonic() >= until) or (self.stop is not None and self.stop.exists())
 
 
 @dataclass(frozen=True)
@@ -77,10 +87,10 @@ def post(path: str, payload: object, headers: Mapping[str, str] | None = None) -
     return "\r\n".join([*lines, "", ""]).encode() + body
 
 
-def in_own_process(plan: Closed | Open) -> Load:
-    """Return what came of ``plan``, carried out in a process of its own."""
-    with own_processes(1) as pool:
-        return pool.submit(run, plan).result()
+def in_own_process(plan: Closed | Open, pool: ProcessPoolExecutor | None = None) -> Load:
+    """Return what came of ``plan``, carried out in a process of its own, or in that of ``pool``."""
+    with nullcontext(pool) if pool else own_processes(1) as process:
+        return process.submit(run, plan).result()
 
 
 def own_processes(count: int) -> ProcessPoolExecutor:
@@ -155,15 +165,15 @@ class _Connection(asyncio.Protocol):
             answer.set_result(Answer(number, sent_at, time.monotonic() - sent_at, status, body))
 
 
-async def _connect(port: int, until: float | None) -> _Connection | None:
-    """Return a new connection; None if nobody listened before ``until``."""
+async def _connect(port: int, over: Callable[[], bool] | None) -> _Connection | None:
+    """Return a new connection; None if nobody listened before the load was ``over``; without it, none is an error."""
     while True:
         try:
             _, connection = await asyncio.get_running_loop().create_connection(_Connection, HOST, port)
         except OSError:
-            if until is None:
+            if over is None:
                 raise
-            if time.monotonic() + RECONNECT_S >= until:
+            if over():
                 return None
             await asyncio.sleep(RECONNECT_S)
         else:
@@ -178,10 +188,10 @@ async def _closed(plan: Closed) -> list[Answer]:
     async def client() -> None:
         connection: _Connection | None = None
         for number in numbers:
-            if until is not None and time.monotonic() >= until:
+            if plan.over(until):
                 break
             if connection is None or not connection.open:
-                connection = await _connect(plan.port, until)
+                connection = await _connect(plan.port, None if until is None else lambda: plan.over(until))
                 if connection is None:
                     return
             which = number % len(plan.requests)
@@ -201,7 +211,7 @@ async def _open(plan: Open) -> list[Answer]:
     begun = due = time.monotonic()
 
     async def ask(number: int, sent_at: float) -> None:
-        connection = free.pop() if free else await _connect(plan.port, begun + plan.for_s)
+        connection = free.pop() if free else await _connect(plan.port, lambda: time.monotonic() >= begun + plan.for_s)
         if connection is None:
             answers.append(Answer(number, sent_at, time.monotonic() - sent_at, 0, b""))
             return
@@ -213,8 +223,7 @@ async def _open(plan: Open) -> list[Answer]:
         due += generator.expovariate(plan.rate)
         if due >= begun + plan.for_s:
             break
-        if (wait_s := due - time.monotonic()) > 0:
-            await asyncio.sleep(wait_s)
+        await asyncio.sleep(max(0.0, due - time.monotonic()))  # also when late: the others must get their turn
         task = asyncio.create_task(ask(number % len(plan.requests), due))
         asking.add(task)
         task.add_done_callback(asking.discard)

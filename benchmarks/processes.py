@@ -2,19 +2,20 @@
 
 import http.client
 import os
+import shutil
 import signal
 import socket
 import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
 
-from moderation.bundle import read_bundle
+from moderation.bundle import read_bundle, write_manifest
 from moderation.db.database import connect, migrate
 from moderation.registry.local import LocalRegistry
 from moderation.registry.registry import Move
@@ -99,9 +100,12 @@ def api(bundle: Path, folder: Path, port: int | None = None, **settings: object)
         yield server
 
 
-def version_of(bundle: Path) -> str:
-    """Return the bundle's version."""
-    return read_bundle(bundle).version
+def second_version(bundle: Path, folder: Path) -> Path:
+    """Write a copy of ``bundle`` that differs by its name alone, and so has another version; return ``folder``."""
+    shutil.copytree(bundle, folder)
+    manifest = read_bundle(bundle).manifest
+    write_manifest(folder, manifest.model_copy(update={"name": f"{manifest.name}-second"}))
+    return folder
 
 
 def inherited() -> dict[str, str]:
@@ -143,12 +147,8 @@ def _stop(server: Server) -> None:
     if server.process.poll() is None:
         server.resume()
         server.process.terminate()
-        try:
+        with suppress(subprocess.TimeoutExpired):
             server.process.wait(STOP_S)
-        except subprocess.TimeoutExpired:
-            pass
-    try:
+    with suppress(ProcessLookupError):
         os.killpg(server.process.pid, signal.SIGKILL)  # children that outlived it
-    except ProcessLookupError:
-        pass
     server.process.wait()

@@ -33,7 +33,7 @@ from tqdm import tqdm
 
 from benchmarks.comments import comments
 from benchmarks.engine_alone import EngineAlone
-from benchmarks.load import Closed, in_own_process, post
+from benchmarks.load import Closed, Load, in_own_process, own_processes, post
 from benchmarks.processes import Server, StartError, api
 from benchmarks.rivals.rivals import RIVALS, Rival, install, serve
 from benchmarks.rivals.weights import write_model
@@ -78,6 +78,24 @@ class Contender:
     exact: bool
 
 
+class Caller:
+    """Sends load from one process, and lets a server run only while it is asked."""
+
+    def __init__(self) -> None:
+        """Start the process with the first load."""
+        self.pool = own_processes(1)
+
+    def load(self, contender: Contender, texts: Sequence[str], clients: int) -> Load:
+        """Ask for each text once, at so many at a time."""
+        size = contender.texts_per_request
+        requests = [contender.request(texts[at : at + size]) for at in range(0, len(texts), size)]
+        contender.server.resume()
+        try:
+            return in_own_process(Closed(contender.server.port, requests, clients), self.pool)
+        finally:
+            contender.server.pause()
+
+
 Cells = dict[str, dict[int, list[Cell]]]
 
 
@@ -92,10 +110,12 @@ def main() -> int:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="benchmark-serving-")))
         engine = EngineAlone(arguments.bundle)
         stack.callback(engine.close)
+        caller = Caller()
+        stack.callback(caller.pool.shutdown)
         contenders = _ours(stack.enter_context(api(arguments.bundle, folder / "api")), bundle)
         chosen = _start_rivals(arguments, bundle, folder, parts[0], stack, contenders)
-        _warm_up(contenders, engine, parts[0])
-        cells = _measure(contenders, engine, parts[1:], arguments.clients)
+        _warm_up(contenders, engine, caller, parts[0])
+        cells = _measure(contenders, engine, caller, parts[1:], arguments.clients)
     _print(cells, chosen, arguments)
     if arguments.output:
         arguments.output.write_text(json.dumps(_record(cells, chosen, arguments, bundle), indent=1))
@@ -183,16 +203,18 @@ def _contender(rival: Rival, server: Server, bundle: Bundle) -> Contender:
     return Contender(server, 1, lambda texts: rival.request(texts[0]), read, exact=False)
 
 
-def _warm_up(contenders: dict[str, Contender], engine: EngineAlone, texts: list[str]) -> None:
+def _warm_up(contenders: dict[str, Contender], engine: EngineAlone, caller: Caller, texts: list[str]) -> None:
     engine.score(texts[: 2 * BATCH], one_by_one=False)
     for contender in contenders.values():
-        _load(contender, texts[: 2 * BATCH], clients=8)
-    for contender in contenders.values():
-        contender.server.pause()
+        caller.load(contender, texts[: 2 * BATCH], clients=8)
 
 
 def _measure(
-    contenders: dict[str, Contender], engine: EngineAlone, parts: list[list[str]], clients: list[int]
+    contenders: dict[str, Contender],
+    engine: EngineAlone,
+    caller: Caller,
+    parts: list[list[str]],
+    clients: list[int],
 ) -> Cells:
     cells: Cells = {name: {count: [] for count in clients} for name in ("engine", *contenders)}
     turns = [(number, count) for number in range(len(parts) // len(clients)) for count in clients]
@@ -205,13 +227,15 @@ def _measure(
             for name in names[round_number % len(names) :] + names[: round_number % len(names)]:
                 contender = contenders[name]
                 if len(texts) >= count * contender.texts_per_request:  # else not so many clients have work at once
-                    cells[name][count].append(_ask(name, contender, texts, count, np.array(scores)))
+                    cells[name][count].append(_ask(name, contender, caller, texts, count, np.array(scores)))
                 progress.update()
     return cells
 
 
-def _ask(name: str, contender: Contender, texts: list[str], clients: int, expected: "np.ndarray[Any, Any]") -> Cell:
-    load = _load(contender, texts, clients)
+def _ask(
+    name: str, contender: Contender, caller: Caller, texts: list[str], clients: int, expected: "np.ndarray[Any, Any]"
+) -> Cell:
+    load = caller.load(contender, texts, clients)
     if set(load.statuses) != {200}:
         raise SystemExit(f"error: {name} answered {load.statuses} at {clients} clients; expected 200 alone")
     in_order = sorted(load.answers, key=lambda answer: answer.number)
@@ -224,15 +248,6 @@ def _ask(name: str, contender: Contender, texts: list[str], clients: int, expect
         )
     times = [answer.seconds for answer in load.answers]
     return _cell(len(texts) / load.seconds, times, load.cpu_s / load.seconds, float(difference.max()))
-
-
-def _load(contender: Contender, texts: Sequence[str], clients: int) -> Any:
-    size = contender.texts_per_request
-    requests = [contender.request(texts[at : at + size]) for at in range(0, len(texts), size)]
-    contender.server.resume()
-    load = in_own_process(Closed(contender.server.port, requests, clients))
-    contender.server.pause()
-    return load
 
 
 def _cell(rate: float, seconds: Sequence[float], load_cores: float, worst: float) -> Cell:

@@ -56,9 +56,38 @@ def binaries() -> list[Path]:
     return [folder for folder in found if (folder / "initdb").exists() and (folder / "pg_ctl").exists()]
 
 
+class Cluster:
+    """A throw-away cluster that can be stopped and started again."""
+
+    def __init__(self, folder: Path, home: Path, account: pwd.struct_passwd | None) -> None:
+        self.url = f"postgresql+psycopg2://postgres@/postgres?host={home}"
+        self._folder = folder
+        self._home = home
+        self._account = account
+
+    def start(self) -> None:
+        options = f"-c listen_addresses='' -c unix_socket_directories='{self._home}' -c fsync=off"
+        self._pg_ctl("--log", str(self._home / "log"), f"--timeout={START_TIMEOUT_S}", "--options", options, "start")
+
+    def stop(self) -> None:
+        """End it at once; whoever is connected loses the connection, what was not committed is gone."""
+        self._pg_ctl("--mode=immediate", "stop")
+
+    def _pg_ctl(self, *arguments: str) -> None:
+        data = ("--pgdata", str(self._home / "data"), "--wait")
+        _run(self._account, self._home, self._folder / "pg_ctl", *data, *arguments)
+
+
 @contextmanager
 def cluster(folders: Sequence[Path]) -> Iterator[str]:
-    """Yield the URL of a throw-away cluster, started with the first of ``folders`` that can.
+    """Yield the URL of a throw-away cluster, started with the first of ``folders`` that can; raises as below."""
+    with own_cluster(folders) as started:
+        yield started.url
+
+
+@contextmanager
+def own_cluster(folders: Sequence[Path]) -> Iterator[Cluster]:
+    """Yield a throw-away cluster, started with the first of ``folders`` that can.
 
     Raises:
         PostgresMissingError: none of them starts; the reasons are named.
@@ -67,7 +96,7 @@ def cluster(folders: Sequence[Path]) -> Iterator[str]:
     with ExitStack() as stack:
         for folder in folders:
             try:
-                url = stack.enter_context(_running(folder))
+                started = stack.enter_context(_running(folder))
                 break
             except (OSError, subprocess.SubprocessError) as error:
                 refusals.append(f"{folder}: {_last_line(error)}")
@@ -75,7 +104,7 @@ def cluster(folders: Sequence[Path]) -> Iterator[str]:
             raise PostgresMissingError(
                 f"these tests need PostgreSQL: install it or set {URL_VARIABLE} ({'; '.join(refusals)})"
             )
-        yield url
+        yield started
 
 
 @contextmanager
@@ -138,7 +167,7 @@ def engine(database_url: str) -> Iterator[Engine]:
 
 
 @contextmanager
-def _running(folder: Path) -> Iterator[str]:
+def _running(folder: Path) -> Iterator[Cluster]:
     # Not under TMPDIR: that may lie in root's home, and a socket's path is limited to about 100 bytes.
     home = Path(tempfile.mkdtemp(prefix="moderation-pg-", dir="/tmp"))
     account = _account()
@@ -147,17 +176,15 @@ def _running(folder: Path) -> Iterator[str]:
             folder = _reachable(folder, home)
             for path in (home, *home.rglob("*")):
                 os.chown(path, account.pw_uid, account.pw_gid, follow_symlinks=False)
-        data = ("--pgdata", str(home / "data"))
-        _run(account, home, folder / "initdb", *data, "--username=postgres", "--auth=trust", "--encoding=UTF8",
-             "--locale=C", "--no-sync")  # fmt: skip
-        options = f"-c listen_addresses='' -c unix_socket_directories='{home}' -c fsync=off"
+        _run(account, home, folder / "initdb", "--pgdata", str(home / "data"), "--username=postgres", "--auth=trust",
+             "--encoding=UTF8", "--locale=C", "--no-sync")  # fmt: skip
+        cluster = Cluster(folder, home, account)
         try:
-            _run(account, home, folder / "pg_ctl", *data, "--log", str(home / "log"), "--wait",
-                 f"--timeout={START_TIMEOUT_S}", "--options", options, "start")  # fmt: skip
-            yield f"postgresql+psycopg2://postgres@/postgres?host={home}"
+            cluster.start()
+            yield cluster
         finally:
             if (home / "data" / "postmaster.pid").exists():
-                _run(account, home, folder / "pg_ctl", *data, "--mode=immediate", "--wait", "stop")
+                cluster.stop()
     finally:
         shutil.rmtree(home, ignore_errors=True)
 
