@@ -9,68 +9,11 @@ from pathlib import Path
 import pandas as pd
 
 LONGEST_WORDS = 1000
-WORDS = [
-    "page",
-    "edit",
-    "the",
-    "source",
-    "talk",
-    "you",
-    "article",
-    "because",
-    "never",
-    "history",
-    "of",
-    "wrong",
-    "and",
-    "please",
-    "read",
-    "it",
-    "again",
-    "I",
-    "think",
-    "that",
-    "this",
-    "section",
-    "should",
-    "be",
-    "removed",
-    "since",
-    "nobody",
-    "gave",
-    "a",
-    "reason",
-    "for",
-    "what",
-    "was",
-    "said",
-    "about",
-    "the",
-    "author",
-    "there",
-    "is",
-    "no",
-    "need",
-    "to",
-    "shout",
-    "idiot",
-    "thanks",
-    "for",
-    "your",
-    "help",
-    "who",
-    "wrote",
-    "such",
-    "nonsense",
-    "stop",
-    "now",
-    "or",
-    "we",
-    "will",
-    "ask",
-    "an",
-    "administrator",
-]
+VOCABULARY = (
+    "page edit the source talk you article because never history of wrong and please read it again I think that this "
+    "section should be removed since nobody gave a reason for what was said about the author there is no need to "
+    "shout idiot thanks for your help who wrote such nonsense stop now or we will ask an administrator"
+)
 
 
 def comments(rows: Path | None, count: int, seed: int = 0) -> list[str]:
@@ -90,8 +33,8 @@ def comments(rows: Path | None, count: int, seed: int = 0) -> list[str]:
 
 
 def _made(count: int, generator: random.Random) -> list[str]:
-    made = []
+    words, made = VOCABULARY.split(), []
     for number in range(count):
         length = min(LONGEST_WORDS, max(2, round(generator.lognormvariate(3.95, 1.0))))
-        made.append(f"{number} " + " ".join(generator.choices(WORDS, k=length)))
+        made.append(f"{number} " + " ".join(generator.choices(words, k=length)))
     return made
