@@ -19,7 +19,7 @@ import numpy as np
 
 from benchmarks.comments import comments
 from benchmarks.load import Answer, Closed, Load, Open, in_own_process, own_processes, post, run
-from benchmarks.processes import Server, StartError, api
+from benchmarks.processes import Server, StartError, api, exit_on_sigterm
 from benchmarks.usage import Samples, sampled
 
 CAPACITY_CLIENTS = 64
@@ -113,6 +113,7 @@ def _percentiles(answers: Sequence[Answer]) -> tuple[float, float]:
 
 
 if __name__ == "__main__":
+    exit_on_sigterm()
     try:
         sys.exit(main())
     except (StartError, ValueError) as error:

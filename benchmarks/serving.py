@@ -34,7 +34,7 @@ from tqdm import tqdm
 from benchmarks.comments import comments
 from benchmarks.engine_alone import EngineAlone
 from benchmarks.load import Closed, Load, in_own_process, own_processes, post
-from benchmarks.processes import Server, StartError, api
+from benchmarks.processes import Server, StartError, api, exit_on_sigterm
 from benchmarks.rivals.rivals import RIVALS, Rival, install, serve
 from benchmarks.rivals.weights import write_model
 from moderation.bundle import Bundle, read_bundle
@@ -334,6 +334,7 @@ def _cpu() -> str:
 
 
 if __name__ == "__main__":
+    exit_on_sigterm()
     try:
         sys.exit(main())
     except (StartError, ValueError) as error:

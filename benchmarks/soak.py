@@ -21,7 +21,7 @@ from pathlib import Path
 
 from benchmarks.comments import comments
 from benchmarks.load import HOST, Closed, Load, own_processes, post, run
-from benchmarks.processes import Server, StartError, api, second_version
+from benchmarks.processes import Server, StartError, api, exit_on_sigterm, second_version
 from benchmarks.usage import Samples, sampled
 from moderation.registry.local import LocalRegistry
 from moderation.registry.registry import Move
@@ -160,6 +160,7 @@ def _report(samples: Samples) -> bool:
 
 
 if __name__ == "__main__":
+    exit_on_sigterm()
     try:
         sys.exit(main())
     except (StartError, ValueError) as error:
