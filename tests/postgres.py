@@ -56,9 +56,39 @@ def binaries() -> list[Path]:
     return [folder for folder in found if (folder / "initdb").exists() and (folder / "pg_ctl").exists()]
 
 
+class Cluster:
+    """A throw-away cluster that can be stopped and started again."""
+
+    def __init__(self, folder: Path, home: Path, account: pwd.struct_passwd | None, fsync: bool) -> None:
+        self.url = f"postgresql+psycopg2://postgres@/postgres?host={home}"
+        self._folder = folder
+        self._home = home
+        self._account = account
+        self._fsync = "on" if fsync else "off"
+
+    def start(self) -> None:
+        options = f"-c listen_addresses='' -c unix_socket_directories='{self._home}' -c fsync={self._fsync}"
+        self._pg_ctl("--log", str(self._home / "log"), f"--timeout={START_TIMEOUT_S}", "--options", options, "start")
+
+    def stop(self) -> None:
+        """End it at once; whoever is connected loses the connection, what was not committed is gone."""
+        self._pg_ctl("--mode=immediate", "stop")
+
+    def _pg_ctl(self, *arguments: str) -> None:
+        data = ("--pgdata", str(self._home / "data"), "--wait")
+        _run(self._account, self._home, self._folder / "pg_ctl", *data, *arguments)
+
+
 @contextmanager
 def cluster(folders: Sequence[Path], fsync: bool = False) -> Iterator[str]:
-    """Yield the URL of a throw-away cluster, started with the first of ``folders`` that can.
+    """Yield the URL of a throw-away cluster, started with the first of ``folders`` that can; see `own_cluster`."""
+    with own_cluster(folders, fsync) as started:
+        yield started.url
+
+
+@contextmanager
+def own_cluster(folders: Sequence[Path], fsync: bool = False) -> Iterator[Cluster]:
+    """Yield a throw-away cluster, started with the first of ``folders`` that can.
 
     With ``fsync`` its commits wait for the disk, as those of a real one do.
 
@@ -69,7 +99,7 @@ def cluster(folders: Sequence[Path], fsync: bool = False) -> Iterator[str]:
     with ExitStack() as stack:
         for folder in folders:
             try:
-                url = stack.enter_context(_running(folder, fsync))
+                started = stack.enter_context(_running(folder, fsync))
                 break
             except (OSError, subprocess.SubprocessError) as error:
                 refusals.append(f"{folder}: {_last_line(error)}")
@@ -77,7 +107,7 @@ def cluster(folders: Sequence[Path], fsync: bool = False) -> Iterator[str]:
             raise PostgresMissingError(
                 f"these tests need PostgreSQL: install it or set {URL_VARIABLE} ({'; '.join(refusals)})"
             )
-        yield url
+        yield started
 
 
 @contextmanager
@@ -140,7 +170,7 @@ def engine(database_url: str) -> Iterator[Engine]:
 
 
 @contextmanager
-def _running(folder: Path, fsync: bool) -> Iterator[str]:
+def _running(folder: Path, fsync: bool) -> Iterator[Cluster]:
     # Not under TMPDIR: that may lie in root's home, and a socket's path is limited to about 100 bytes.
     home = Path(tempfile.mkdtemp(prefix="moderation-pg-", dir="/tmp"))
     account = _account()
@@ -149,17 +179,15 @@ def _running(folder: Path, fsync: bool) -> Iterator[str]:
             folder = _reachable(folder, home)
             for path in (home, *home.rglob("*")):
                 os.chown(path, account.pw_uid, account.pw_gid, follow_symlinks=False)
-        data = ("--pgdata", str(home / "data"))
-        _run(account, home, folder / "initdb", *data, "--username=postgres", "--auth=trust", "--encoding=UTF8",
-             "--locale=C", "--no-sync")  # fmt: skip
-        options = f"-c listen_addresses='' -c unix_socket_directories='{home}' -c fsync={'on' if fsync else 'off'}"
+        _run(account, home, folder / "initdb", "--pgdata", str(home / "data"), "--username=postgres", "--auth=trust",
+             "--encoding=UTF8", "--locale=C", "--no-sync")  # fmt: skip
+        cluster = Cluster(folder, home, account, fsync)
         try:
-            _run(account, home, folder / "pg_ctl", *data, "--log", str(home / "log"), "--wait",
-                 f"--timeout={START_TIMEOUT_S}", "--options", options, "start")  # fmt: skip
-            yield f"postgresql+psycopg2://postgres@/postgres?host={home}"
+            cluster.start()
+            yield cluster
         finally:
             if (home / "data" / "postmaster.pid").exists():
-                _run(account, home, folder / "pg_ctl", *data, "--mode=immediate", "--wait", "stop")
+                cluster.stop()
     finally:
         shutil.rmtree(home, ignore_errors=True)
 

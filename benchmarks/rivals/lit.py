@@ -1,0 +1,73 @@
+"""LitServe around the int8 ONNX graph that we serve.
+
+``python benchmarks/rivals/lit.py MODEL_DIR --port N --workers N --threads N --batch N``; a batch is padded to its
+longest text. Logits become scores by a sigmoid, without our calibration.
+"""
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+import litserve
+import numpy as np
+import onnxruntime
+from tokenizers import Tokenizer
+
+BATCH_TIMEOUT_S = 0.002
+
+
+class Classify(litserve.LitAPI):
+    """One worker: a tokenizer and a session of its own."""
+
+    def __init__(self, folder: Path, threads: int, batch: int) -> None:
+        super().__init__(max_batch_size=batch, batch_timeout=BATCH_TIMEOUT_S)
+        self._folder = folder
+        self._threads = threads
+        self._batched = batch > 1
+
+    def setup(self, device: str) -> None:
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = self._threads
+        graph = self._folder / "onnx" / "model_quantized.onnx"
+        self._session = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+        self._tokenizer = Tokenizer.from_file(str(self._folder / "tokenizer.json"))
+        config = json.loads((self._folder / "config.json").read_text())
+        limit = json.loads((self._folder / "tokenizer_config.json").read_text())["model_max_length"]
+        self._labels = [config["id2label"][str(number)] for number in range(config["num_labels"])]
+        self._tokenizer.enable_truncation(limit)
+        self._tokenizer.enable_padding(pad_id=config["pad_token_id"])
+
+    def decode_request(self, request: dict[str, str]) -> str:
+        return request["comment_text"]
+
+    def predict(self, given: Any) -> Any:
+        encodings = self._tokenizer.encode_batch_fast(given if self._batched else [given])
+        ids, mask = (np.array([getattr(one, name) for one in encodings]) for name in ("ids", "attention_mask"))
+        (logits,) = self._session.run(["logits"], {"input_ids": ids, "attention_mask": mask})
+        scores = (1 / (1 + np.exp(-logits))).tolist()
+        return scores if self._batched else scores[0]
+
+    def encode_response(self, output: list[float]) -> dict[str, dict[str, float]]:
+        return {"scores": dict(zip(self._labels, output, strict=True))}
+
+
+def main() -> None:
+    """Serve until stopped."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("model", type=Path)
+    for name in ("port", "workers", "threads", "batch"):
+        parser.add_argument(f"--{name}", type=int, required=True)
+    arguments = parser.parse_args()
+    server = litserve.LitServer(
+        Classify(arguments.model, arguments.threads, arguments.batch),
+        accelerator="cpu",
+        workers_per_device=arguments.workers,
+        timeout=False,
+        fast_queue=True,
+    )
+    server.run(host="127.0.0.1", port=arguments.port, log_level="error", access_log=False, generate_client_file=False)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,75 @@
+"""The benchmarks run, on a bundle that is made in milliseconds; what they measure then means nothing."""
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from benchmarks.comments import comments
+from benchmarks.rivals.weights import dequantised
+from benchmarks.usage import Samples
+from tests.bundles import build_tiny_bundle
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def benchmark(name: str, *arguments: object, timeout_s: float = 150) -> "subprocess.CompletedProcess[str]":
+    command = [sys.executable, "-m", f"benchmarks.{name}", *map(str, arguments)]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=timeout_s, check=False)
+
+
+@pytest.fixture
+def bundle(tmp_path: Path) -> Path:
+    return build_tiny_bundle(tmp_path / "tiny")
+
+
+def test_serving_compares_the_api_with_the_engine(bundle: Path, tmp_path: Path) -> None:
+    done = benchmark("serving", "--bundle", bundle, "--quick", "--output", tmp_path / "figures.json")
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"^\| api ≥ 0.8 × engine \| \d", done.stdout, re.MULTILINE), done.stdout
+    assert "api 0.0000, api-64 0.0000" in done.stdout
+    figures = json.loads((tmp_path / "figures.json").read_text())
+    assert set(figures["cells"]) == {"engine", "api", "api-64"}
+    assert figures["cells"]["api"]["8"][0]["comments_per_s"] > 0
+
+
+@pytest.mark.full
+def test_overload_accounts_for_every_request(bundle: Path) -> None:
+    done = benchmark("overload", "--bundle", bundle, "--seconds", 5, "--capacity-comments", 512, "--factor", 1.5)
+    assert "✓ answered or refused" in done.stdout, done.stdout + done.stderr
+
+
+@pytest.mark.full
+def test_soak_finds_nothing_that_grows(bundle: Path) -> None:
+    done = benchmark("soak", "--bundle", bundle, "--minutes", 1, "--warm-up", 0.5)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_made_comments_are_distinct_and_as_long_as_stated() -> None:
+    made = comments(None, 3000)
+    assert len(set(made)) == 3000
+    lengths = [min(256, len(text.split())) for text in made]
+    assert 65 <= sum(lengths) / len(lengths) <= 85
+
+
+def test_too_few_rows_are_an_error_that_names_the_file(tmp_path: Path) -> None:
+    (tmp_path / "rows.csv").write_text("comment_text\nhello\nhello\n  \n")
+    with pytest.raises(ValueError, match=r"rows.csv has 1 distinct comments; 2 are needed"):
+        comments(tmp_path / "rows.csv", 2)
+
+
+def test_growth_is_between_the_medians_of_the_first_and_the_last_quarter() -> None:
+    samples = Samples([float(second) for second in range(8)], {"rss_mib": [100, 100, 900, 0, 0, 900, 110, 110]})
+    assert samples.growth("rss_mib") == pytest.approx(0.1)
+    assert samples.after(6).at_s == [6.0, 7.0]
+
+
+def test_the_starters_weights_are_read_back_by_name() -> None:
+    weights = dequantised(ROOT / "models" / "starter" / "model.int8.onnx")
+    assert weights["encoder.embeddings.word_embeddings.weight"].shape == (30522, 384)
+    assert weights["encoder.encoder.layer.5.intermediate.dense.weight"].shape == (1536, 384)
+    assert weights["head.weight"].shape == (6, 768)
+    assert all(weights[f"encoder.encoder.layer.{n}.attention.self.key.weight"].std() > 0 for n in range(6))

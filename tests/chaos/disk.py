@@ -1,0 +1,54 @@
+"""A disk that can be filled and freed again while a process writes to it."""
+
+import os
+import resource
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+SIZE_MIB = 16
+BALLAST = "ballast"
+
+
+class SmallDisk:
+    """A file system of its own where root can mount one, else a bound on the size of the process's files."""
+
+    def __init__(self, folder: Path, mounted: bool) -> None:
+        self._folder = folder
+        self._mounted = mounted
+
+    def fill(self, pid: int) -> None:
+        if not self._mounted:
+            largest = max(path.stat().st_size for path in self._folder.iterdir())
+            resource.prlimit(pid, resource.RLIMIT_FSIZE, (largest, resource.RLIM_INFINITY))
+            return
+        with (self._folder / BALLAST).open("wb", buffering=0) as file:
+            for size in (2**16, 2**12, 1):
+                try:
+                    while file.write(bytes(size)):
+                        pass
+                except OSError:  # full, but for less than this
+                    continue
+
+    def free(self, pid: int) -> None:
+        if self._mounted:
+            (self._folder / BALLAST).unlink()
+        else:
+            resource.prlimit(pid, resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+
+
+@contextmanager
+def small_disk(folder: Path) -> Iterator[SmallDisk]:
+    """Yield a small disk at ``folder``."""
+    folder.mkdir()
+    mounted = os.geteuid() == 0 and _run("mount", "-t", "tmpfs", "-o", f"size={SIZE_MIB}m", "tmpfs", str(folder))
+    try:
+        yield SmallDisk(folder, mounted)
+    finally:
+        if mounted:
+            _run("umount", "--lazy", str(folder))
+
+
+def _run(*command: str) -> bool:
+    return subprocess.run(command, capture_output=True, check=False).returncode == 0
