@@ -9,9 +9,7 @@ from serve.errors import BODY_ERRORS, UnreadableError, documented
 from serve.predictor import Predictor
 from serve.routes.call import call_of
 
-_ANSWERS = documented(
-    *BODY_ERRORS, InvalidInputError, UnreadableError, OverQuotaError, OverloadedError, DeadlineError
-)
+_ANSWERS = documented(*BODY_ERRORS, InvalidInputError, UnreadableError, OverQuotaError, OverloadedError, DeadlineError)
 
 
 def router(predictor: Predictor, max_batch_texts: int) -> APIRouter:
