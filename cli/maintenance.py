@@ -82,8 +82,8 @@ def erase(
     """Erase what is stored of texts and their authors.
 
     That is text, hash and author of predictions, and feedback on them. Covers the database, the outbox in this state
-    folder, and rows that still wait in other servers' outboxes, which are erased when they arrive. Scores stay. It can be
-    repeated.
+    folder, and rows that still wait in other servers' outboxes, which are erased when they arrive. Scores stay.
+    It can be repeated.
     """
     from moderation.db import erasure
     from moderation.privacy import Privacy
