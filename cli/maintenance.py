@@ -79,12 +79,11 @@ def erase(
         list[str] | None, typer.Option("--author", help="The author_id that callers sent; can be repeated.")
     ] = None,
 ) -> None:
-    """Erase the texts of predictions, by id or by author.
+    """Erase what is stored of texts and their authors.
 
-    Text, hash and author of the predictions go, and the feedback on them.
-
-    Covers the database, the outbox in this state folder, and rows that still wait in other servers' outboxes, which
-    are erased when they arrive. Scores stay. It can be repeated.
+    That is text, hash and author of predictions, and feedback on them. Covers the database, the outbox in this state
+    folder, and rows that still wait in other servers' outboxes, which are erased when they arrive. Scores stay.
+    It can be repeated.
     """
     from moderation.db import erasure
     from moderation.privacy import Privacy

@@ -142,5 +142,5 @@ def test_every_query_finds_its_rows_through_an_index(postgres: Engine) -> None:
         ]
     assert len(plans) == 9
     assert [plan for plan in plans if re.search("Seq Scan on (predictions|feedback|rollups)", plan)] == []
-    for name in ("pk_predictions", "id", "pk_feedback", "ix_feedback_prediction_id", "pk_rollups"):
-        assert any(re.search(rf"using \w*{name}", plan) for plan in plans), name
+    for name in ("pk_predictions", "_id on predictions", "pk_feedback", "ix_feedback_prediction_id", "pk_rollups"):
+        assert any(name in plan for plan in plans), name
