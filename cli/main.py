@@ -8,7 +8,7 @@ import sys
 
 import typer
 
-from cli import compare, gate, lineage, promote, registry, score, up
+from cli import compare, export, gate, lineage, promote, registry, score, up
 from moderation.errors import ModerationError
 
 app = typer.Typer(
@@ -24,6 +24,7 @@ app.command("promote")(promote.promote)
 app.command("rollback")(promote.rollback)
 app.command("compare")(compare.compare)
 app.command("lineage")(lineage.lineage)
+app.add_typer(export.app, name="export")
 app.add_typer(registry.app, name="registry")
 
 

@@ -15,7 +15,7 @@ from types import ModuleType
 THREADS = {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
 
 _context = multiprocessing.get_context("forkserver")
-_context.set_forkserver_preload(["train.__main__"])
+_context.set_forkserver_preload(["train.__main__", "train.pipeline"])
 
 
 def start(arguments: list[str], output: Path, largest_file_bytes: int | None = None) -> ForkServerProcess:
