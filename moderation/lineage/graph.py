@@ -142,7 +142,8 @@ def _dataset(provenance: Mapping[str, object]) -> Node:
     ]
     judged = [
         f"{export.get('kind')} export {_short(export.get('sha256'))}: {export.get('rows')} rows, judged "
-        f"{_day(export.get('first_at'))} to {_day(export.get('last_at'))}, on {', '.join(map(_short, _versions(export)))}"
+        f"{_day(export.get('first_at'))} to {_day(export.get('last_at'))}, "
+        f"on {', '.join(map(_short, _versions(export)))}"
         for export in _exports(provenance)
     ]
     lines = (f"digest {_short(provenance.get('dataset_digest'))}", *(f"source {each}" for each in described), *judged)
