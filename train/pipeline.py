@@ -50,7 +50,7 @@ def run(config: TrainConfig, anew: bool = False) -> Bundle | None:
         restart(config)
     rows = load_rows(config.data)
     if is_main():
-        claim(config, digest(rows), int(os.environ.get("WORLD_SIZE", "1")))
+        claim(config, digest(rows), _processes())
     earlier = None if anew else finished(config)  # while the first process deletes, the others must not look
     if earlier is not None:
         return _again(config, earlier) if is_main() else None
@@ -84,6 +84,10 @@ def _again(config: TrainConfig, bundle: Bundle) -> Bundle:
     return bundle
 
 
+def _processes() -> int:
+    return int(os.environ.get("WORLD_SIZE", "1"))  # set by torchrun and accelerate
+
+
 def _publish(config: TrainConfig, bundle: Bundle) -> None:
     if config.publish:
         open_local(load(RegistrySettings)).publish(bundle.path)
@@ -98,7 +102,7 @@ def _begin(config: TrainConfig, rows: pd.DataFrame) -> Tracker:
                 print(f"the {split} split does not know {', '.join(labels)}: see the bundle's card", file=sys.stderr)
         if not (config.run_dir / RUN).exists():
             write_text(config.run_dir / RUN, json.dumps(_origin()) + "\n")
-        remove_torn(config.run_dir / "checkpoints", int(os.environ.get("WORLD_SIZE", "1")))
+        remove_torn(config.run_dir / "checkpoints", _processes())
         tracker.start(config, rows, dataset_card(rows, config.data).model_dump(mode="json"))
     return tracker
 

@@ -9,7 +9,7 @@ import pandas as pd
 from pydantic import BaseModel, ConfigDict
 
 from moderation.errors import InvalidInputError
-from moderation.exports import Export
+from moderation.exports import Export, file_digest
 from moderation.labels import LABELS
 from train.config import DataConfig, HubSource
 from train.data.near import THRESHOLD
@@ -146,7 +146,7 @@ def dataset_card(rows: pd.DataFrame, config: DataConfig) -> DatasetCard:
                 licence=source.licence,
                 rows=found["rows"],
                 left_out=found["left_out"],
-                files={Path(path).name: _sha256(Path(path)) for path in found["files"]},
+                files={Path(path).name: file_digest(Path(path)) for path in found["files"]},
                 revision=source.revision if isinstance(source, HubSource) else None,
                 export=found["export"],
             )
@@ -183,11 +183,6 @@ def _unknown(labels: dict[str, list[str]]) -> dict[str, str]:
 def _quantiles(lengths: Iterable[int]) -> dict[str, float]:
     values = np.quantile(list(lengths), QUANTILES)
     return {f"{quantile:.0%}": float(value) for quantile, value in zip(QUANTILES, values, strict=True)}
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _sentence(title: str, values: dict[str, object] | dict[str, int] | dict[str, str]) -> str:
