@@ -68,8 +68,8 @@ def run(config: TrainConfig, anew: bool = False) -> Bundle | None:
     bundle, scores = write_bundle(config, rows, model.eval(), rival, origin)
     tracker.results(bundle.manifest.metrics, Scored(rows[rows["split"] == "test"], scores))
     _publish(config, bundle)
-    finish(config, bundle)
     tracker.finish()
+    finish(config, bundle)
     return bundle
 
 
