@@ -161,6 +161,7 @@ def test_a_workspace_compares_the_runs_of_the_project(wandb_server: WandbServer)
     assert wandb_server.state()["unknown_fields"] == {}
 
 
+@pytest.mark.timeout(400)
 def test_every_baseline_is_a_run_of_its_own_with_the_dataset_and_curves_of_a_training(
     wandb_server: WandbServer, tmp_path: Path
 ) -> None:
