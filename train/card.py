@@ -77,7 +77,9 @@ On the test split, before (sigmoid of the logit) and after calibration; skill is
 UNKNOWN = """
 ## Labels that a split does not know
 
-{said} Without validation rows a label keeps the sigmoid of its logit and a threshold of one half: its scores are no
+{said}
+
+Without validation rows a label keeps the sigmoid of its logit and a threshold of one half: its scores are no
 calibrated probabilities. Without test rows nothing is known of it.
 """
 
@@ -180,7 +182,7 @@ def _unknown(rows: pd.DataFrame) -> str:
     said = [
         f"The {split} split does not know {', '.join(names)}." for split, names in unknown_labels(rows).items() if names
     ]
-    return UNKNOWN.format(said=" ".join(said)) if said else ""
+    return UNKNOWN.format(said="\n".join(said)) if said else ""
 
 
 def _languages(found: Any) -> str:  # noqa: ANN401 - of the manifest, which is plain JSON

@@ -190,12 +190,11 @@ def tables(found: Mapping[str, Any]) -> str:
 
 def languages_table(languages: Mapping[str, Any]) -> str:
     """Return each language's main figures as Markdown: those of labels with a positive row there, and their mean."""
-    rows = {
-        f"{language}, {row}": part["figures"][row]
-        for language, part in languages.items()
-        for row in LABELS_AND_MEAN
-        if row == "mean" or part["positives"][row]
-    }
+    rows: dict[str, Mapping[str, Any]] = {}
+    for language, part in languages.items():
+        present = [label for label in LABELS if part["positives"][label]]
+        shown = [*present, "mean"] if len(present) > 1 else present
+        rows |= {f"{language}, {row}": part["figures"][row] for row in shown}
     return table(rows, HEADLINE, first="language")
 
 

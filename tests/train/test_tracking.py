@@ -18,10 +18,12 @@ from moderation.bundle import read_bundle
 from moderation.labels import LABELS
 from moderation.registry.cache import BundleCache
 from moderation.registry.wandb import WandbRegistry
+from moderation.run_folder import RunFolder
 from tests.serve.server import wait_until
 from tests.wandb_server import WandbServer
+from train.commit import code
 from train.config import TrackingConfig
-from train.tracking import Scored, charts, code, flatten, worst_errors
+from train.tracking import Scored, charts, flatten, log_baseline, worst_errors
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -161,7 +163,29 @@ def test_a_workspace_compares_the_runs_of_the_project(wandb_server: WandbServer)
     assert wandb_server.state()["unknown_fields"] == {}
 
 
-@pytest.mark.timeout(400)
+def test_a_second_baseline_of_a_name_takes_nothing_from_the_first(tmp_path: Path) -> None:
+    rows = scored().rows.assign(split="test")
+    card = {"digest": "d" * 64}
+    stated = {"name": "tfidf", "experiment": "tried", "dataset_digest": "d" * 64, "metrics": {"test": {"rows": 40}}}
+    model = tmp_path / "tfidf"
+    folders = []
+    for content in ("first", "second"):
+        model.mkdir(exist_ok=True)
+        (model / "vocabulary.json").write_text(content)
+        folders.append(RunFolder(log_baseline(model, stated, scored(), rows, card, "tiny", "offline")))
+    assert len({folder.read("run")["id"] for folder in folders}) == 2
+    for folder, content in zip(folders, ("first", "second"), strict=True):
+        (kept,) = Path(folder.read("artifact")["directory"]).iterdir()
+        assert kept.read_text() == content
+        assert (folder.read("dataset")["name"], folder.read("dataset")["metadata"]["rows"]) == (
+            "tiny-data",
+            {"test": 40},
+        )
+        assert folder.read("results")["curves"] == charts(scored())
+
+
+@pytest.mark.full
+@pytest.mark.timeout(900)
 def test_every_baseline_is_a_run_of_its_own_with_the_dataset_and_curves_of_a_training(
     wandb_server: WandbServer, tmp_path: Path
 ) -> None:
@@ -170,7 +194,7 @@ def test_every_baseline_is_a_run_of_its_own_with_the_dataset_and_curves_of_a_tra
     variables = {**os.environ, "MODERATION_STATE_DIR": str(tmp_path), "OMP_NUM_THREADS": "1"}
     for _ in range(2):
         done = subprocess.run(
-            command, cwd=REPOSITORY, env=variables, capture_output=True, text=True, timeout=150, check=False
+            command, cwd=REPOSITORY, env=variables, capture_output=True, text=True, timeout=400, check=False
         )
         assert done.returncode == 0, done.stderr
     state: Any = wandb_server.state()
