@@ -24,15 +24,17 @@ def lineage(
 ) -> None:
     """Print the graph of a version.
 
-    Dataset, run, bundle, gate reports, when an alias pointed to it, predictions, feedback, next dataset. Counts of
-    predictions and feedback come from the database, the rest from the registry.
+    Dataset, run, bundle, gate reports, when an alias pointed to it, predictions, feedback, next datasets: those made of
+    `moderation export`. Counts of predictions and feedback come from the database, and so do the versions that were
+    trained on the next datasets, which are there once they were judged by the gate or served; the rest comes from the
+    registry.
     """
     from cli.history import open_database, verdicts
     from cli.names import find_version
     from cli.registry import open_registry
     from moderation.bundle import read_bundle
     from moderation.db.database import require_current
-    from moderation.db.promotion import use
+    from moderation.db.promotion import relatives, use
     from moderation.lineage.drawing import dot, outline, svg
     from moderation.lineage.graph import Facts, build
     from moderation.settings import DatabaseSettings, load
@@ -51,6 +53,7 @@ def lineage(
             verdicts=verdicts(registry, found),
             moves=moves,
             use=None if engine is None else use(engine, found),
+            others=() if engine is None else relatives(engine, found),
         )
     )
     if style is Format.JSON:

@@ -8,7 +8,7 @@ import sys
 
 import typer
 
-from cli import compare, gate, keys, lineage, maintenance, promote, registry, score, up
+from cli import compare, export, gate, keys, lineage, maintenance, promote, registry, score, up
 from moderation.errors import ModerationError
 
 app = typer.Typer(
@@ -28,6 +28,7 @@ app.command("promote", short_help="Make a candidate the served version, if it pa
 app.command("rollback")(promote.rollback)
 app.command("compare")(compare.compare)
 app.command("lineage")(lineage.lineage)
+app.add_typer(export.app, name="export")
 app.add_typer(registry.app, name="registry")
 app.add_typer(keys.app, name="keys")
 

@@ -1,6 +1,5 @@
 """`moderation score`: a file of texts in, the same file with scores and decisions out."""
 
-import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
@@ -36,13 +35,16 @@ def score(
     bundle.
     """
     from cli.bulk import TableScorer, check_text_column
-    from cli.tables import create_table, open_table
+    from cli.output import check_output, replaced_when_complete
+    from cli.tables import SUFFIXES, create_table, open_table
     from moderation.policy_file import read_policy
     from moderation.scoring.scorer import Scorer
     from moderation.settings import ApiSettings, load
 
     settings = load(ApiSettings)
-    _check_output(output, source, overwrite)
+    if output.resolve() == source.resolve():
+        raise InvalidInputError("the output is the input; give another --output")
+    check_output(output, SUFFIXES, overwrite)
     table = open_table(source)
     check_text_column(table.schema, text_column)
     found = _find_bundle(settings, bundle, alias)
@@ -50,26 +52,13 @@ def score(
     scorer = TableScorer(Scorer.load(found, settings.threads), policy, text_column, prefix)
     schema = scorer.output_schema(table.schema)
     with (
-        _replaced_when_complete(output) as partial,
+        replaced_when_complete(output) as partial,
         closing(create_table(partial, output.suffix, schema)) as writer,
         _progress(table.num_rows) as advance,
     ):
         for chunk in table.chunks():
             writer.write(scorer.add_scores(chunk, advance))
     typer.echo(_summary(output, scorer))
-
-
-def _check_output(output: Path, source: Path, overwrite: bool) -> None:
-    from cli.tables import SUFFIXES
-
-    if output.suffix not in SUFFIXES:
-        raise InvalidInputError(f"{output} ends in {output.suffix!r}; expected {', '.join(SUFFIXES)}")
-    if not output.parent.is_dir():
-        raise InvalidInputError(f"folder {output.parent} of the output does not exist")
-    if output.resolve() == source.resolve():
-        raise InvalidInputError("the output is the input; give another --output")
-    if output.exists() and not overwrite:
-        raise InvalidInputError(f"{output} exists; give --overwrite to replace it")
 
 
 def _find_bundle(settings: "RegistrySettings", directory: Path | None, alias: str | None) -> "Bundle":
@@ -85,19 +74,6 @@ def _find_bundle(settings: "RegistrySettings", directory: Path | None, alias: st
     if settings.registry == "local" and not registry.versions():
         seed(registry, settings.alias)
     return read_bundle(registry.fetch(registry.resolve(alias or settings.alias)))
-
-
-@contextmanager
-def _replaced_when_complete(output: Path) -> Iterator[Path]:
-    """Yield a name beside ``output`` that takes its place if all goes well, and else is removed."""
-    partial = output.with_name(f".{output.name}.{os.getpid()}.partial")
-    try:
-        yield partial
-        partial.replace(output)
-    except OSError as error:
-        raise InvalidInputError(f"cannot write {output}: {error.strerror}") from error
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 @contextmanager

@@ -17,6 +17,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from moderation.errors import BundleError
+from moderation.exports import Export
 from moderation.text import NORMALIZER_VERSION
 
 SCHEMA_VERSION: Literal[1] = 1
@@ -92,6 +93,7 @@ class Provenance(_Part):
     config: dict[str, object]
     seed: int
     run_url: str | None = None
+    exports: tuple[Export, ...] = ()
     created_at: str
     exported_commit: str
 

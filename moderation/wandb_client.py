@@ -301,9 +301,12 @@ COMMANDS: dict[str, Callable[..., Answer]] = {
 def _error_of(error: Exception) -> ModerationError:
     if isinstance(error, KINDS):
         return error
-    text = clean(f"{type(error).__name__}: {error}" + (f" ({error.__cause__})" if error.__cause__ else ""))
-    # A status code stands alone: a port or a digest can hold the same digits.
-    if re.search(r"AuthenticationError|not logged in|permission|PERMISSION_ERROR|\b40[13]\b", text):
+    said, cause = str(error), str(error.__cause__ or "")
+    text = clean(f"{type(error).__name__}: {said}" + (f" ({cause})" if cause not in said else ""))
+    # A status code stands alone: a port or a digest can hold the same digits. And whatever goes wrong while a key is
+    # checked is an AuthenticationError: a server that is away, too.
+    is_away = "giving up after" in text
+    if not is_away and re.search(r"AuthenticationError|not logged in|permission|PERMISSION_ERROR|\b40[13]\b", text):
         return RegistryError(f"W&B refuses this key (WANDB_API_KEY): {text}")
     return UnavailableError(f"W&B failed: {text}")
 

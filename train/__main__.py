@@ -1,7 +1,8 @@
 """``python -m train CONFIG``: train, export, calibrate, evaluate, write the bundle, and publish it.
 
-Every stage keeps its result in the run's folder, so the same command goes on where it was stopped.
-Several processes: ``torchrun --nproc_per_node N -m train CONFIG``, or ``accelerate launch``.
+Every stage keeps its result in the run's folder, so the same command goes on where it was stopped, and does nothing
+more once it has finished. docs/training.md says more; train/config.py describes every key of a config.
+Several processes: ``torchrun --nproc_per_node N -m train CONFIG``, or ``accelerate launch -m train CONFIG``.
 """
 
 import argparse
@@ -10,17 +11,13 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import torch
-from transformers.utils.logging import set_verbosity_error
+from train.entry import exit_status, explain_missing_packages
 
-from moderation import settings
-from moderation.bundle import Bundle
-from moderation.errors import ModerationError
-from train.config import TrainConfig, load
-from train.evaluation import HEADLINE
-from train.folder import restart
-from train.pipeline import run
+if TYPE_CHECKING:
+    from moderation.bundle import Bundle
+    from train.config import TrainConfig
 
 INTERRUPTED = 130  # what a shell reports for Ctrl-C
 
@@ -28,36 +25,37 @@ INTERRUPTED = 130  # what a shell reports for Ctrl-C
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the pipeline of one config; return the exit status."""
     parsed = _parser().parse_args(arguments)
-    logging.basicConfig(level=logging.ERROR)  # the exporter's advice
-    set_verbosity_error()  # type: ignore[no-untyped-call]  # the unused pooler of every encoder
-    is_first = os.environ.get("RANK", "0") == "0"
     try:
-        config = load(parsed.config, [*parsed.overrides, *_sweep_folder()])
-        if parsed.restart and is_first:
-            restart(config)
-        bundle = run(config)
-        if bundle is not None:
-            print(_summary(config, bundle))
-    except ModerationError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    except OSError as error:  # a full or read-only disk; what stands in the run's folder is whole
-        print(f"error: {error.strerror or error}: {error.filename or 'a file of the run'}", file=sys.stderr)
-        return 1
+        return exit_status(lambda: _train(parsed))
     except KeyboardInterrupt:
         print("\nstopped; the same command goes on from the last checkpoint", file=sys.stderr)
         return INTERRUPTED
+
+
+def _train(parsed: argparse.Namespace) -> None:
+    import torch
+    from transformers.utils.logging import set_verbosity_error
+
+    from train.config import load
+    from train.pipeline import run
+
+    logging.basicConfig(level=logging.ERROR)  # the exporter's advice
+    set_verbosity_error()  # type: ignore[no-untyped-call]  # the unused pooler of every encoder
+    try:
+        config = load(parsed.config, [*parsed.overrides, *_sweep_folder()])
+        bundle = run(config, anew=parsed.restart)
+        if bundle is not None:
+            print(_summary(config, bundle))
     finally:
         if torch.distributed.is_initialized():
             torch.distributed.destroy_process_group()
-    return 0
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m train", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("config", type=Path, help="YAML file, e.g. configs/train/tiny.yaml")
+    parser.add_argument("config", type=Path, metavar="CONFIG", help="YAML file, e.g. configs/train/tiny.yaml")
     parser.add_argument(
         "--set",
         action="extend",
@@ -65,10 +63,13 @@ def _parser() -> argparse.ArgumentParser:
         default=[],
         metavar="KEY=VALUE",
         dest="overrides",
-        help="change single values, e.g. fit.epochs=1 fit.loss.name=focal; stands after CONFIG",
+        help="change single values of CONFIG, e.g. --set fit.epochs=1 data.sources.0.path=train.csv; "
+        "stands after CONFIG",
     )
     parser.add_argument(
-        "--restart", action="store_true", help="delete the run's folder, checkpoints included, and begin anew"
+        "--restart",
+        action="store_true",
+        help="delete the run's folder, checkpoints and bundle included, and begin anew",
     )
     return parser
 
@@ -79,14 +80,17 @@ def _sweep_folder() -> list[str]:
     return [f"output_dir=runs/sweeps/{sweep}/{trial}"] if sweep and trial else []
 
 
-def _summary(config: TrainConfig, bundle: Bundle) -> str:
+def _summary(config: "TrainConfig", bundle: "Bundle") -> str:
+    from moderation.settings import RegistrySettings, load
+    from train.evaluation import HEADLINE
+
     mean = bundle.manifest.metrics["test"]["figures"]["mean"]  # type: ignore[index]
     figures = ", ".join(
         f"{name.replace('_', ' ')} {figure['value']:.4f}" for name, figure in mean.items() if name in HEADLINE
     )
     lines = [f"test split, mean over labels: {figures}", f"bundle {bundle.version[:12]} written to {bundle.path}"]
     if config.publish:
-        directory = settings.load(settings.RegistrySettings).resolved_registry_dir()
+        directory = load(RegistrySettings).resolved_registry_dir()
         lines.append(
             f"published to {directory}; `moderation gate {bundle.version[:12]} --data FILE` compares it with production"
         )
@@ -94,4 +98,5 @@ def _summary(config: TrainConfig, bundle: Bundle) -> str:
 
 
 if __name__ == "__main__":
+    explain_missing_packages()
     sys.exit(main())

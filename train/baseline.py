@@ -13,6 +13,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from train.entry import exit_status, explain_missing_packages
+
+if __name__ == "__main__":
+    explain_missing_packages()
+
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
@@ -21,13 +26,13 @@ from scipy.special import expit
 from tqdm import tqdm
 
 from moderation.bundle import Bundle, LabelManifest, read_bundle
-from moderation.errors import InvalidInputError, ModerationError
+from moderation.errors import InvalidInputError
 from moderation.labels import LABELS
 from moderation.scoring.scorer import Scorer, to_scores
 from train.calibration import fit_calibrations
-from train.commit import git
+from train.commit import commit
 from train.config import DataConfig, TableSource, ThresholdConfig, load
-from train.data.card import digest
+from train.data.card import dataset_card, digest
 from train.data.rows import load_rows
 from train.evaluation import HEADLINE, compare, evaluate, table, tables
 from train.metrics.figures import LABELS_AND_MEAN
@@ -36,7 +41,7 @@ from train.metrics.ranking import FloatArray
 from train.metrics.resampling import RESAMPLES
 from train.tfidf import WORD_FEATURES, TfidfModel
 from train.thresholds import choose_thresholds
-from train.tracking import log_baseline
+from train.tracking import Scored, log_baseline
 
 MANIFEST = "manifest.json"
 NAME = re.compile("[A-Za-z0-9_-][A-Za-z0-9._-]*")
@@ -117,9 +122,8 @@ def train_baseline(
             for label, calibration in zip(LABELS, calibrations, strict=True)
         ],
         dataset_digest=digest(rows),
-        git_commit=git("rev-parse", "HEAD"),
-        git_dirty=git("status", "--porcelain") != "",
-        metrics={"test": evaluate(labels, scores, weights, cuts, resamples, groups)},
+        **commit(),
+        metrics={"test": evaluate(labels, scores, weights, cuts, resamples, groups, parts["test"]["language"])},
     )
     return Baseline(model, manifest)
 
@@ -179,49 +183,63 @@ def _truth(rows: pd.DataFrame) -> tuple[FloatArray, FloatArray]:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m train.baseline", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m train.baseline", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument("--train_csv", type=Path, metavar="FILE", help="CSV in the layout of Kaggle's train.csv")
     source.add_argument("--config", type=Path, metavar="FILE", help="training config, e.g. configs/train/starter.yaml")
     parser.add_argument(
-        "--set", action="append", default=[], metavar="KEY=VALUE", dest="overrides", help="changes a value of --config"
+        "--set",
+        action="extend",
+        nargs="+",
+        default=[],
+        metavar="KEY=VALUE",
+        dest="overrides",
+        help="change single values of --config, e.g. --set data.sources.0.path=train.csv",
     )
-    parser.add_argument("--experiment", default="toxicity", metavar="NAME", help="group that the run is tracked in")
     parser.add_argument(
-        "--registered_model_name", default="tfidf", metavar="NAME", help="what it is kept as, OUTPUT/baselines/NAME"
+        "--experiment",
+        default="toxicity",
+        metavar="NAME",
+        help="group that the run is tracked in (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--registered_model_name",
+        default="tfidf",
+        metavar="NAME",
+        help="it is kept as OUTPUT/baselines/NAME, in place of an earlier one (default: %(default)s)",
     )
     parser.add_argument(
         "--max_features",
         type=int,
         default=WORD_FEATURES,
         metavar="N",
-        help="word n-grams that are kept, and twice as many of characters (default %(default)s)",
+        help="word n-grams that are kept, and twice as many of characters (default: %(default)s)",
     )
-    parser.add_argument("--output", type=Path, default=Path("runs"), help="folder (default %(default)s)")
+    parser.add_argument("--output", type=Path, default=Path("runs"), help="folder (default: %(default)s)")
     parser.add_argument("--beside", type=Path, metavar="BUNDLE", help="print this bundle's figures on the same rows")
     parser.add_argument(
         "--tracking",
         choices=["auto", "online", "offline", "disabled"],
         default="auto",
-        help="W&B (default %(default)s)",
+        help="on W&B: online if there is a key and the server answers, else offline (default: %(default)s)",
     )
-    parser.add_argument("--resamples", type=int, default=RESAMPLES, help="of the bootstrap (default %(default)s)")
+    parser.add_argument(
+        "--resamples", type=int, default=RESAMPLES, help="of the bootstrap behind the intervals (default: %(default)s)"
+    )
     return parser
 
 
 def _run(arguments: argparse.Namespace) -> None:
-    if arguments.max_features < 1:
-        raise InvalidInputError(f"--max_features is {arguments.max_features}; expected at least 1")
-    name = arguments.registered_model_name
-    if not NAME.fullmatch(name):
-        raise InvalidInputError(f"--registered_model_name is {name!r}; expected letters, digits, dots, - and _")
-    bundle = read_bundle(arguments.beside, LABELS) if arguments.beside is not None else None
+    name, bundle = _checked(arguments)
     if arguments.config is not None:
         config = load(arguments.config, arguments.overrides)
-        data, thresholds = config.data, config.thresholds
+        data, thresholds, source = config.data, config.thresholds, config.name
     else:
-        data, thresholds = _csv_data(arguments.train_csv), ThresholdConfig()
+        data, thresholds, source = _csv_data(arguments.train_csv), ThresholdConfig(), arguments.train_csv.stem
     rows = load_rows(data)
+    test = rows[rows["split"] == "test"]
     named = {"name": name, "experiment": arguments.experiment, "dataset": data.name}
     baseline = train_baseline(rows, thresholds, named, arguments.max_features, arguments.resamples)
     found = baseline.manifest.metrics["test"]
@@ -231,12 +249,27 @@ def _run(arguments: argparse.Namespace) -> None:
         print(f"{'macro' if row == 'mean' else row}: {values}")
     directory = save(baseline, arguments.output)
     print(f"\nwritten to {directory}")
-    stated = baseline.manifest.model_dump(mode="json", exclude={"labels", "metrics"})
-    log_baseline(directory, name, baseline.manifest.metrics, stated, arguments.tracking)
+    if arguments.tracking != "disabled":
+        scored = Scored(test, baseline.scores(test["comment_text"].tolist()))
+        stated, card = (each.model_dump(mode="json") for each in (baseline.manifest, dataset_card(rows, data)))
+        log_baseline(directory, stated, scored, rows, card, source, arguments.tracking)
     if bundle is not None:
-        test = rows[rows["split"] == "test"]
         print(f"\nBeside {arguments.beside}, each at its own thresholds:\n")
         print(beside(baseline, bundle, test, arguments.resamples))
+
+
+def _checked(arguments: argparse.Namespace) -> tuple[str, Bundle | None]:
+    """Return the name and the bundle to compare with, before anything is trained.
+
+    Raises:
+        InvalidInputError, BundleError: one of them, or the number of features, cannot be used.
+    """
+    name = str(arguments.registered_model_name)
+    if arguments.max_features < 1:
+        raise InvalidInputError(f"--max_features is {arguments.max_features}; expected at least 1")
+    if not NAME.fullmatch(name):
+        raise InvalidInputError(f"--registered_model_name is {name!r}; expected letters, digits, dots, - and _")
+    return name, read_bundle(arguments.beside, LABELS) if arguments.beside is not None else None
 
 
 def _csv_data(path: Path) -> DataConfig:
@@ -247,12 +280,7 @@ def _csv_data(path: Path) -> DataConfig:
 def main(argv: Sequence[str] | None = None) -> int:
     """Fit the baseline, print its figures and keep it; return the exit status."""
     arguments = _parser().parse_args(argv)
-    try:
-        _run(arguments)
-    except (ModerationError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    return 0
+    return exit_status(lambda: _run(arguments))
 
 
 if __name__ == "__main__":

@@ -52,8 +52,10 @@ def write_bundle(
     model: CommentClassifier,
     rival: npt.NDArray[np.float64] | None,
     origin: dict[str, Any],
-) -> Bundle:
+) -> tuple[Bundle, npt.NDArray[np.float32]]:
     """Export ``model`` to ``<run folder>/bundle``, measure it from the int8 weights, and state everything about it.
+
+    Returned with the calibrated scores (N, K) of the test split, in row order.
 
     ``rival`` holds the baseline's scores (N, K) of the test split, in row order; ``origin`` is what `Provenance` says
     of the training itself.
@@ -106,7 +108,7 @@ def write_bundle(
     write_manifest(directory, manifest)
     bundle = read_bundle(directory, expected_labels=LABELS)
     Scorer.load(bundle)  # what cannot be served is no result
-    return bundle
+    return bundle, scores
 
 
 def _metrics(
@@ -121,7 +123,9 @@ def _metrics(
     scores = to_scores(logits, [label.calibration for label in fitted]).astype(np.float64)
     raw = to_scores(logits, uncalibrated()).astype(np.float64)
     return {
-        "test": evaluate(labels, scores, weights, thresholds, groups=masks(test["comment_text"])),
+        "test": evaluate(
+            labels, scores, weights, thresholds, groups=masks(test["comment_text"]), languages=test["language"]
+        ),
         "calibration": {
             "out_of_sample_brier": {label: found.brier for label, found in zip(LABELS, fitted, strict=True)},
             **calibration_change(labels, raw, scores, weights),
@@ -151,7 +155,11 @@ def _reference(
         score_shares={label: shares(scores[:, k], SCORE_BINS) for k, label in enumerate(LABELS)},
         length_bin_edges=length_bins.tolist(),
         length_shares=shares(lengths, length_bins),
-        prevalence={label: _prevalence(test[label].to_numpy(dtype=np.float64), weights) for label in LABELS},
+        prevalence={
+            label: _prevalence(test[label].to_numpy(dtype=np.float64), weights)
+            for label in LABELS
+            if test[label].notna().any()
+        },
     )
 
 

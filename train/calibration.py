@@ -36,6 +36,8 @@ class FittedCalibration:
 def fit_calibrations(rows: pd.DataFrame, logits: npt.ArrayLike) -> list[FittedCalibration]:
     """Return the calibration of each label; ``rows`` have the labels and ``weight``, ``logits`` shape (N, K).
 
+    A label that no row states keeps the sigmoid of its logit.
+
     Raises:
         InvalidInputError: a label without a known positive or negative row, or ranked worse than chance.
     """
@@ -44,6 +46,9 @@ def fit_calibrations(rows: pd.DataFrame, logits: npt.ArrayLike) -> list[FittedCa
     for k, label in enumerate(LABELS):
         truth = hard(rows[label])
         known = ~np.isnan(truth)
+        if not known.any():
+            fitted.append(FittedCalibration(uncalibrated(1)[0], {}))
+            continue
         if not 0 < truth[known].sum() < known.sum():
             raise InvalidInputError(f"{label}: the rows to calibrate on need a positive and a negative one")
         try:

@@ -1,5 +1,6 @@
 """The model card: what the manifest states, in words and tables."""
 
+from collections.abc import Collection
 from typing import Any
 
 import pandas as pd
@@ -7,7 +8,8 @@ import pandas as pd
 from moderation.bundle import Calibration, Manifest
 from moderation.labels import LABELS
 from train.config import TrainConfig
-from train.evaluation import CHANGED, DECISIONS, HEADLINE, cell, table
+from train.data.checks import unknown_labels
+from train.evaluation import CHANGED, DECISIONS, HEADLINE, cell, languages_table, table
 from train.metrics.figures import LABELS_AND_MEAN
 from train.metrics.identity import AUCS
 
@@ -43,7 +45,7 @@ Decisions at the thresholds; all six labels of a row are right (exact match) in 
 {decisions}
 
 What each figure means: `docs/metrics.md`.
-{identity}{baseline}
+{unknown}{languages}{identity}{baseline}
 ## int8 against fp32
 
 Largest difference of a score on the test split: {max_difference:.3f}, mean {mean_difference:.5f}.
@@ -65,11 +67,28 @@ On the test split, before (sigmoid of the logit) and after calibration; skill is
 
 ## Limits and misuse
 
-- English Wikipedia talk pages of 2001–2015: other sites, dialects and languages score differently, and other
-  languages are not supported.
+- Trained on comments in {languages_read}, from {dataset}: other sites, dialects and times score differently, and
+  other languages are not supported.
 - The labels are crowd judgements with known errors and contradictions, and comments that merely mention an
   identity group score too high. {unmeasured} are not measured for this bundle.
 - It reads one comment without its context. Use it to order work for people, not to punish people unseen.
+"""
+
+UNKNOWN = """
+## Labels that a split does not know
+
+{said}
+
+Without validation rows a label keeps the sigmoid of its logit and a threshold of one half: its scores are no
+calibrated probabilities. Without test rows nothing is known of it.
+"""
+
+LANGUAGES = """
+## By language
+
+The same figures of the test rows of each language, for the labels that have a positive row there.
+
+{table}
 """
 
 IDENTITY = """
@@ -115,6 +134,9 @@ def model_card(manifest: Manifest, config: TrainConfig, rows: pd.DataFrame) -> s
         figures=table(metrics["test"]["figures"], HEADLINE, LABELS_AND_MEAN),
         exact=cell(metrics["test"]["exact_match"]),
         decisions=table(metrics["test"]["figures"], DECISIONS, LABELS_AND_MEAN),
+        unknown=_unknown(rows),
+        languages=_languages(metrics["test"]["languages"]),
+        languages_read=", ".join(sorted(rows["language"].dropna().unique())) or "a language that the data do not state",
         identity=_identity(metrics["test"]["identity"]),
         unmeasured=UNMEASURED if metrics["test"]["identity"] else f"Bias, {UNMEASURED.lower()}",
         positives="Positive rows: " + ", ".join(f"{k} {v}" for k, v in metrics["test"]["positives"].items()) + ".",
@@ -122,18 +144,20 @@ def model_card(manifest: Manifest, config: TrainConfig, rows: pd.DataFrame) -> s
         max_difference=metrics["int8"]["max_score_difference"],
         mean_difference=metrics["int8"]["mean_score_difference"],
         parity=table(metrics["int8"]["above_fp32"]),
-        thresholds=_thresholds(manifest, config),
+        thresholds=_thresholds(manifest, config, unknown_labels(rows)["validation"]),
         calibration=_calibration(metrics["calibration"]),
     )
 
 
-def _thresholds(manifest: Manifest, config: TrainConfig) -> str:
+def _thresholds(manifest: Manifest, config: TrainConfig, unknown: Collection[str]) -> str:
     lines = ["| label | threshold | chosen by | calibration |", "|---|---|---|---|"]
     for label in manifest.labels:
         rule = config.thresholds.rule(label.name)
         said = " ".join(f"{key} {value}" for key, value in rule if key != "rule")
-        chosen = f"{rule.rule} {said}".strip().replace("_", " ")
-        lines.append(f"| {label.name} | {label.threshold:.4f} | {chosen} | {_fitted(label.calibration)} |")
+        chosen, fitted = f"{rule.rule} {said}".strip().replace("_", " "), _fitted(label.calibration)
+        if label.name in unknown:
+            chosen, fitted = "no rows", "none"
+        lines.append(f"| {label.name} | {label.threshold:.4f} | {chosen} | {fitted} |")
     return "\n".join(lines)
 
 
@@ -152,6 +176,17 @@ def _calibration(change: Any) -> str:  # noqa: ANN401 - of the manifest, which i
             for row in LABELS_AND_MEAN
         }
     )
+
+
+def _unknown(rows: pd.DataFrame) -> str:
+    said = [
+        f"The {split} split does not know {', '.join(names)}." for split, names in unknown_labels(rows).items() if names
+    ]
+    return UNKNOWN.format(said="\n".join(said)) if said else ""
+
+
+def _languages(found: Any) -> str:  # noqa: ANN401 - of the manifest, which is plain JSON
+    return LANGUAGES.format(table=languages_table(found)) if found else ""
 
 
 def _identity(found: Any) -> str:  # noqa: ANN401 - of the manifest, which is plain JSON

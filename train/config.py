@@ -379,12 +379,15 @@ def _explain(error: ErrorDetails) -> str:
     known = _keys(TrainConfig)
     beside = [name for *place, name in known if place == section]
     elsewhere = [_shown(path) for path in known if path[-1] == key]
-    nearest = (
-        difflib.get_close_matches(key, beside, n=1)
-        or elsewhere[:1]
-        or difflib.get_close_matches(key, [path[-1] for path in known], n=1)
-    )
+    alike = difflib.get_close_matches(key, beside, n=1)
+    nearest = [_shown((*location[:-1], name)) for name in alike] or elsewhere or _alike(key, known)
     return f"unknown key {where}" + (f"; did you mean {nearest[0]}?" if nearest else "")
+
+
+def _alike(key: str, known: list[tuple[str, ...]]) -> list[str]:
+    """Return the full names of the keys that are spelt most like ``key``, wherever they stand."""
+    names = difflib.get_close_matches(key, [path[-1] for path in known], n=1)
+    return [_shown(path) for path in known if path[-1] in names]
 
 
 def _shown(location: tuple[str, ...]) -> str:

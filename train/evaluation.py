@@ -11,13 +11,19 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from train.entry import exit_status, explain_missing_packages
+
+if __name__ == "__main__":
+    explain_missing_packages()
+
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
 from moderation.bundle import read_bundle
-from moderation.errors import InvalidInputError, ModerationError
+from moderation.errors import InvalidInputError
 from moderation.labels import LABELS
+from train.data.checks import require_columns
 from train.data.rows import TRUTH_PREFIX
 from train.metrics.figures import CALIBRATED, FIGURES, LABELS_AND_MEAN, RANKED, Column, Figures
 from train.metrics.identity import AUCS, identity_figures, masks
@@ -38,12 +44,14 @@ def evaluate(
     thresholds: Mapping[str, float],
     resamples: int = RESAMPLES,
     groups: Mapping[str, BoolArray] | None = None,
+    languages: pd.Series | None = None,
 ) -> dict[str, Any]:
     """Return all figures, ready for JSON.
 
-    ``labels`` (0 to 1, NaN where unknown) and ``scores`` have shape (N, K), ``weights`` and each of ``groups`` (N,).
-    ``figures`` has a row per label, their mean and all labels pooled ("micro"), with the figures of
-    `train.metrics.figures.FIGURES`; each is a value with a 95 % interval, None where it is not defined.
+    ``labels`` (0 to 1, NaN where unknown) and ``scores`` have shape (N, K), ``weights``, ``languages`` (null where it
+    is unknown) and each of ``groups`` (N,). ``figures`` has a row per label, their mean and all labels pooled
+    ("micro"), with the figures of `train.metrics.figures.FIGURES`; each is a value with a 95 % interval, None where it
+    is not defined. ``languages`` has the same of each language, if there are several.
     """
     labels = np.asarray(labels, dtype=np.float64)
     figures = Figures(labels, scores, _in_order(thresholds))
@@ -59,7 +67,24 @@ def evaluate(
         "figures": _rows(cells, FIGURES, (*LABELS_AND_MEAN, "micro")),
         "exact_match": exact.plain(),
         "identity": identity_figures(labels, scores, weights, groups, resamples) if groups else {},
+        "languages": {
+            language: _part(labels[rows], scores[rows], weights[rows], thresholds, resamples)
+            for language, rows in _by_language(languages)
+        },
     }
+
+
+def _by_language(languages: pd.Series | None) -> list[tuple[str, BoolArray]]:
+    named = np.array([] if languages is None else languages.fillna("unknown"), dtype=str)
+    found = np.unique(named).tolist()
+    return [(language, named == language) for language in found] if len(found) > 1 else []
+
+
+def _part(
+    labels: FloatArray, scores: FloatArray, weights: FloatArray, thresholds: Mapping[str, float], resamples: int
+) -> dict[str, Any]:
+    found = evaluate(labels, scores, weights, thresholds, resamples)
+    return {name: found[name] for name in ("rows", "weight", "positives", "figures", "exact_match")}
 
 
 def compare(
@@ -155,33 +180,46 @@ def tables(found: Mapping[str, Any]) -> str:
         table(figures, (*HEADLINE, *DECISIONS), ("micro",)),
         table(figures, CALIBRATED, ("micro",)),
     ]
+    if found["languages"]:
+        parts += [languages_table(found["languages"])]
     for label, identity in found["identity"].items():
         parts += [f"Comments that mention an identity group, {label}: final metric {cell(identity['final'])}"]
         parts += [table(identity["groups"], AUCS, first="group")]
     return "\n\n".join(parts)
 
 
-def _evaluate_file(
-    path: Path, thresholds: Mapping[str, float], prefixes: tuple[str, str], text_column: str, resamples: int
-) -> dict[str, Any]:
+def languages_table(languages: Mapping[str, Any]) -> str:
+    """Return each language's main figures as Markdown: those of labels with a positive row there, and their mean."""
+    rows: dict[str, Mapping[str, Any]] = {}
+    for language, part in languages.items():
+        present = [label for label in LABELS if part["positives"][label]]
+        shown = [*present, "mean"] if len(present) > 1 else present
+        rows |= {f"{language}, {row}": part["figures"][row] for row in shown}
+    return table(rows, HEADLINE, first="language")
+
+
+def _evaluate_file(arguments: argparse.Namespace, thresholds: Mapping[str, float]) -> dict[str, Any]:
+    path: Path = arguments.scored
     try:
         scored = pd.read_parquet(path)
     except (OSError, ValueError) as error:
         raise InvalidInputError(f"{path} cannot be read as parquet ({type(error).__name__})") from error
+    prefixes = (arguments.truth_prefix, arguments.score_prefix)
     truths, columns = ([f"{prefix}{label}" for label in LABELS] for prefix in prefixes)
-    if missing := [column for column in truths + columns if column not in scored]:
-        raise InvalidInputError(f"{path} has no column {', '.join(missing)}; it has {', '.join(scored.columns)}")
+    require_columns(scored, truths + columns, str(path))
     scored = scored.dropna(subset=columns).dropna(subset=truths, how="all")
     if scored.empty:
         raise InvalidInputError(f"{path} has no row with a score and a label")
     weights = scored["weight"].to_numpy(dtype=np.float64) if "weight" in scored else np.ones(len(scored))
+    texts = arguments.text_column
     return evaluate(
         scored[truths].to_numpy(dtype=np.float64),
         scored[columns].to_numpy(dtype=np.float64),
         weights,
         thresholds,
-        resamples,
-        masks(scored[text_column]) if text_column in scored else None,
+        arguments.resamples,
+        masks(scored[texts]) if texts in scored else None,
+        scored.get("language"),
     )
 
 
@@ -198,19 +236,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--resamples", type=int, default=RESAMPLES, help="of the bootstrap (default %(default)s)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write every figure to FILE")
     arguments = parser.parse_args(argv)
-    try:
-        bundle = read_bundle(arguments.bundle)
-        prefixes = (arguments.truth_prefix, arguments.score_prefix)
-        found = _evaluate_file(
-            arguments.scored, bundle.manifest.thresholds, prefixes, arguments.text_column, arguments.resamples
-        )
-        if arguments.json is not None:
-            arguments.json.write_text(json.dumps({"version": bundle.version} | found, indent=2) + "\n")
-    except (ModerationError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+    return exit_status(lambda: _print(arguments))
+
+
+def _print(arguments: argparse.Namespace) -> None:
+    bundle = read_bundle(arguments.bundle)
+    found = _evaluate_file(arguments, bundle.manifest.thresholds)
+    if arguments.json is not None:
+        arguments.json.write_text(json.dumps({"version": bundle.version} | found, indent=2) + "\n")
     print(f"{found['rows']} rows, standing for {found['weight']:.0f} at the real prevalence\n\n{tables(found)}")
-    return 0
 
 
 if __name__ == "__main__":

@@ -9,10 +9,13 @@ from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import nn
 
-from moderation.errors import ConfigurationError, UnavailableError
+from moderation.bundle import Bundle, read_bundle
+from moderation.errors import BundleError, ConfigurationError, UnavailableError
+from moderation.labels import LABELS
 from train.config import TrainConfig
 
 RECIPE = "recipe.json"
+FINISHED = "finished.json"
 # These change how fast a run is or who hears of it, and not its weights.
 FREE = ("workers", "report_to")
 
@@ -48,6 +51,31 @@ def claim(config: TrainConfig, digest: str, processes: int) -> None:
             f"{config.run_dir} belongs to another run: {named}. Train into another folder with --set name=NAME, "
             "or begin this one anew with --restart, which deletes its checkpoints and bundle"
         )
+
+
+def finish(config: TrainConfig, bundle: Bundle) -> None:
+    """Note that the run ended with ``bundle``."""
+    write_text(config.run_dir / FINISHED, json.dumps({"version": bundle.version, "config": decisive(config)}) + "\n")
+
+
+def finished(config: TrainConfig) -> Bundle | None:
+    """Return the bundle of a run that has finished with this config, if it still lies there whole."""
+    path = config.run_dir / FINISHED
+    if not path.exists():
+        return None
+    noted = json.loads(path.read_text(encoding="utf-8"))
+    try:
+        bundle = read_bundle(config.run_dir / "bundle", LABELS)
+    except BundleError:
+        return None
+    return bundle if noted == {"version": bundle.version, "config": decisive(config)} else None
+
+
+def decisive(config: TrainConfig) -> dict[str, Any]:
+    """Return what of a config decides the bundle."""
+    return config.model_dump(
+        mode="json", exclude={"fit": {*FREE}, "publish": True, "tracking": True, "output_dir": True}
+    )
 
 
 def restart(config: TrainConfig) -> None:

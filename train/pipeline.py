@@ -2,6 +2,7 @@
 
 import json
 import os
+import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -14,18 +15,17 @@ from transformers import TrainingArguments, set_seed
 from moderation.bundle import TOKENIZER, TORCH_WEIGHTS, Bundle
 from moderation.labels import LABELS
 from moderation.registry.opening import open_local
-from moderation.scoring.scorer import Scorer
 from moderation.scoring.tokens import TextTokenizer
 from moderation.settings import RegistrySettings, load
 from train.baseline import baseline_scores
 from train.bundling import write_bundle
 from train.checkpoints import remove_torn
-from train.commit import git
+from train.commit import commit
 from train.config import TrainConfig
 from train.data.card import dataset_card, digest
-from train.data.rows import load_rows
+from train.data.rows import FINDINGS, exports, load_rows
 from train.fit import fit, training_arguments
-from train.folder import claim, save_weights, write_text
+from train.folder import claim, finish, finished, restart, save_weights, write_text
 from train.model import build, encoder_path, save_tokenizer
 from train.tiny import TINY, make_encoder
 from train.tracking import Scored, Tracker, is_main
@@ -34,17 +34,26 @@ RUN = "run.json"
 BASELINE = "baseline.parquet"
 
 
-def run(config: TrainConfig) -> Bundle | None:
+def run(config: TrainConfig, anew: bool = False) -> Bundle | None:
     """Train what is not trained yet, and write the bundle to ``<run folder>/bundle``.
 
-    Of several processes the first exports and returns the bundle; the others return None after training.
+    A run that has finished with this config is left as it is, whatever the code is now, and its bundle is published
+    and returned; ``anew`` deletes its folder first. Of several processes the first exports and returns the bundle;
+    the others return None after training.
 
     Raises:
         InvalidInputError: data that cannot be used.
         ConfigurationError: an encoder that cannot be found, or a run folder that belongs to another run.
         UnavailableError: a checkpoint cannot be written.
     """
+    if anew and is_main():
+        restart(config)
     rows = load_rows(config.data)
+    if is_main():
+        claim(config, digest(rows), _processes())
+    earlier = None if anew else finished(config)  # while the first process deletes, the others must not look
+    if earlier is not None:
+        return _again(config, earlier) if is_main() else None
     tracker = _begin(config, rows)
     arguments = training_arguments(config, tracker.report_to)
     encoder = _train(config, rows, arguments)
@@ -55,25 +64,45 @@ def run(config: TrainConfig) -> Bundle | None:
     model.load_state_dict(load_file(config.run_dir / TORCH_WEIGHTS))
     rival = _baseline(config, rows) if config.baseline else None
     origin = json.loads((config.run_dir / RUN).read_text(encoding="utf-8"))
-    bundle = write_bundle(config, rows, model.eval(), rival, origin | {"run_url": tracker.url})
-    if config.publish:
-        open_local(load(RegistrySettings)).publish(bundle.path)
-    test = rows[rows["split"] == "test"]
-    scores = Scorer.load(bundle).score(test["comment_text"].tolist()).scores
-    tracker.results(bundle.manifest.metrics, Scored(test, scores))
+    origin |= {"run_url": tracker.url, "exports": exports(rows)}
+    bundle, scores = write_bundle(config, rows, model.eval(), rival, origin)
+    tracker.results(bundle.manifest.metrics, Scored(rows[rows["split"] == "test"], scores))
+    _publish(config, bundle)
     tracker.finish()
+    finish(config, bundle)
     return bundle
 
 
+def _again(config: TrainConfig, bundle: Bundle) -> Bundle:
+    print(
+        f"{config.run_dir} has finished, trained at commit {bundle.manifest.provenance.git_commit[:12]}; its bundle is "
+        f"kept as it is. To train anew: --restart, or --set name=NAME. To export its weights with the code of now: "
+        f"delete {bundle.path}",
+        file=sys.stderr,
+    )
+    _publish(config, bundle)
+    return bundle
+
+
+def _processes() -> int:
+    return int(os.environ.get("WORLD_SIZE", "1"))  # set by torchrun and accelerate
+
+
+def _publish(config: TrainConfig, bundle: Bundle) -> None:
+    if config.publish:
+        open_local(load(RegistrySettings)).publish(bundle.path)
+
+
 def _begin(config: TrainConfig, rows: pd.DataFrame) -> Tracker:
-    """Claim the run's folder and start tracking; of several processes the first does both."""
+    """Say what the data lack and start tracking; of several processes the first does both."""
     tracker = Tracker(config.tracking, config.run_dir)
     if is_main():
-        dataset_digest, processes = digest(rows), int(os.environ.get("WORLD_SIZE", "1"))
-        claim(config, dataset_digest, processes)
+        for split, labels in rows.attrs[FINDINGS]["unknown"].items():
+            if labels:
+                print(f"the {split} split does not know {', '.join(labels)}: see the bundle's card", file=sys.stderr)
         if not (config.run_dir / RUN).exists():
             write_text(config.run_dir / RUN, json.dumps(_origin()) + "\n")
-        remove_torn(config.run_dir / "checkpoints", processes)
+        remove_torn(config.run_dir / "checkpoints", _processes())
         tracker.start(config, rows, dataset_card(rows, config.data).model_dump(mode="json"))
     return tracker
 
@@ -111,8 +140,4 @@ def _baseline(config: TrainConfig, rows: pd.DataFrame) -> npt.NDArray[np.float64
 
 
 def _origin() -> dict[str, object]:
-    return {
-        "git_commit": git("rev-parse", "HEAD"),
-        "git_dirty": git("status", "--porcelain") != "",
-        "created_at": datetime.now(UTC).isoformat(timespec="seconds"),
-    }
+    return {**commit(), "created_at": datetime.now(UTC).isoformat(timespec="seconds")}

@@ -45,6 +45,8 @@ class TfidfModel:
     def fit(cls, train: pd.DataFrame, validation: pd.DataFrame, word_features: int = WORD_FEATURES) -> "TfidfModel":
         """Fit on ``train`` with its sample weights; ``validation`` chooses each label's regularisation.
 
+        A label that no row of ``validation`` states gets the middle one.
+
         Raises:
             InvalidInputError: a label without a known positive or negative row in either.
         """
@@ -136,8 +138,9 @@ def _fit_label(
     truths = [hard(part[label]) for part in parts]
     weights = [part["weight"].to_numpy(dtype=np.float64) for part in parts]
     known = [np.flatnonzero(~np.isnan(truth)) for truth in truths]
+    is_unknown = len(known[1]) == 0
     for split, truth, rows in zip(("train", "validation"), truths, known, strict=True):
-        if len(np.unique(truth[rows])) < 2:
+        if len(np.unique(truth[rows])) < 2 and not (split == "validation" and is_unknown):
             raise InvalidInputError(f"{label}: the {split} split needs a positive and a negative row")
     train, validation = known
 
@@ -149,6 +152,6 @@ def _fit_label(
         LogisticRegression(C=strength, solver="liblinear", random_state=0).fit(
             features[0][train], truths[0][train], sample_weight=weights[0][train]
         )
-        for strength in INVERSE_REGULARISATION
+        for strength in (INVERSE_REGULARISATION[1:2] if is_unknown else INVERSE_REGULARISATION)
     ]
-    return max(models, key=quality)
+    return models[0] if is_unknown else max(models, key=quality)

@@ -15,6 +15,8 @@ from train.config import AtLeastRule, AtMostRule, F1Rule, ThresholdConfig
 from train.metrics.ranking import FloatArray, Ranking, hard
 
 Rule = F1Rule | AtLeastRule | AtMostRule
+UNKNOWN = 0.5
+"""The threshold of a label that no row states: the score is then a guess at a probability, and so is this."""
 
 
 @dataclass(frozen=True)
@@ -31,12 +33,16 @@ class _Candidates:
 def choose_thresholds(rows: pd.DataFrame, scores: npt.ArrayLike, config: ThresholdConfig) -> dict[str, float]:
     """Return each label's threshold in [0, 1]; ``rows`` have the labels and ``weight``, ``scores`` shape (N, K).
 
+    A label that no row states gets `UNKNOWN`, unless its rule is a budget.
+
     Raises:
         InvalidInputError: a label without a known positive or negative row, or a budget that no threshold meets.
     """
     scores, weights = np.asarray(scores, dtype=np.float64), rows["weight"].to_numpy(dtype=np.float64)
     return {
-        label: choose_threshold(rows[label], scores[:, k], weights, config.rule(label), label)
+        label: UNKNOWN
+        if rows[label].isna().all() and isinstance(config.rule(label), F1Rule)
+        else choose_threshold(rows[label], scores[:, k], weights, config.rule(label), label)
         for k, label in enumerate(LABELS)
     }
 

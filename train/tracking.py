@@ -5,14 +5,12 @@ a deadline, so a W&B that is dead or slow costs bounded time and no result. Alon
 from this process while it trains. Comment texts never leave, unless ``tracking.log_texts`` says so.
 """
 
-import hashlib
 import json
 import os
-import platform
+import shutil
 import sys
 import uuid
 from collections.abc import Mapping
-from importlib.metadata import distributions
 from pathlib import Path
 from typing import Any
 
@@ -24,17 +22,28 @@ from moderation.errors import ConfigurationError, ModerationError
 from moderation.labels import LABELS
 from moderation.registry.opening import open_wandb
 from moderation.run_folder import RunFolder
-from moderation.scoring.onnx import available_cores
 from moderation.settings import RegistrySettings, load
 from moderation.wandb_client import start_run
 from moderation.wandb_process import has_key
-from train.commit import git
+from train.commit import code
 from train.config import TrackingConfig, TrainConfig
+from train.environment import environment
 from train.metrics.curves import curves
 from train.metrics.curves import worst_errors as find_worst
 
 FINISH_S = 30.0
 """How long the SDK in this process may take to send what is left, before the upload goes over what is on disk."""
+
+
+class Scored:
+    """A scored split: rows with ids and texts, truth (N, K; NaN: unknown), scores (N, K) in [0, 1], weights (N,)."""
+
+    def __init__(self, rows: pd.DataFrame, scores: npt.ArrayLike) -> None:
+        """Take the rows of the split and their scores, in the order of LABELS."""
+        self.rows = rows
+        self.truth = rows[list(LABELS)].to_numpy(dtype=np.float64)
+        self.scores = np.asarray(scores, dtype=np.float64)
+        self.weights = rows["weight"].to_numpy(dtype=np.float64)
 
 
 class Tracker:
@@ -108,20 +117,10 @@ class Tracker:
             # Not offline now: after a failed start the SDK cannot switch in the same process.
             print(f"W&B did not start ({type(error).__name__}); results stay in {self._folder.path}", file=sys.stderr)
 
-    def keep_artifact(self, artifact: dict[str, Any]) -> None:
-        """Keep what is uploaded in place of a bundle."""
-        self._folder.write("artifact", artifact)
-
-    def results(self, summary: Mapping[str, Any], scored: "Scored | None" = None) -> None:
+    def results(self, summary: Mapping[str, Any], scored: Scored) -> None:
         """Keep final figures under stable keys, and from ``scored`` the curves and the worst errors."""
-        if not is_main():
-            return
-        flat = flatten(summary)
-        parts: dict[str, Any] = {"summary": flat}
-        if scored is not None:
-            parts["curves"] = charts(scored)
-            parts["tables"] = {"worst_errors": worst_errors(scored, self._config)}
-        self._folder.write("results", parts)
+        tables = {"worst_errors": worst_errors(scored, self._config)}
+        self._folder.write("results", {"summary": flatten(summary), "curves": charts(scored), "tables": tables})
 
     def finish(self) -> None:
         """Upload everything if the run is online, or say how to do it later."""
@@ -145,39 +144,46 @@ class Tracker:
         print(f"nothing is lost: `moderation registry push --run {self._folder.path}` uploads it", file=sys.stderr)
 
 
-class Scored:
-    """A scored split: rows with ids and texts, truth (N, K; NaN: unknown), scores (N, K) in [0, 1], weights (N,)."""
+def log_baseline(
+    directory: Path,
+    stated: Mapping[str, Any],
+    scored: Scored,
+    rows: pd.DataFrame,
+    card: Mapping[str, Any],
+    source: str,
+    mode: str,
+) -> Path:
+    """Track a baseline whose files lie in ``directory``, as a new run, with the keys and curves of a training.
 
-    def __init__(self, rows: pd.DataFrame, scores: npt.ArrayLike) -> None:
-        """Take the rows of the split and their scores, in the order of LABELS."""
-        self.rows = rows
-        self.truth = rows[list(LABELS)].to_numpy(dtype=np.float64)
-        self.scores = np.asarray(scores, dtype=np.float64)
-        self.weights = rows["weight"].to_numpy(dtype=np.float64)
-
-
-def log_baseline(directory: Path, name: str, metrics: Mapping[str, Any], config: Mapping[str, Any], mode: str) -> None:
-    """Track a baseline whose files lie in ``directory`` with the same keys, so that it stands in the same table.
+    ``stated`` is its manifest, ``card`` describes the dataset's ``rows``, and ``source`` is the name that a training
+    on them has. The run's folder, which is returned, has a copy of the files: the next baseline of the same name
+    takes the place of those in ``directory``.
 
     Raises:
         UnavailableError, RegistryError, ConfigurationError: ``mode`` is online and W&B cannot be used.
     """
+    identity = uuid.uuid4().hex[:12]
+    folder = directory.with_name(f"{directory.name}-run-{identity}")
     tracking = TrackingConfig.model_validate({"mode": mode, "tags": ("baseline",)})
-    tracker = Tracker(tracking, directory.with_name(f"{directory.name}-run"))
+    tracker = Tracker(tracking, folder)
+    name = stated["name"]
+    metadata = {"servable": False, "dataset_digest": stated["dataset_digest"]}
+    shutil.copytree(directory, folder / "model")
+    artifact = {"name": name, "type": "baseline", "metadata": metadata, "directory": str((folder / "model").resolve())}
+    RunFolder(folder).write("artifact", artifact)
+    tracker.results(stated["metrics"], scored)
+    config = {key: value for key, value in stated.items() if key not in ("labels", "metrics")}
     run = {
-        "id": tracker.run_id(),
+        "id": identity,
         "name": name,
         "job_type": "baseline",
-        "group": config.get("experiment"),
+        "group": stated["experiment"],
         "tags": list(tracking.tags),
         "config": {**config, **code(), "environment": environment()},
     }
-    tracker.keep_artifact(
-        {"name": name, "type": "baseline", "metadata": {"servable": False}, "directory": str(directory)}
-    )
-    tracker.results(metrics)
-    tracker.connect(run, None)
+    tracker.connect(run, _write_dataset(RunFolder(folder), rows, source, card))
     tracker.finish()
+    return folder
 
 
 def is_main() -> bool:
@@ -197,7 +203,7 @@ def flatten(figures: Mapping[str, Any], prefix: str = "") -> dict[str, float]:
     return flat
 
 
-def charts(scored: "Scored") -> dict[str, Any]:
+def charts(scored: Scored) -> dict[str, Any]:
     """Return precision-recall, ROC and reliability as line charts with a line per label that has both classes."""
     found = curves(scored.truth, scored.scores, scored.weights)
 
@@ -224,7 +230,7 @@ def _points(curve: Any, x: str, y: str) -> tuple[list[float], list[float]]:  # n
     return curve[x], curve[y]
 
 
-def worst_errors(scored: "Scored", config: TrackingConfig) -> dict[str, Any]:
+def worst_errors(scored: Scored, config: TrackingConfig) -> dict[str, Any]:
     """Return the rows furthest from their label as columns and data, per label; texts only if ``log_texts`` is set."""
     found = find_worst(scored.rows, scored.scores, config.worst_errors)
     columns = ["id", "label", "truth", "score"]
@@ -233,30 +239,6 @@ def worst_errors(scored: "Scored", config: TrackingConfig) -> dict[str, Any]:
         columns.append("text")
     found["id"] = found["id"].astype(str)
     return {"columns": columns, "data": found[columns].to_numpy().tolist()}
-
-
-def code() -> dict[str, object]:
-    """Return the commit, whether the tree was dirty, and the SHA-256 of what was changed."""
-    changes = git("diff", "HEAD") + git("status", "--porcelain")
-    return {
-        "git_commit": git("rev-parse", "HEAD"),
-        "git_dirty": bool(changes.strip()),
-        "git_diff_sha256": hashlib.sha256(changes.encode(errors="surrogateescape")).hexdigest(),
-    }
-
-
-def environment() -> dict[str, object]:
-    """Return what else decides a result: interpreter, machine, packages."""
-    packages = {found.metadata["Name"].lower(): found.version for found in distributions()}
-    named = ("torch", "transformers", "accelerate", "tokenizers", "numpy", "onnxruntime", "scikit-learn", "wandb")
-    frozen = "\n".join(f"{name}=={version}" for name, version in sorted(packages.items()))
-    return {
-        "python": platform.python_version(),
-        "machine": platform.machine(),
-        "cores": available_cores(),
-        "packages": {name: packages[name] for name in named if name in packages},
-        "packages_sha256": hashlib.sha256(frozen.encode()).hexdigest(),
-    }
 
 
 def _write_dataset(folder: RunFolder, rows: pd.DataFrame, name: str, card: Mapping[str, Any]) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from moderation.db.log import VersionRecord
 from moderation.db.models import AliasMove, Base, Feedback, GateVerdict, Prediction, Rollup, Version
 from moderation.db.rollups import DAY_S
-from moderation.lineage.graph import Use, Verdict
+from moderation.lineage.graph import Relative, Use, Verdict
 from moderation.registry.registry import AliasEvent
 
 MAX_VERSIONS = 1_000
@@ -51,6 +51,15 @@ def known_versions(engine: Engine) -> list[VersionRecord]:
     query = select(Version.__table__).order_by(Version.first_seen_at.desc(), Version.version).limit(MAX_VERSIONS)
     with engine.connect() as connection:
         return [VersionRecord(**row) for row in connection.execute(query).mappings()]
+
+
+def relatives(engine: Engine, version: str) -> list[Relative]:
+    """Return the other versions that are recorded with their provenance, the one that was first seen first."""
+    return [
+        Relative(record.version, record.name, record.provenance)
+        for record in reversed(known_versions(engine))
+        if record.version != version and record.provenance
+    ]
 
 
 def use(engine: Engine, version: str) -> Use:

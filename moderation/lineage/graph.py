@@ -40,8 +40,20 @@ class Use:
 
 
 @dataclass(frozen=True)
+class Relative:
+    """Another version, as the database knows it; ``provenance`` is its manifest's."""
+
+    version: str
+    name: str
+    provenance: Mapping[str, object]
+
+
+@dataclass(frozen=True)
 class Facts:
-    """What is known of one version; ``provenance`` is the manifest's, ``use`` None without a database."""
+    """What is known of one version; ``provenance`` is the manifest's, ``use`` None without a database.
+
+    ``others`` are the versions that can have been trained on judgements of its predictions.
+    """
 
     version: str
     name: str
@@ -49,6 +61,7 @@ class Facts:
     verdicts: Sequence[Verdict]
     moves: Sequence[AliasEvent]
     use: Use | None
+    others: Sequence[Relative] = ()
 
 
 @dataclass(frozen=True)
@@ -97,13 +110,14 @@ def build(facts: Facts) -> Graph:
     reports = [_report(number, verdict) for number, verdict in enumerate(facts.verdicts)]
     found = periods(facts.version, facts.moves)
     served = [_period(number, period) for number, period in enumerate(found)]
-    after = [_predictions(facts.use), _feedback(facts.use), _next_dataset()]
+    following = _next_datasets(facts)
+    after = [_predictions(facts.use), _feedback(facts.use), *following]
     edges = [("dataset", "run"), ("run", "bundle"), *(("bundle", report.id) for report in reports)]
     for period, node in zip(found, served, strict=True):
         earlier = [n for n, verdict in enumerate(facts.verdicts) if verdict.created_at <= period.move.moved_at]
         edges.append((reports[earlier[-1]].id if earlier else "bundle", node.id))
     edges += [(node.id, "predictions") for node in served] or [("bundle", "predictions")]
-    edges += [("predictions", "feedback"), ("feedback", "next dataset")]
+    edges += [("predictions", "feedback"), *(("feedback", node.id) for node in following)]
     return Graph(facts.version, (*origin, *reports, *served, *after), tuple(edges))
 
 
@@ -126,7 +140,13 @@ def _dataset(provenance: Mapping[str, object]) -> Node:
         for source in (sources if isinstance(sources, list) else [])
         if isinstance(source, Mapping)
     ]
-    lines = (f"digest {_short(provenance.get('dataset_digest'))}", *(f"source {each}" for each in described))
+    judged = [
+        f"{export.get('kind')} export {_short(export.get('sha256'))}: {export.get('rows')} rows, judged "
+        f"{_day(export.get('first_at'))} to {_day(export.get('last_at'))}, "
+        f"on {', '.join(map(_short, _versions(export)))}"
+        for export in _exports(provenance)
+    ]
+    lines = (f"digest {_short(provenance.get('dataset_digest'))}", *(f"source {each}" for each in described), *judged)
     return Node("dataset", "dataset", str(provenance.get("dataset", "not recorded")), lines)
 
 
@@ -178,12 +198,43 @@ def _feedback(use: Use | None) -> Node:
     return Node("feedback", "feedback", f"{use.feedback:,}", (f"{use.agreed:,} agree",) if use.feedback else ())
 
 
-def _next_dataset() -> Node:
-    return Node("next dataset", "next dataset", "none yet", ())
+def _next_datasets(facts: Facts) -> list[Node]:
+    """Return a node for each dataset that holds judgements on the version's predictions."""
+    lines: dict[str, list[str]] = {}
+    titles: dict[str, str] = {}
+    for other in facts.others:
+        used = [export for export in _exports(other.provenance) if facts.version in _versions(export)]
+        if used:
+            digest = str(other.provenance.get("dataset_digest"))
+            titles[digest] = str(other.provenance.get("dataset", "not recorded"))
+            rows = sum(_versions(export)[facts.version] for export in used)
+            known = lines.setdefault(digest, [f"digest {_short(digest)}", f"{rows:,} rows judged on this version"])
+            known.append(f"trained {other.name} {_short(other.version)}")
+    if not lines:
+        return [Node("next dataset", "next dataset", "none yet", ())]
+    return [
+        Node(f"next dataset {number}", "next dataset", titles[digest], tuple(said))
+        for number, (digest, said) in enumerate(lines.items())
+    ]
+
+
+def _exports(provenance: Mapping[str, object]) -> list[Mapping[str, object]]:
+    """Return the manifests of the exports that a dataset was made of (`moderation.exports`)."""
+    found = provenance.get("exports")
+    return [export for export in found if isinstance(export, Mapping)] if isinstance(found, list | tuple) else []
+
+
+def _versions(export: Mapping[str, object]) -> Mapping[str, int]:
+    found = export.get("versions")
+    return found if isinstance(found, Mapping) else {}
 
 
 def _short(digest: object) -> str:
     return str(digest)[:SHORT] if digest else "not recorded"
+
+
+def _day(instant: object) -> str:
+    return str(instant)[:10]
 
 
 def _time(instant: datetime) -> str:

@@ -96,6 +96,7 @@ class Mutation(Query):
                     "name": i["name"],
                     "displayName": i["name"],
                     "state": "running",
+                    "commit": None,
                     "config": "{}",
                     "summaryMetrics": "{}",
                     "systemMetrics": "{}",

@@ -8,20 +8,28 @@ import multiprocessing
 import os
 import resource
 import sys
+from collections.abc import Mapping
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
-from types import ModuleType
+from types import MappingProxyType, ModuleType
 
 THREADS = {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
 
 _context = multiprocessing.get_context("forkserver")
-_context.set_forkserver_preload(["train.__main__"])
+_context.set_forkserver_preload(["train.__main__", "train.pipeline"])
 
 
-def start(arguments: list[str], output: Path, largest_file_bytes: int | None = None) -> ForkServerProcess:
+def start(
+    arguments: list[str],
+    output: Path,
+    largest_file_bytes: int | None = None,
+    variables: Mapping[str, str] = MappingProxyType({}),
+) -> ForkServerProcess:
     """Run `python -m train ARGUMENTS`; what it prints goes to ``output``, added to what is there."""
     os.environ.update(THREADS)
-    process = _context.Process(target=_run, args=(arguments, str(output), largest_file_bytes), daemon=True)
+    process = _context.Process(
+        target=_run, args=(arguments, str(output), largest_file_bytes, dict(variables)), daemon=True
+    )
     # A fork would import what is `__main__` here, and a tested Streamlit page can have taken that name.
     ours = sys.modules["__main__"]
     sys.modules["__main__"] = ModuleType("__main__")
@@ -32,8 +40,8 @@ def start(arguments: list[str], output: Path, largest_file_bytes: int | None = N
     return process
 
 
-def _run(arguments: list[str], output: str, largest_file_bytes: int | None) -> None:
-    os.environ.update(THREADS)
+def _run(arguments: list[str], output: str, largest_file_bytes: int | None, variables: dict[str, str]) -> None:
+    os.environ.update(THREADS | variables)
     descriptor = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     os.dup2(descriptor, 1)
     os.dup2(descriptor, 2)

@@ -24,7 +24,7 @@ TEXTS = ["your edit is clear idiot", "the source reads well", "", "DAMN\u200b pa
 
 def rows() -> Any:
     return make_rows(600).assign(
-        weight=1.0, split=lambda frame: np.resize([*["train"] * 6, "validation", "test"], len(frame))
+        weight=1.0, language=None, split=lambda frame: np.resize([*["train"] * 6, "validation", "test"], len(frame))
     )
 
 

@@ -1,3 +1,4 @@
+import json
 import os
 import subprocess
 import sys
@@ -13,6 +14,8 @@ from moderation.labels import LABELS
 from moderation.registry.local import LocalRegistry
 from moderation.scoring.scorer import Scorer
 from tests.fixtures.make_comments import THINGS
+from train.config import load
+from train.data.rows import load_rows
 from train.model import encoder_path
 
 pytestmark = pytest.mark.timeout(900)  # twenty seconds on an idle machine
@@ -97,6 +100,20 @@ def test_the_manifest_says_what_calibration_changed(trained: tuple[Path, Bundle]
     assert skills[0] != skills[1]
     figures: Any = trained[1].manifest.metrics["test"]["figures"]  # type: ignore[index]
     assert found["after"]["toxic"]["brier_skill"]["value"] == figures["toxic"]["brier_skill"]["value"]
+
+
+def test_what_is_tracked_are_the_scores_that_the_bundle_gives(trained: tuple[Path, Bundle]) -> None:
+    directory, bundle = trained
+    results = json.loads((directory / "runs" / "tiny" / "tracking" / "results.json").read_text())
+    rows = load_rows(load(REPOSITORY / "configs" / "train" / "tiny.yaml").data)
+    test = rows[rows["split"] == "test"]
+    scores = Scorer.load(bundle).score(test["comment_text"].tolist()).scores
+    given = {(id_, label): scores[n, k] for n, id_ in enumerate(test["id"]) for k, label in enumerate(LABELS)}
+    worst = results["tables"]["worst_errors"]["data"]
+    assert len(worst) >= len(LABELS)
+    for id_, label, _, score in worst:
+        assert score == pytest.approx(given[id_, label], abs=1e-6)
+    assert set(results["curves"]) == {"curves/precision_recall", "curves/roc", "curves/reliability"}
 
 
 def test_int8_scores_stay_close_to_the_torch_model(trained: tuple[Path, Bundle]) -> None:

@@ -1,8 +1,11 @@
 import json
 import random
+import shutil
+import subprocess
 import time
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -11,7 +14,7 @@ from moderation.errors import ConfigurationError
 from moderation.labels import LABELS
 from tests.train.processes import start
 from train.config import load
-from train.folder import RECIPE, restart
+from train.folder import FINISHED, RECIPE, restart
 
 pytestmark = pytest.mark.timeout(900)  # seconds each on an idle machine
 OPTIONS = ["configs/train/tiny.yaml", "--set", "fit.epochs=3", "fit.interval=10", "baseline=false", "publish=false"]
@@ -25,11 +28,11 @@ class Runs:
         self.run_dir = directory / "tiny"
         self.log = directory / "log.txt"
 
-    def start(self, *options: str, largest_file_bytes: int | None = None) -> ForkServerProcess:
-        return start([*OPTIONS, f"output_dir={self.directory}", *options], self.log, largest_file_bytes)
+    def start(self, *options: str, **circumstances: Any) -> ForkServerProcess:
+        return start([*OPTIONS, f"output_dir={self.directory}", *options], self.log, **circumstances)
 
-    def finish(self, *options: str, **limits: int) -> int | None:
-        process = self.start(*options, **limits)
+    def finish(self, *options: str, **circumstances: Any) -> int | None:
+        process = self.start(*options, **circumstances)
         process.join(400)
         assert process.exitcode is not None, "still running"
         return process.exitcode
@@ -94,9 +97,36 @@ def test_a_finished_run_is_not_trained_again(unbroken: Runs) -> None:
     weights = unbroken.run_dir / TORCH_WEIGHTS
     before, content = weights.stat().st_mtime_ns, weights.read_bytes()
     weights.unlink()  # as if killed between the last checkpoint and the result
+    (unbroken.run_dir / FINISHED).unlink()
     assert unbroken.finish() == 0
     assert weights.stat().st_mtime_ns > before
     assert weights.read_bytes() == content
+
+
+@pytest.fixture
+def finished(unbroken: Runs, tmp_path: Path) -> Runs:
+    """A copy of the finished run, with a log of its own."""
+    shutil.copytree(unbroken.run_dir, tmp_path / "tiny")
+    return Runs(tmp_path)
+
+
+def test_a_finished_run_keeps_its_bundle_at_a_later_commit(finished: Runs, tmp_path: Path) -> None:
+    version = read_bundle(finished.run_dir / "bundle").version
+    named = ["-c", "user.name=a", "-c", "user.email=a@example.org"]
+    for command in (["init", "-q"], [*named, "commit", "-q", "--allow-empty", "-m", "later"]):
+        subprocess.run(["git", "-C", str(tmp_path), *command], check=True)
+    assert finished.finish(variables={"GIT_DIR": str(tmp_path / ".git")}) == 0, finished.log.read_text()
+    assert read_bundle(finished.run_dir / "bundle").version == version
+    assert "has finished, trained at commit" in finished.log.read_text()
+    assert "--restart" in finished.log.read_text()
+
+
+def test_other_thresholds_of_a_finished_run_make_another_bundle_of_the_same_weights(finished: Runs) -> None:
+    version, weights = read_bundle(finished.run_dir / "bundle").version, finished.run_dir / TORCH_WEIGHTS
+    before = weights.stat().st_mtime_ns
+    assert finished.finish("thresholds.default={rule: recall, at_least: 0.9}") == 0, finished.log.read_text()
+    assert read_bundle(finished.run_dir / "bundle").version != version
+    assert weights.stat().st_mtime_ns == before
 
 
 def test_another_config_is_refused_with_the_difference_and_a_way_out(unbroken: Runs) -> None:

@@ -101,6 +101,17 @@ def test_each_label_has_its_own_rule_and_unknown_rows_do_not_count() -> None:
     assert choose_thresholds(rows, scores, config)["threat"] == part["threat"]
 
 
+def test_a_label_that_no_row_states_is_cut_at_one_half_unless_a_budget_asks_for_more() -> None:
+    generator = np.random.default_rng(0)
+    scores = generator.random((300, len(LABELS)))
+    rows = pd.DataFrame((generator.random(scores.shape) < scores).astype(float), columns=list(LABELS))
+    rows = rows.assign(weight=1.0, threat=np.nan)
+    assert choose_thresholds(rows, scores, ThresholdConfig())["threat"] == 0.5
+    budget = ThresholdConfig.model_validate({"threat": {"rule": "recall", "at_least": 0.9}})
+    with pytest.raises(InvalidInputError, match="threat: the rows to choose a threshold on"):
+        choose_thresholds(rows, scores, budget)
+
+
 @pytest.mark.parametrize("values", [[0, 0, 0], [1, 1, 1], [np.nan] * 3])
 def test_a_label_of_one_class_has_no_threshold(values: list[float]) -> None:
     with pytest.raises(InvalidInputError, match="insult: the rows .* need a positive and a negative one"):
@@ -114,7 +125,7 @@ def test_the_config_names_every_label() -> None:
 @pytest.mark.parametrize(
     ("value", "named"),
     [
-        ("{threats: {rule: f1}}", "did you mean threat"),
+        ("{threats: {rule: f1}}", "did you mean thresholds.threat\\?"),
         ("{threat: {rule: best}}", "f1"),
         ("{threat: {rule: precision}}", "at_least"),
         ("{threat: {rule: precision, at_least: 80}}", "less than or equal to 1"),

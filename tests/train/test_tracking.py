@@ -18,10 +18,12 @@ from moderation.bundle import read_bundle
 from moderation.labels import LABELS
 from moderation.registry.cache import BundleCache
 from moderation.registry.wandb import WandbRegistry
+from moderation.run_folder import RunFolder
 from tests.serve.server import wait_until
 from tests.wandb_server import WandbServer
+from train.commit import code
 from train.config import TrackingConfig
-from train.tracking import Scored, charts, code, flatten, worst_errors
+from train.tracking import Scored, charts, flatten, log_baseline, worst_errors
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -161,31 +163,55 @@ def test_a_workspace_compares_the_runs_of_the_project(wandb_server: WandbServer)
     assert wandb_server.state()["unknown_fields"] == {}
 
 
-BASELINE = """
-import sys
-from pathlib import Path
-from train.tracking import log_baseline
+def test_a_second_baseline_of_a_name_takes_nothing_from_the_first(tmp_path: Path) -> None:
+    rows = scored().rows.assign(split="test")
+    card = {"digest": "d" * 64}
+    stated = {"name": "tfidf", "experiment": "tried", "dataset_digest": "d" * 64, "metrics": {"test": {"rows": 40}}}
+    model = tmp_path / "tfidf"
+    folders = []
+    for content in ("first", "second"):
+        model.mkdir(exist_ok=True)
+        (model / "vocabulary.json").write_text(content)
+        folders.append(RunFolder(log_baseline(model, stated, scored(), rows, card, "tiny", "offline")))
+    assert len({folder.read("run")["id"] for folder in folders}) == 2
+    for folder, content in zip(folders, ("first", "second"), strict=True):
+        (kept,) = Path(folder.read("artifact")["directory"]).iterdir()
+        assert kept.read_text() == content
+        assert (folder.read("dataset")["name"], folder.read("dataset")["metadata"]["rows"]) == (
+            "tiny-data",
+            {"test": 40},
+        )
+        assert folder.read("results")["curves"] == charts(scored())
 
-figures = {"test": {"figures": {"mean": {"average_precision": {"value": 0.5, "low": 0.4, "high": 0.6}}}}}
-log_baseline(Path(sys.argv[1]), "tfidf", figures, {"max_features": 50}, "online")
-"""
 
-
-def test_a_baseline_stands_in_the_same_table(wandb_server: WandbServer, tmp_path: Path) -> None:
-    directory = tmp_path / "baseline" / "model"
-    directory.mkdir(parents=True)
-    (directory / "vocabulary.json").write_text("{}")
-    command = [sys.executable, "-c", BASELINE, str(directory)]
-    variables = {**os.environ, "MODERATION_STATE_DIR": str(tmp_path)}
-    done = subprocess.run(
-        command, cwd=REPOSITORY, env=variables, capture_output=True, text=True, timeout=150, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    state = wandb_server.state()
-    (run,) = [run for run in state["runs"].values() if run.get("jobType") == "baseline"]
-    assert json.loads(run["summaryMetrics"])["test/figures/mean/average_precision"] == 0.5
-    (artifact,) = [artifact for artifact in state["artifacts"].values() if artifact["run"] == run["key"]]
-    assert (artifact["type"], list(artifact["files"])) == ("baseline", ["vocabulary.json"])
+@pytest.mark.full
+@pytest.mark.timeout(900)
+def test_every_baseline_is_a_run_of_its_own_with_the_dataset_and_curves_of_a_training(
+    wandb_server: WandbServer, tmp_path: Path
+) -> None:
+    command = [sys.executable, "-m", "train.baseline", "--config", "configs/train/tiny.yaml", "--resamples", "10"]
+    command += ["--max_features", "200", "--tracking", "online", "--experiment", "tried", "--output", str(tmp_path)]
+    variables = {**os.environ, "MODERATION_STATE_DIR": str(tmp_path), "OMP_NUM_THREADS": "1"}
+    for _ in range(2):
+        done = subprocess.run(
+            command, cwd=REPOSITORY, env=variables, capture_output=True, text=True, timeout=400, check=False
+        )
+        assert done.returncode == 0, done.stderr
+    state: Any = wandb_server.state()
+    runs = [run for run in state["runs"].values() if run.get("group") == "tried"]
+    assert len({run["key"] for run in runs}) == len(runs) == 2
+    assert {run["jobType"] for run in runs} == {"baseline"}
+    for run in runs:
+        summary = json.loads(run["summaryMetrics"])
+        assert 0 < summary["test/figures/mean/average_precision"] <= 1
+        assert {"curves/roc_table", "curves/precision_recall_table", "worst_errors"} <= set(summary)
+    logged = [artifact for artifact in state["artifacts"].values() if artifact["run"] in {run["key"] for run in runs}]
+    models = [artifact for artifact in logged if artifact["type"] == "baseline"]
+    assert all(set(model["files"]) == {"manifest.json", "coefficients.npz", "vocabulary.json"} for model in models)
+    used = {artifact["sequence"] for artifact in state["artifacts"].values() if artifact["type"] == "dataset"}
+    assert any(name.endswith("/tiny-data") for name in used)
+    assert len(list(tmp_path.glob("baselines/tfidf-run-*"))) == 2
+    assert state["unknown_fields"] == {}
 
 
 @pytest.mark.full

@@ -9,6 +9,7 @@ import pandas as pd
 from pydantic import BaseModel, ConfigDict
 
 from moderation.errors import InvalidInputError
+from moderation.exports import Export, file_digest
 from moderation.labels import LABELS
 from train.config import DataConfig, HubSource
 from train.data.near import THRESHOLD
@@ -40,7 +41,7 @@ class SplitCounts(_Part):
 
 
 class SourceCard(_Part):
-    """One source as it was read; ``files`` maps a file's name to its SHA-256."""
+    """One source as it was read; ``files`` maps a file's name to its SHA-256, ``export`` is its manifest."""
 
     name: str
     layout: str
@@ -49,6 +50,7 @@ class SourceCard(_Part):
     left_out: dict[str, int]
     files: dict[str, str]
     revision: str | None
+    export: Export | None
 
 
 class DatasetCard(_Part):
@@ -63,6 +65,7 @@ class DatasetCard(_Part):
     sources: list[SourceCard]
     left_out: dict[str, int]
     contradictions: dict[str, int]
+    unknown: dict[str, list[str]]
     near_threshold: float
     overlap: dict[str, dict[str, int]]
     policies: dict[str, str]
@@ -91,6 +94,7 @@ class DatasetCard(_Part):
         }
         return [
             "- " + _sentence("Policies", self.policies),
+            "- " + _sentence("Labels that a split does not know", _unknown(self.unknown)),
             "- " + _sentence("Rows left out", {reason: count for reason, count in self.left_out.items() if count}),
             "- " + _sentence("Texts with contradicting labels", {k: v for k, v in self.contradictions.items() if v}),
             "- " + _sentence(f"{OVERLAP} ≥ {THRESHOLD}, before near_duplicates: drop removed them)", shared),
@@ -142,13 +146,15 @@ def dataset_card(rows: pd.DataFrame, config: DataConfig) -> DatasetCard:
                 licence=source.licence,
                 rows=found["rows"],
                 left_out=found["left_out"],
-                files={Path(path).name: _sha256(Path(path)) for path in found["files"]},
+                files={Path(path).name: file_digest(Path(path)) for path in found["files"]},
                 revision=source.revision if isinstance(source, HubSource) else None,
+                export=found["export"],
             )
             for source, found in zip(config.sources, findings["sources"], strict=True)
         ],
         left_out=findings["left_out"],
         contradictions=findings["contradictions"],
+        unknown=findings["unknown"],
         near_threshold=THRESHOLD,
         overlap=overlap,
         policies=config.model_dump(include={"empty_texts", "contradictions", "near_duplicates"}),
@@ -170,14 +176,13 @@ def _split_counts(rows: pd.DataFrame) -> SplitCounts:
     return SplitCounts(rows=len(rows), weight=float(rows["weight"].sum()), labels=labels)
 
 
+def _unknown(labels: dict[str, list[str]]) -> dict[str, str]:
+    return {f"{split}:": " and ".join(names) for split, names in labels.items() if names}
+
+
 def _quantiles(lengths: Iterable[int]) -> dict[str, float]:
     values = np.quantile(list(lengths), QUANTILES)
     return {f"{quantile:.0%}": float(value) for quantile, value in zip(QUANTILES, values, strict=True)}
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _sentence(title: str, values: dict[str, object] | dict[str, int] | dict[str, str]) -> str:

@@ -16,26 +16,31 @@ from moderation.labels import LABELS
 from train.data.splits import SPLITS, hard_labels
 
 # In a file without a header the first row's texts stand where the names should: they are not repeated.
-_NAME = re.compile(r"[A-Za-z_][\w.@-]{0,39}")
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,39}")
 
 
 def require_columns(table: pd.DataFrame, wanted: Iterable[str], where: str) -> None:
-    """Refuse a table without one of the ``wanted`` columns, and name what is there and the nearest."""
-    there = [name for name in map(str, table.columns) if _NAME.fullmatch(name)]
-    missing = [name for name in wanted if name not in table.columns]
+    """Refuse a table without one of the ``wanted`` columns; where all names are plain ones, say them and the nearest.
+
+    Raises:
+        InvalidInputError: a column is missing.
+    """
+    wanted, there = list(wanted), list(map(str, table.columns))
+    missing = [name for name in wanted if name not in there]
     if not missing:
         return
+    message = f"{where} has no column {', '.join(missing)}; expected {', '.join(wanted)}, found {len(there)} columns"
+    if not all(map(_NAME.fullmatch, there)):
+        raise InvalidInputError(f"{message} whose names are not all plain words: is the first row a header?")
     nearest = difflib.get_close_matches(missing[0], there, n=1)
-    unnamed = len(table.columns) - len(there)
-    raise InvalidInputError(
-        f"{where} has no column {', '.join(missing)}; it has {', '.join(there) or 'none'}"
-        + (f" and {unnamed} that are no plain names" if unnamed else "")
-        + (f" (is {nearest[0]} meant for {missing[0]}?)" if nearest else "")
-    )
+    hint = f" (is {nearest[0]} meant for {missing[0]}?)" if nearest else ""
+    raise InvalidInputError(f"{message}: {', '.join(there) or 'none'}{hint}")
 
 
 def read_labels(table: pd.DataFrame, columns: Mapping[str, str], where: str, hard: bool = False) -> pd.DataFrame:
     """Return all six labels as fractions; a label that ``columns`` does not map is NaN in every row.
+
+    With ``hard``, which is how people judge, null says that nobody did: NaN.
 
     Raises:
         InvalidInputError: a value that is no number in [0, 1], or with ``hard`` neither 0 nor 1.
@@ -44,15 +49,19 @@ def read_labels(table: pd.DataFrame, columns: Mapping[str, str], where: str, har
     for label, column in columns.items():
         labels[label] = pd.to_numeric(table[column], errors="coerce").astype("float64")
     known = labels[list(columns)]
-    good = known.isin([0.0, 1.0]) if hard else (known >= 0) & (known <= 1)
+    good = (
+        known.isin([0.0, 1.0]) | table[list(columns.values())].isna().to_numpy()
+        if hard
+        else (known >= 0) & (known <= 1)
+    )
     if not good.to_numpy().all():
         row, number = np.argwhere(~good.to_numpy())[0]
         column = list(columns.values())[number]
         value = known.iloc[row, number]
         shown = "no number" if pd.isna(value) else f"{value:g}"
         raise InvalidInputError(
-            f"{where}: row {table.index[row]} has {column} = {shown}; labels are "
-            f"{'0 or 1' if hard else '0, 1 or fractions between'} ({int((~good).any(axis=1).sum())} rows are affected)"
+            f"{where}: row {table.index[row]} has {column} = {shown}; labels are 0, 1 or "
+            f"{'null' if hard else 'fractions between'} ({int((~good).any(axis=1).sum())} rows are affected)"
         )
     return labels
 
@@ -122,12 +131,27 @@ def _with_majority(rows: pd.DataFrame, found: pd.DataFrame, affected: pd.Series)
     return rows
 
 
-def refuse_missing_positives(rows: pd.DataFrame) -> None:
-    """Refuse splits in which a label has no positive row: nothing could be learned, calibrated or measured there."""
+def unknown_labels(rows: pd.DataFrame) -> dict[str, list[str]]:
+    """Return for each split the labels that none of its rows states: they cannot be calibrated or measured there.
+
+    Raises:
+        InvalidInputError: a label without a positive row in the training split, or in a split that states it, or a
+            split that states none.
+    """
     positives = hard_labels(rows).groupby(rows["split"]).sum().reindex(list(SPLITS), fill_value=0)
-    empty = {label: [split for split in SPLITS if positives.loc[split, label] == 0] for label in LABELS}
+    known = rows[list(LABELS)].notna().groupby(rows["split"]).sum().reindex(list(SPLITS), fill_value=0)
+    unknown = {split: [label for label in LABELS if known.loc[split, label] == 0] for split in SPLITS}
+    # What no row of the training split states cannot be learned, and a split that states nothing measures nothing.
+    spared = {
+        split: () if split == "train" or len(unknown[split]) == len(LABELS) else unknown[split] for split in SPLITS
+    }
+    empty = {
+        label: [split for split in SPLITS if positives.loc[split, label] == 0 and label not in spared[split]]
+        for label in LABELS
+    }
     missing = [f"{label} in {', '.join(splits)}" for label, splits in empty.items() if splits]
     if missing:
         raise InvalidInputError(
             f"no positive row for {'; '.join(missing)}: more rows, larger shares or a source with the label are needed"
         )
+    return unknown

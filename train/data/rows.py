@@ -39,12 +39,13 @@ def load_rows(config: DataConfig) -> pd.DataFrame:
     left_out["contradicting labels"] = len(kept) - len(resolved)
     split, shared = _split(resolved, config)
     left_out["in a more protected split too"] = len(resolved) - len(split)
-    checks.refuse_missing_positives(split)
+    unknown = checks.unknown_labels(split)
     rows = split[list(COLUMNS)].reset_index(drop=True)
     rows.attrs[FINDINGS] = {
         "left_out": left_out,
         "contradictions": {label: int(found[label].sum()) for label in LABELS},
         "overlap": shared,
+        "unknown": unknown,
         "sources": [_source_findings(part) for part in parts],
     }
     return rows
@@ -86,7 +87,13 @@ def _source_findings(part: Part) -> dict[str, object]:
         "rows": len(part.rows),
         "files": [str(path) for path in part.files],
         "left_out": part.left_out,
+        "export": part.export.model_dump(mode="json") if part.export is not None else None,
     }
+
+
+def exports(rows: pd.DataFrame) -> list[dict[str, object]]:
+    """Return the manifests of the exports that loaded ``rows`` came from, as plain JSON values."""
+    return [source["export"] for source in rows.attrs[FINDINGS]["sources"] if source["export"] is not None]
 
 
 def write_split(config: TrainConfig, split: str, output: Path) -> int:

@@ -4,6 +4,7 @@ Columns: id (string or null), comment_text, the six labels (fractions, NaN where
 source, language (or null), pinned (the split that the source states, or null) and folded (`near.fold`).
 """
 
+import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +15,7 @@ import pandas as pd
 from tqdm import tqdm
 
 from moderation.errors import InvalidInputError
+from moderation.exports import Export, read_export
 from moderation.labels import LABELS
 from train.config import (
     CivilCommentsSource,
@@ -47,11 +49,12 @@ CIVIL_COLUMNS = {
 
 @dataclass
 class Part:
-    """What one source gave: its rows, its files, and how many rows were left out for which reason."""
+    """What one source gave: its rows, its files, how many rows were left out for which reason, and its manifest."""
 
     rows: pd.DataFrame
     files: list[Path] = field(default_factory=list)
     left_out: dict[str, int] = field(default_factory=dict)
+    export: Export | None = None
 
 
 def read_source(source: Source, empty_texts: str) -> Part:
@@ -64,6 +67,8 @@ def read_source(source: Source, empty_texts: str) -> Part:
         part = _jigsaw(source, empty_texts)
     elif isinstance(source, MultilingualSource):
         part = _multilingual(source, empty_texts)
+    elif isinstance(source, ReviewsSource):
+        part = _reviews(source, empty_texts)
     elif isinstance(source, HubSource):
         part = Part(_mapped(_hub(source), source.columns, f"hub:{source.name}", empty_texts))
     else:
@@ -92,15 +97,21 @@ def read_table(path: Path, text_columns: tuple[str, ...] = TEXT_COLUMNS) -> pd.D
     as_text = {"converters": dict.fromkeys(text_columns, str), "keep_default_na": False, "na_values": [""]}
     options = as_text if kind == "csv" else {}
     try:
-        loaded = datasets.load_dataset(kind, data_files=str(path), split="train", **options)
+        return _load_privately(kind, data_files=str(path), split="train", **options)
     except (datasets.exceptions.DatasetGenerationError, ValueError, OSError) as error:
         raise InvalidInputError(
             f"{path} cannot be read as {kind} ({type(error.__cause__ or error).__name__})"
         ) from error
-    return pd.DataFrame(loaded.to_pandas())
 
 
-def _single(source: TableSource | CivilCommentsSource | ReviewsSource, empty_texts: str) -> pd.DataFrame:
+def _load_privately(*named: str | None, **options: object) -> pd.DataFrame:
+    """Load files with a cache that ends with the call: `datasets` would keep a copy of every text in the user's."""
+    with tempfile.TemporaryDirectory(prefix="moderation-data-", ignore_cleanup_errors=True) as cache:
+        loaded = datasets.load_dataset(*named, cache_dir=cache, keep_in_memory=True, **options)
+        return pd.DataFrame(loaded.to_pandas())
+
+
+def _single(source: TableSource | CivilCommentsSource, empty_texts: str) -> pd.DataFrame:
     where = str(source.path)
     if isinstance(source, TableSource):
         named = tuple(source.columns.get(name, name) for name in ("id", "comment_text", "language"))
@@ -109,17 +120,21 @@ def _single(source: TableSource | CivilCommentsSource | ReviewsSource, empty_tex
             require_columns(table, [source.weights.column], where)
         rows = _mapped(table, source.columns, where, empty_texts)
         return rows if source.weights is None else _reweighted(rows, table, source.weights)
-    if isinstance(source, CivilCommentsSource):
-        table = read_table(source.path, ("id", "comment_text", "text"))
-        columns = {
-            ours: next((name for name in theirs if name in table.columns), theirs[0])
-            for ours, theirs in CIVIL_COLUMNS.items()
-            if ours in ("comment_text", "toxic") or theirs[0] in table.columns
-        }
-        return _mapped(table, columns, where, empty_texts)
+    table = read_table(source.path, ("id", "comment_text", "text"))
+    columns = {
+        ours: next((name for name in theirs if name in table.columns), theirs[0])
+        for ours, theirs in CIVIL_COLUMNS.items()
+        if ours in ("comment_text", "toxic") or theirs[0] in table.columns
+    }
+    return _mapped(table, columns, where, empty_texts)
+
+
+def _reviews(source: ReviewsSource, empty_texts: str) -> Part:
+    export, where = read_export(source.path), str(source.path)
     table = read_table(source.path, ("prediction_id", "comment_text"))
     require_columns(table, REVIEW_COLUMNS, where)
-    return _mapped(table, {"id": "prediction_id", "weight": "weight", **SIX}, where, empty_texts, hard=True)
+    rows = _mapped(table, {"id": "prediction_id", "weight": "weight", **SIX}, where, empty_texts, hard=True)
+    return Part(rows, [source.path], export=export)
 
 
 def _mapped(
@@ -220,11 +235,14 @@ def _with_test_labels(test: pd.DataFrame, labels: pd.DataFrame, path: Path, name
 
 
 def _hub(source: HubSource) -> pd.DataFrame:
+    named = {"split": source.hub_split, "revision": source.revision}
     try:
-        loaded = datasets.load_dataset(source.name, source.config, split=source.hub_split, revision=source.revision)
+        if Path(source.name).is_dir():
+            return _load_privately(source.name, source.config, **named)
+        # What is public on the Hub may stay in its cache, from which it is read offline.
+        return pd.DataFrame(datasets.load_dataset(source.name, source.config, **named).to_pandas())
     except (datasets.exceptions.DatasetsError, ValueError, OSError) as error:
         raise InvalidInputError(
             f"dataset {source.name} (config {source.config}, split {source.hub_split}, revision {source.revision}) "
             f"cannot be loaded ({type(error.__cause__ or error).__name__}); is its name right, and the Hub reachable?"
         ) from error
-    return pd.DataFrame(loaded.to_pandas())

@@ -38,6 +38,7 @@ def lineage(engine: Engine, record: VersionRecord) -> Graph:
         verdicts=promotion.verdicts(engine, record.version),
         moves=promotion.moves(engine),
         use=promotion.use(engine, record.version),
+        others=promotion.relatives(engine, record.version),
     )
     return build(facts)
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from moderation.lineage.drawing import dot, outline, svg
-from moderation.lineage.graph import Facts, Graph, Use, Verdict, build, periods
+from moderation.lineage.graph import Facts, Graph, Relative, Use, Verdict, build, periods
 from moderation.registry.registry import AliasEvent
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -75,6 +75,42 @@ def test_a_version_that_was_never_served_has_no_period_and_unknown_use_is_said()
 def test_periods_end_with_the_next_move_of_the_same_alias() -> None:
     found = periods(VERSION, [move(VERSION, 0), move(OTHER, 1, "staging"), move(OTHER, 2), move(VERSION, 3, "staging")])
     assert [(each.move.alias, each.end) for each in found] == [("production", NOON + 2 * HOUR), ("staging", None)]
+
+
+EXPORT = {
+    "kind": "feedback",
+    "sha256": "9" * 64,
+    "rows": 30,
+    "first_at": "2026-02-01T00:00:00Z",
+    "last_at": "2026-02-27T00:00:00Z",
+    "versions": {VERSION: 20, OTHER: 10},
+}
+
+
+def test_datasets_made_of_judgements_on_the_version_are_the_next_ones() -> None:
+    trained = {"dataset": "train.csv, feedback.parquet", "dataset_digest": "1" * 64, "exports": [EXPORT]}
+    unrelated = {"exports": [EXPORT | {"versions": {OTHER: 10}}]}
+    others = [
+        Relative("2" * 64, "second", trained),
+        Relative("3" * 64, "third", trained),
+        Relative("4" * 64, "fourth", unrelated),
+        Relative("5" * 64, "fifth", {}),
+    ]
+    graph = build(facts(others=others))
+    (following,) = [node for node in graph.nodes if node.kind == "next dataset"]
+    assert following.title == "train.csv, feedback.parquet"
+    assert following.lines == (
+        *("digest 111111111111", "20 rows judged on this version"),
+        *("trained second 222222222222", "trained third 333333333333"),
+    )
+    assert ("feedback", following.id) in graph.edges
+
+
+def test_a_dataset_says_whose_predictions_were_judged() -> None:
+    said = outline(build(facts(provenance=PROVENANCE | {"exports": [EXPORT]})))
+    assert (
+        "feedback export 999999999999: 30 rows, judged 2026-02-01 to 2026-02-27, on aaaaaaaaaaaa, bbbbbbbbbbbb" in said
+    )
 
 
 def test_a_manifest_that_states_little_still_has_a_graph() -> None:

@@ -1,10 +1,12 @@
 """Datasets of our own words in every layout, for tests; no two texts are near duplicates."""
 
 import random
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pandas as pd
 
+from moderation.exports import Export, file_digest, write_manifest
 from moderation.labels import LABELS
 from tests.train.dataset import make_rows
 
@@ -44,3 +46,30 @@ def write_multilingual(folder: Path, train: pd.DataFrame, validation: pd.DataFra
     test.rename(columns={"comment_text": "content"})[["id", "content", "lang"]].to_csv(folder / "test.csv", index=False)
     test[["id", "toxic"]].to_csv(folder / "test_labels.csv", index=False)
     return folder
+
+
+def write(path: Path, table: pd.DataFrame) -> Path:
+    if path.suffix == ".csv":
+        table.to_csv(path, index=False)
+    elif path.suffix == ".parquet":
+        table.to_parquet(path)
+    else:
+        table.to_json(path, orient="records", lines=path.suffix == ".jsonl")
+    return path
+
+
+def exported(path: Path, table: pd.DataFrame) -> Path:
+    """Write an export as `moderation export` does: a file and its manifest."""
+    write(path, table)
+    at = datetime(2026, 1, 2, tzinfo=UTC)
+    export = Export(
+        kind="reviews",
+        sha256=file_digest(path),
+        first_at=at,
+        last_at=at,
+        rows=len(table),
+        without_text=0,
+        versions={"ab" * 32: len(table)},
+    )
+    write_manifest(path, export)
+    return path

@@ -1,3 +1,6 @@
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -7,7 +10,7 @@ from pydantic import TypeAdapter
 
 from moderation.errors import InvalidInputError
 from moderation.labels import LABELS
-from tests.train.data.files import distinct_rows, write_jigsaw, write_multilingual
+from tests.train.data.files import distinct_rows, exported, write, write_jigsaw, write_multilingual
 from train.config import Source
 from train.data.leak import FIRST_TRAIN_ROWS, LEAKED_ROWS, without_last_rows
 from train.data.sources import Part, read_source
@@ -17,16 +20,6 @@ SECRET = "zebra lantern umbrella"
 
 def read(empty_texts: str = "refuse", **fields: object) -> Part:
     return read_source(TypeAdapter(Source).validate_python({"licence": "ours", **fields}), empty_texts)
-
-
-def write(path: Path, table: pd.DataFrame) -> Path:
-    if path.suffix == ".csv":
-        table.to_csv(path, index=False)
-    elif path.suffix == ".parquet":
-        table.to_parquet(path)
-    else:
-        table.to_json(path, orient="records", lines=path.suffix == ".jsonl")
-    return path
 
 
 @pytest.mark.parametrize("suffix", [".csv", ".jsonl", ".json", ".parquet"])
@@ -158,8 +151,10 @@ def reviews() -> pd.DataFrame:
     return rows.assign(reviewed_at="2026-01-02T03:04:05+00:00", weight=12.5, version="ab" * 32)
 
 
-def test_reviews_bring_their_inverse_inclusion_probability(tmp_path: Path) -> None:
-    part = read(layout="reviews", path=write(tmp_path / "reviews.jsonl", reviews()))
+def test_reviews_bring_their_inverse_inclusion_probability_and_their_manifest(tmp_path: Path) -> None:
+    part = read(layout="reviews", path=exported(tmp_path / "reviews.jsonl", reviews()))
+    assert part.export is not None
+    assert part.export.versions == {"ab" * 32: 120}
     assert part.rows["id"].tolist() == reviews()["prediction_id"].tolist()
     assert (part.rows["weight"] == 12.5).all()
 
@@ -167,14 +162,55 @@ def test_reviews_bring_their_inverse_inclusion_probability(tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("change", "named"),
     [
-        ({"toxic": 0.5}, r"row 0 has toxic = 0\.5; labels are 0 or 1 \(120 rows"),
+        ({"toxic": 0.5}, r"row 0 has toxic = 0\.5; labels are 0, 1 or null \(120 rows"),
+        ({"toxic": "yes"}, r"row 0 has toxic = no number; labels are 0, 1 or null \(120 rows"),
         ({"weight": 0.0}, "120 values of weight are no positive number, the first in row 0"),
         ({"weight": None}, "weight are no positive number"),
     ],
 )
 def test_reviews_that_cannot_be_are_refused(tmp_path: Path, change: dict[str, object], named: str) -> None:
     with pytest.raises(InvalidInputError, match=named):
-        read(layout="reviews", path=write(tmp_path / "reviews.parquet", reviews().assign(**change)))
+        read(layout="reviews", path=exported(tmp_path / "reviews.parquet", reviews().assign(**change)))
+
+
+@pytest.mark.parametrize("suffix", [".jsonl", ".parquet"])
+def test_a_label_that_nobody_judged_is_unknown(tmp_path: Path, suffix: str) -> None:
+    judged = reviews()
+    judged["threat"] = judged["threat"].where(judged.index % 2 == 0).astype("Int8")
+    part = read(layout="reviews", path=exported(tmp_path / f"reviews{suffix}", judged))
+    assert part.rows["threat"].isna().tolist() == [place % 2 == 1 for place in range(120)]
+
+
+def test_reviews_without_their_manifest_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(InvalidInputError, match=r"reviews\.jsonl\.manifest\.json .*`moderation export` writes"):
+        read(layout="reviews", path=write(tmp_path / "reviews.jsonl", reviews()))
+
+
+def test_no_copy_of_a_text_stays_in_the_users_caches(tmp_path: Path) -> None:
+    rows = write(tmp_path / "rows.csv", distinct_rows())
+    home, temporary = tmp_path / "home", tmp_path / "temporary"
+    temporary.mkdir(parents=True)
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith(("HF_", "XDG_"))}
+    done = subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "train.data",
+            "configs/train/tiny.yaml",
+            "--card",
+            "--set",
+            f"data.sources.0.path={rows}",
+        ],
+        env={**inherited, "HOME": str(home), "TMPDIR": str(temporary), "HF_HUB_OFFLINE": "1"},
+        cwd=Path(__file__).parents[3],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    text = distinct_rows()["comment_text"][0].encode()
+    left = [path for folder in (home, temporary) for path in folder.rglob("*") if path.is_file()]
+    assert [path for path in left if text in path.read_bytes()] == []
 
 
 def test_a_hub_dataset_is_read_by_config_and_split(tmp_path: Path) -> None:
@@ -213,7 +249,10 @@ def test_a_broken_file_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "named"),
     [
-        (lambda rows: rows.drop(columns="threat"), "no column threat; it has id, comment_text"),
+        (
+            lambda rows: rows.drop(columns="threat"),
+            "no column threat; expected .*threat.* 7 columns: id, comment_text",
+        ),
         (lambda rows: rows.rename(columns={"threat": "threats"}), r"\(is threats meant for threat\?\)"),
         (lambda rows: rows.assign(toxic=rows["toxic"].where(rows.index != 3, 2)), "row 3 has toxic = 2; labels are"),
         (lambda rows: rows.assign(toxic=rows["toxic"].where(rows.index != 3, -0.1)), "row 3 has toxic = -0.1"),
@@ -232,7 +271,7 @@ def test_a_broken_file_is_refused(tmp_path: Path) -> None:
         ),
         (
             lambda rows: rows.set_axis([SECRET, *rows.columns[1:-1], f"{SECRET}!"], axis=1),
-            "and 2 that are no plain names",
+            "found 8 columns whose names are not all plain words: is the first row a header",
         ),
     ],
 )
@@ -243,6 +282,13 @@ def test_a_table_that_cannot_be_used_is_refused_with_its_place_and_without_its_t
     rows = distinct_rows().assign(comment_text=lambda table: SECRET + table["comment_text"])
     with pytest.raises(InvalidInputError, match=named) as error:
         read(layout="table", path=write(tmp_path / "rows.parquet", change(rows)))
+    assert "zebra" not in str(error.value)
+
+
+def test_the_first_row_of_a_file_without_a_header_is_not_repeated(tmp_path: Path) -> None:
+    (tmp_path / "rows.csv").write_text(f"0001,{SECRET},1,0,0,0,1,0\n" * 3)
+    with pytest.raises(InvalidInputError, match="is the first row a header") as error:
+        read(layout="table", path=tmp_path / "rows.csv")
     assert "zebra" not in str(error.value)
 
 

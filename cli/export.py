@@ -1,0 +1,124 @@
+"""`moderation export`: what people judged, as a file to train on."""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from datetime import UTC, datetime
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from moderation.errors import InvalidInputError
+from moderation.labels import LABELS
+
+if TYPE_CHECKING:
+    from moderation.db.export import Judged
+
+app = typer.Typer(help="Write what people judged to a file, to train on.", rich_markup_mode=None)
+SUFFIXES = (".parquet", ".jsonl")
+CHUNK_ROWS = 1_000
+
+
+@app.callback()
+def export() -> None:
+    """Write what people judged to a file, to train on (layout `reviews`, docs/data.md)."""
+
+
+@app.command()
+def feedback(
+    output: Annotated[Path, typer.Argument(metavar="FILE", help="A .parquet or .jsonl file to write.")],
+    since: Annotated[
+        datetime | None, typer.Option(help="Feedback from this time on (UTC); from the first if not given.")
+    ] = None,
+    until: Annotated[datetime | None, typer.Option(help="Feedback before this time (UTC); now if not given.")] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace FILE if it exists.")] = False,
+) -> None:
+    """Write every prediction whose right labels feedback states.
+
+    One row each, by the newest feedback; a label that nobody stated is null. Beside FILE lies FILE.manifest.json with
+    its digest, its time range and the versions that were judged: training reads both, and lineage follows them.
+    Predictions whose text was not stored are counted and left out.
+    """
+    from cli.output import check_output, replaced_when_complete
+    from moderation.db.database import connect, require_current
+    from moderation.db.export import corrections
+    from moderation.exports import Export, file_digest, manifest_path, write_manifest
+    from moderation.settings import DatabaseSettings, load
+
+    check_output(output, SUFFIXES, overwrite)
+    engine = connect(load(DatabaseSettings).resolved_database_url())
+    require_current(engine)
+    start = since.replace(tzinfo=UTC) if since else datetime(1970, 1, 1, tzinfo=UTC)
+    end = until.replace(tzinfo=UTC) if until else datetime.now(UTC)
+    written = _Written()
+    with replaced_when_complete(output) as partial:
+        _write(partial, output.suffix, written.counted(corrections(engine, start, end)))
+        if written.times is None:
+            raise InvalidInputError(
+                f"no feedback with corrected labels on a stored text from {start:%Y-%m-%d %H:%M} to "
+                f"{end:%Y-%m-%d %H:%M} (without its text: {written.without_text})"
+            )
+        export = Export(
+            kind="feedback",
+            sha256=file_digest(partial),
+            first_at=written.times[0],
+            last_at=written.times[1],
+            rows=written.versions.total(),
+            without_text=written.without_text,
+            versions=dict(sorted(written.versions.items())),
+        )
+        manifest_path(output).unlink(missing_ok=True)  # never that of another file
+    write_manifest(output, export)
+    typer.echo(f"Wrote {output}: {export.rows} rows of {len(export.versions)} versions, {manifest_path(output).name}.")
+
+
+class _Written:
+    """Counts what passes through on its way to the file."""
+
+    def __init__(self) -> None:
+        self.times: tuple[datetime, datetime] | None = None
+        self.versions: Counter[str] = Counter()
+        self.without_text = 0
+
+    def counted(self, judged: "Iterable[Judged]") -> "Iterator[Judged]":
+        """Yield those whose text is known; they come in order of time."""
+        for each in judged:
+            if each.text is None:
+                self.without_text += 1
+                continue
+            self.times = (self.times[0] if self.times else each.judged_at, each.judged_at)
+            self.versions[each.version] += 1
+            yield each
+
+
+def _write(path: Path, suffix: str, judged: "Iterator[Judged]") -> None:
+    import pyarrow as pa
+    from tqdm import tqdm
+
+    from cli.tables import create_table
+
+    schema = pa.schema(
+        [("prediction_id", pa.string()), ("comment_text", pa.string())]
+        + [(label, pa.int8()) for label in LABELS]
+        + [("reviewed_at", pa.string()), ("weight", pa.float64()), ("version", pa.string())]
+    )
+    writer = create_table(path, suffix, schema)
+    try:
+        with tqdm(unit=" rows", desc="exporting", leave=False) as bar:
+            while chunk := [_row(each) for each in islice(judged, CHUNK_ROWS)]:
+                writer.write(pa.RecordBatch.from_pylist(chunk, schema=schema))
+                bar.update(len(chunk))
+    finally:
+        writer.close()
+
+
+def _row(judged: "Judged") -> dict[str, Any]:
+    return {
+        "prediction_id": judged.prediction_id,
+        "comment_text": judged.text,
+        **{label: None if judged.labels.get(label) is None else int(judged.labels[label]) for label in LABELS},
+        "reviewed_at": judged.judged_at.isoformat(),
+        "weight": 1.0,
+        "version": judged.version,
+    }

@@ -1,0 +1,39 @@
+"""Files that a command writes: whole or not at all, and never over another one unasked."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from moderation.errors import InvalidInputError
+
+
+def check_output(output: Path, suffixes: tuple[str, ...], overwrite: bool) -> None:
+    """Refuse a file that cannot or must not be written.
+
+    Raises:
+        InvalidInputError: another suffix, no such folder, or it exists and ``overwrite`` is not set.
+    """
+    if output.suffix not in suffixes:
+        raise InvalidInputError(f"{output} ends in {output.suffix!r}; expected {', '.join(suffixes)}")
+    if not output.parent.is_dir():
+        raise InvalidInputError(f"folder {output.parent} of the output does not exist")
+    if output.exists() and not overwrite:
+        raise InvalidInputError(f"{output} exists; give --overwrite to replace it")
+
+
+@contextmanager
+def replaced_when_complete(output: Path) -> Iterator[Path]:
+    """Yield a name beside ``output`` that takes its place if all goes well, and else is removed.
+
+    Raises:
+        InvalidInputError: the disk refuses.
+    """
+    partial = output.with_name(f".{output.name}.{os.getpid()}.partial")
+    try:
+        yield partial
+        partial.replace(output)
+    except OSError as error:
+        raise InvalidInputError(f"cannot write {output}: {error.strerror}") from error
+    finally:
+        partial.unlink(missing_ok=True)
