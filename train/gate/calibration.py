@@ -10,7 +10,7 @@ from train.gate.checks import Check
 from train.gate.frozen import FrozenData
 from train.gate.rules import CalibrationRules
 from train.metrics.calibration import reliability
-from train.metrics.figures import CALIBRATED, Column
+from train.metrics.figures import CALIBRATED
 from train.metrics.resampling import Interval, bootstrap
 
 BINS = 10
@@ -20,7 +20,7 @@ _SLOPE = CALIBRATED.index("calibration_slope")
 
 def calibration_checks(data: FrozenData, scores: npt.NDArray[np.float32], rules: CalibrationRules) -> list[Check]:
     """Return a check per label of the data: the slope must lie in the stated range; the interval is only shown."""
-    columns = [Column(data.truth[:, k], scores[:, k], scores[:, k] >= 0.5) for k in map(LABELS.index, data.labels)]
+    columns = data.columns(scores)
     slopes = bootstrap(
         lambda weights: [column.calibrated(weights)[_SLOPE] for column in columns], data.weights, RESAMPLES
     )

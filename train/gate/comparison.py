@@ -13,11 +13,11 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from moderation.labels import LABELS
 from train.gate.checks import AGAINST_PRODUCTION, Check
-from train.gate.frozen import FloatArray, FrozenData
+from train.gate.frozen import FrozenData
 from train.gate.rules import ComparisonRules, FloorRules
-from train.metrics.figures import COMPARED, Column, Compared
+from train.metrics.figures import COMPARED, Compared
+from train.metrics.ranking import FloatArray
 from train.metrics.resampling import resample
 
 WORDS = {"roc_auc": "ROC-AUC", "average_precision": "average precision", "brier_skill": "Brier skill"}
@@ -125,5 +125,5 @@ def _non_inferiority(found: Comparison, production: Rival, rules: ComparisonRule
 
 
 def _figures(data: FrozenData, scores: npt.NDArray[np.float32]) -> Callable[[FloatArray], FloatArray]:
-    columns = [Column(data.truth[:, k], scores[:, k], scores[:, k] >= 0.5) for k in map(LABELS.index, data.labels)]
+    columns = data.columns(scores)
     return lambda weights: np.array([column.compared(weights) for column in columns])

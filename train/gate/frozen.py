@@ -15,10 +15,11 @@ import pandas as pd
 from moderation.errors import InvalidInputError
 from moderation.labels import LABELS
 from train.gate.rules import DataRules
+from train.metrics.figures import Column
+from train.metrics.ranking import FloatArray
 
 TEXT = "comment_text"
 TRUTH_PREFIX = "true_"
-FloatArray = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,11 @@ class FrozenData:
     def positives(self) -> dict[str, int]:
         """Rows that have each of `labels`."""
         return {label: int(np.nansum(self.truth[:, LABELS.index(label)])) for label in self.labels}
+
+    def columns(self, scores: npt.NDArray[np.float32]) -> list[Column]:
+        """Return truth and scores (N, K) of each of `labels`, ready to be weighted many times."""
+        chosen = [LABELS.index(label) for label in self.labels]
+        return [Column(self.truth[:, k], scores[:, k].astype(np.float64), scores[:, k] >= 0.5) for k in chosen]
 
 
 def read_frozen(path: Path, rules: DataRules) -> FrozenData:

@@ -12,9 +12,10 @@ from pydantic import BaseModel, ConfigDict
 
 from moderation.labels import LABELS
 from train.gate.checks import Check, at_most, nothing_to_judge
-from train.gate.frozen import FloatArray, FrozenData
+from train.gate.frozen import FrozenData
 from train.gate.rules import IdentityRules
 from train.metrics.identity import masks
+from train.metrics.ranking import FloatArray
 from train.metrics.resampling import resample
 
 RESAMPLES = 400
