@@ -1,4 +1,4 @@
-"""What a bundle does on the sentences of `train/gate/cases/`: ``pytest tests/model --bundle DIR`` (without: the starter)."""
+"""What a bundle does on the sentences of `train/gate/cases/`: ``pytest tests/model --bundle DIR``, or the starter."""
 
 from pathlib import Path
 

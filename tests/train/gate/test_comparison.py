@@ -3,7 +3,6 @@
 import dataclasses
 
 import numpy as np
-import pytest
 
 from moderation.labels import LABELS
 from train.gate.calibration import calibration_checks, reliability_points
