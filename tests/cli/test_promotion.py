@@ -4,11 +4,11 @@ import json
 import shutil
 import subprocess
 import sys
-import time
 import xml.etree.ElementTree as ET
 from pathlib import Path
 from typing import NamedTuple
 
+import pandas as pd
 import pytest
 from filelock import FileLock
 from sqlalchemy import Engine
@@ -21,6 +21,7 @@ from moderation.registry.local import LocalRegistry
 from moderation.registry.registry import AliasEvent, Move
 from tests.bundles import BIAS, WORDS, build_tiny_bundle
 from tests.cli.conftest import ROOT, Moderation
+from tests.cli.system import wait_for
 from tests.moderation.db.records import NOON
 from tests.train.gate.exam import FORGETFUL, METRICS, make_frozen, make_rules
 
@@ -161,7 +162,10 @@ def test_rules_and_data_that_the_caller_brings_are_for_trying_out_and_promote_no
     assert "the gate refused it" in one_line(refusal)
     assert moderation("promote", bench.production, "--rules", lax).returncode == 2  # no such option
 
-    done = moderation("gate", bench.sibling, "--data", make_frozen(tmp_path / "easy.parquet", 1200, seed=3))
+    easy = tmp_path / "easy.parquet"
+    pd.read_parquet(bench.data).assign(true_insult=None).to_parquet(easy)
+    done = moderation("gate", bench.sibling, "--data", easy)
+    assert "Not judged:\n- insult: no row of the data says whether it has it\n" in done.stdout
     assert "made on other data (easy.parquet" in one_line(moderation("promote", bench.sibling))
     stated = make_rules(tmp_path, data={"digest": json.loads(newest(bench, bench.sibling))["data"]["digest"]})
     assert "the rules state" in one_line(moderation("gate", bench.sibling, "--rules", stated))
@@ -175,7 +179,7 @@ def test_a_version_that_was_promoted_stays_the_measure_after_a_weaker_one(modera
     done = moderation("gate", bench.sibling)
     assert done.returncode == 3, done.stdout + done.stderr
     assert "  FAIL  against the best" in done.stdout
-    assert f"- insult: ROC-AUC is 0.9" in done.stdout or f"- insult: ROC-AUC is 0.8" in done.stdout
+    assert "- insult: ROC-AUC is 0." in done.stdout
     assert f"{bench.better[:12]}, which was promoted, has" in done.stdout
     assert "worse than production" not in done.stdout
 
@@ -196,7 +200,8 @@ def test_of_two_promotions_at_once_one_is_refused_and_nothing_moves_twice(
     before = len(bench.registry.events("production"))
     with FileLock(bench.registry.path / ".lock"):  # until both have seen what is served
         processes = [promote(bench.better), promote(bench.sibling)]
-        time.sleep(8)
+        # What loads a bundle's weights has looked at the alias before.
+        wait_for(lambda: all("onnxruntime" in Path(f"/proc/{p.pid}/maps").read_text() for p in processes), 60)
         assert [process.poll() for process in processes] == [None, None]
     said = [process.communicate(timeout=60)[1] for process in processes]
     codes = [process.returncode for process in processes]

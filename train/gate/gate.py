@@ -85,13 +85,7 @@ def run_gate(
         reasons=[check.reason for check in checks if not check.passed],
         candidate=_judged(candidate),
         against=_judged(against) if against else None,
-        data=DataSummary(
-            name=data_path.name,
-            digest=exam.data.digest,
-            rows=len(exam.data.texts),
-            positives=exam.data.positives,
-            unknown=[label for label in LABELS if label not in exam.data.labels],
-        ),
+        data=_summary(exam.data, data_path.name),
         rules_digest=rules_digest,
         created_at=datetime.now(UTC),
         seconds=round(time.monotonic() - begun, 1),
@@ -180,6 +174,11 @@ def _curve(exam: Exam, own: Answers, rival: Answers | None, label: str) -> list[
         return Flags(answers.data[exam.chosen, k] >= threshold, answers.disguised[:, k] >= threshold)
 
     return curve(exam.disguised, exam.present, flags(own), flags(rival) if rival else None)
+
+
+def _summary(data: FrozenData, name: str) -> DataSummary:
+    unknown = [label for label in LABELS if label not in data.labels]
+    return DataSummary(name=name, digest=data.digest, rows=len(data.texts), positives=data.positives, unknown=unknown)
 
 
 def _judged(bundle: Bundle) -> Judged:

@@ -9,6 +9,7 @@ import pytest
 
 from moderation.bundle import ONNX_WEIGHTS, Bundle, read_bundle
 from moderation.errors import BundleError, InvalidInputError
+from moderation.labels import LABELS
 from tests.bundles import BIAS, WORDS, build_tiny_bundle
 from tests.train.gate.exam import FORGETFUL, METRICS, make_frozen, make_rules
 from train.gate.gate import run_gate
@@ -88,6 +89,32 @@ def test_scores_that_are_too_bold_fail_the_calibration(
     bold = {word: tuple(3.0 * weight for weight in weights) for word, weights in WORDS.items()}
     candidate = read_bundle(build_tiny_bundle(folder / "bold", words=bold, bias=3 * BIAS, metrics=METRICS))
     assert "calibration" in failed(run_gate(candidate, production, rules, data, 1))
+
+
+def test_labels_that_the_data_do_not_know_are_named_and_not_judged(
+    folder: Path, rules: GateRules, data: Path, production: Bundle, tmp_path: Path
+) -> None:
+    table = pd.read_parquet(data).assign(true_toxic=None, true_insult=None)
+    table.to_parquet(tmp_path / "part.parquet")
+    report = run_gate(production, production, rules, tmp_path / "part.parquet", 1)
+    assert report.passed, report.reasons
+    assert report.data.unknown == ["toxic", "insult"]
+    assert report.not_judged == [
+        "toxic: no row of the data says whether it has it",
+        "insult: no row of the data says whether it has it",
+        "identity: no group is mentioned by 20 texts without toxic",
+        "obfuscation: the data do not know toxic",
+    ]
+    assert {check.label for check in report.checks} == {*LABELS, None} - {"toxic", "insult"}
+    write_report(report, tmp_path / "report")
+    assert "toxic: no row of the data says" in (tmp_path / "report" / "report.html").read_text()
+
+
+def test_the_probes_are_measured_on_this_machine(refused: GateReport) -> None:
+    (probes,) = [check for check in refused.checks if check.group == "probes"]
+    assert probes.value is not None
+    assert 0 <= probes.value < 1e-5
+    assert "4 probes from the manifest, by onnxruntime-int8" in probes.reason
 
 
 def test_a_manifest_without_int8_figures_fails_that_check(
