@@ -153,9 +153,14 @@ def test_rules_and_data_that_the_caller_brings_are_for_trying_out_and_promote_no
     bench.registry.point("production", bench.better, Move("test", "a better one is served"))
     assert moderation("gate", bench.production).returncode == 3
     (tmp_path / "lax").mkdir()
-    margins = {figure: {"default": 1.0} for figure in ("roc_auc", "average_precision", "brier_skill")}
-    behaviour = dict.fromkeys(("minimum_functionality", "invariance", "direction"), 0.0)
-    lax = make_rules(tmp_path / "lax", comparison={"margins": margins}, behaviour=behaviour, floors={"roc_auc": 0.0})
+    lax = make_rules(
+        tmp_path / "lax",
+        comparison={"margins": {key: {"default": 9.0} for key in ("roc_auc", "average_precision", "brier_skill")}},
+        behaviour=dict.fromkeys(("minimum_functionality", "invariance", "direction"), 0.0),
+        floors={"roc_auc": 0.0, "brier_skill": -9.0},
+        calibration={"slope": [0.01, 100.0]},
+        identity={"rate_gap": 1.0, "calibration_gap": 1.0},
+    )
     done = moderation("gate", bench.production, "--rules", lax)
     assert done.returncode == 0, done.stdout + done.stderr
     refusal = moderation("promote", bench.production)
@@ -185,7 +190,9 @@ def test_a_version_that_was_promoted_stays_the_measure_after_a_weaker_one(modera
 
     for version in (bench.better, bench.production):  # two rollbacks: the better one no longer stands
         bench.registry.point("production", version, Move("test", "rollback"))
-    assert moderation("gate", bench.sibling).returncode == 0
+    done = moderation("gate", bench.sibling)
+    assert "against production" in done.stdout
+    assert "against the best" not in done.stdout
 
 
 def test_of_two_promotions_at_once_one_is_refused_and_nothing_moves_twice(
