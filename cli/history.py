@@ -1,8 +1,9 @@
-"""Copies what the registry knows of promotions into the database, which is all that the monitor reads.
+"""What the registry knows of promotions, and the copy of it in the database, which is all that the monitor reads.
 
 The registry is the truth: a database that is away or behind stops no promotion, and catches up with the next one.
 """
 
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -15,8 +16,32 @@ if TYPE_CHECKING:
 
     from moderation.db.log import VersionRecord
     from moderation.lineage.graph import Verdict
-    from moderation.registry.registry import Registry
+    from moderation.registry.registry import AliasEvent, Registry
     from moderation.settings import ApiSettings, DatabaseSettings
+    from train.gate.report import GateReport
+
+ROLLBACK = "rollback"
+"""How the reason of a rollback's event begins."""
+
+
+def standing(events: "list[AliasEvent]", current: str) -> list[str]:
+    """Return the versions that were promoted and not rolled back, oldest first; the last is ``current``.
+
+    ``events`` are the moves of one alias. One after which the alias pointed to what it had before never happened: its
+    writer was stopped after the record. A version that was set without a record shows as the next event's ``previous``.
+    """
+    found: list[str] = []
+    after = [*(event.previous for event in events[1:]), current]
+    for event, pointed in zip(events, after, strict=False):
+        if pointed == event.previous != event.version:
+            continue
+        if event.previous is not None and found[-1:] != [event.previous]:
+            found.append(event.previous)
+        if event.reason.startswith(ROLLBACK) and found[-2:-1] == [event.version]:
+            found.pop()
+        elif found[-1:] != [event.version]:
+            found.append(event.version)
+    return found if found[-1:] == [current] else [*found, current]
 
 
 def record(registry: "Registry", settings: "ApiSettings", version: str) -> None:
@@ -70,28 +95,28 @@ def version_record(registry: "Registry", settings: "ApiSettings", version: str) 
 
 def verdicts(registry: "Registry", version: str) -> "list[Verdict]":
     """Return what the kept gate reports on ``version`` say, oldest first; damaged ones are left out."""
-    directories = registry.reports(version)
-    if not directories:
-        return []  # before pandas and the like are imported
     from moderation.lineage.graph import Verdict
-    from train.gate.report import read_report
 
-    found = []
-    for directory in directories:
+    return [
+        Verdict(
+            candidate=report.candidate.version,
+            created_at=report.created_at,
+            against=report.against.version if report.against else None,
+            passed=report.passed,
+            reasons=report.reasons,
+            data_digest=report.data.digest,
+            rules_digest=report.rules_digest,
+        )
+        for report in kept_reports(registry, version)
+    ]
+
+
+def kept_reports(registry: "Registry", version: str) -> "Iterator[GateReport]":
+    """Yield the kept gate reports on ``version``, oldest first; damaged ones are left out with a warning."""
+    for directory in registry.reports(version):
+        from train.gate.report import read_report  # pandas and the like, not for those without a report
+
         try:
-            report = read_report(directory)
+            yield read_report(directory)
         except ModerationError as error:
             typer.echo(f"warning: {error}", err=True)
-            continue
-        found.append(
-            Verdict(
-                candidate=report.candidate.version,
-                created_at=report.created_at,
-                against=report.against.version if report.against else None,
-                passed=report.passed,
-                reasons=report.reasons,
-                data_digest=report.data.digest,
-                rules_digest=report.rules_digest,
-            )
-        )
-    return found

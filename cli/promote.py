@@ -1,20 +1,18 @@
 """`moderation promote` and `moderation rollback`: the ways to move the alias that the API serves."""
 
 import getpass
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cli.gate import DEFAULT_RULES, Data, Rules
-from moderation.errors import InvalidInputError, ModerationError, NotFoundError, RegistryError
+from cli.history import ROLLBACK, standing
+from moderation.errors import InvalidInputError, ModerationError, NotFoundError
 
 if TYPE_CHECKING:
-    from moderation.registry.registry import AliasEvent, Registry
+    from moderation.registry.registry import Registry
+    from moderation.settings import GateSettings
     from train.gate.report import GateReport
-    from train.gate.rules import GateRules
 
-ROLLBACK = "rollback"
 Alias = Annotated[str | None, typer.Option(help="Alias to move; MODERATION_ALIAS if not given.", metavar="NAME")]
 
 
@@ -24,40 +22,34 @@ def promote(
         str | None, typer.Option(help="Promote without a passing report; the reason is kept.", metavar="REASON")
     ] = None,
     alias: Alias = None,
-    data: Data = None,
-    rules: Rules = DEFAULT_RULES,
 ) -> None:
     """Make a candidate the served version, if it passed the gate.
 
-    Needs a kept report that passed for exactly this candidate against what the alias points to now, with these rules
-    and this data. The move is kept with who, when and why.
+    Needs a kept report that passed for exactly this candidate against what the alias points to now, by the rules and on
+    the data in force (MODERATION_GATE_RULES_PATH, MODERATION_GATE_DATA_PATH). The move is kept with who, when and why.
     """
     from cli.history import record
     from cli.names import find_version
     from cli.registry import open_registry
     from moderation.registry.registry import Move
-    from moderation.settings import ApiSettings, load
-    from train.gate.rules import read_rules
+    from moderation.settings import GateSettings, load
 
-    settings, registry = load(ApiSettings), open_registry()
+    settings, registry = load(GateSettings), open_registry()
     alias = alias or settings.alias
     found, current = find_version(registry, version), registry.aliases().get(alias)
     if override is not None and not override.strip():
         raise InvalidInputError("--override needs a reason")
     if override is None:
-        rule_set = read_rules(rules)
-        report = _passing_report(registry, found, current, rule_set, data or rule_set.data.path)
-        reason = f"gate report of {report.created_at:%Y-%m-%d %H:%M} UTC passed"
+        report = _passing_report(registry, found, current, settings, alias)
+        reason = (
+            f"gate report of {report.created_at:%Y-%m-%d %H:%M} UTC passed "
+            f"(rules {report.rules_digest[:12]}, data {report.data.digest[:12]})"
+        )
     else:
         reason = f"override: {override.strip()}"
     _check_loads(registry, found)
-    event = registry.point(alias, found, Move(getpass.getuser(), reason))
+    registry.point(alias, found, Move(getpass.getuser(), reason), expected_previous=current)
     record(registry, settings, found)
-    if event.previous != current:
-        raise RegistryError(
-            f"{alias} was moved to {event.previous} meanwhile, which {found[:12]} was not judged against: "
-            "run `moderation rollback` and the gate again"
-        )
     typer.echo(f"{alias} -> {found}\n({reason}; before: {current or 'nothing'})")
 
 
@@ -76,56 +68,50 @@ def rollback(
     settings, registry = load(ApiSettings), open_registry()
     alias = alias or settings.alias
     current = registry.resolve(alias)
-    target = version_before(registry.events(alias), current)
-    if target is None:
+    before = standing(registry.events(alias), current)[:-1]
+    if not before:
         raise NotFoundError(f"there is no version before {current[:12]} under {alias!r}")
+    target = before[-1]
     _check_loads(registry, target)
-    registry.point(alias, target, Move(getpass.getuser(), f"{ROLLBACK}: {reason}" if reason else ROLLBACK))
+    move = Move(getpass.getuser(), f"{ROLLBACK}: {reason}" if reason else ROLLBACK)
+    registry.point(alias, target, move, expected_previous=current)
     record(registry, settings, target)
     typer.echo(f"{alias} -> {target}\n(rolled back from {current})")
 
 
-def version_before(events: "list[AliasEvent]", current: str) -> str | None:
-    """Return the version to roll back to: what was promoted before the last promotion that still stands.
-
-    A last event that is not of ``current`` was recorded, but its move never happened.
-    """
-    while events and events[-1].version != current:
-        events = events[:-1]
-    standing: list[str] = []
-    for event in events:
-        if event.reason.startswith(ROLLBACK) and len(standing) > 1 and event.version == standing[-2]:
-            standing.pop()
-        elif not standing or standing[-1] != event.version:
-            standing.append(event.version)
-    return standing[-2] if len(standing) > 1 else None
-
-
 def _passing_report(
-    registry: "Registry", version: str, current: str | None, rules: "GateRules", data: Path
+    registry: "Registry", version: str, current: str | None, settings: "GateSettings", alias: str
 ) -> "GateReport":
-    """Return the newest kept report that lets ``version`` pass, or say what is wrong with the newest one."""
+    """Return the newest kept report that lets ``version`` pass, or say what is wrong with the newest one.
+
+    Raises:
+        InvalidInputError: there is none.
+    """
     from train.gate.frozen import read_frozen
     from train.gate.report import read_report
+    from train.gate.rules import read_rules
 
-    digest = rules.data.digest or read_frozen(data, rules.data).digest
-    problems = []
-    for directory in reversed(registry.reports(version)):
+    rules = read_rules(settings.gate_rules_path)
+    digests = rules.digest(), rules.data.digest or read_frozen(settings.resolved_gate_data_path(), rules.data).digest
+    command = f"moderation gate {version[:12]}"
+    if alias != settings.alias:
+        command = f"MODERATION_ALIAS={alias} {command}"
+    problem = "it has no gate report"
+    for number, directory in enumerate(reversed(registry.reports(version))):
         try:
             report = read_report(directory)
+            found = _mismatch(report, version, current, digests)
         except ModerationError as error:
-            problems.append(str(error))
-            continue
-        problem = _mismatch(report, version, current, (rules.digest(), digest))
-        if problem is None and report.passed:
+            found = str(error)
+        if found is None and report.passed:
             return report
-        problems.append(problem or _refusal(report))
-        if problem is None:
-            break  # an older report that passed is no answer to a newer one that refused
-    reason = problems[0] if problems else "it has no gate report"
-    command = f"moderation gate {version[:12]}" + (f" --data {data}" if data != rules.data.path else "")
+        if found is None:  # an older report that passed is no answer to a newer one that refused
+            raise InvalidInputError(
+                f"{version[:12]} is not promoted: {_refusal(report)}; --override REASON promotes it all the same"
+            )
+        problem = problem if number else found
     raise InvalidInputError(
-        f"{version[:12]} is not promoted: {reason}; run `{command}` (or promote with --override REASON)"
+        f"{version[:12]} is not promoted: {problem}; run `{command}`, or promote it with --override REASON"
     )
 
 
@@ -137,7 +123,7 @@ def _mismatch(report: "GateReport", version: str, current: str | None, digests: 
         was, now = ((each or "nothing")[:12] for each in (against, current))
         return f"its newest report is against {was}, and now {now} is served"
     if report.rules_digest != digests[0]:
-        return "its newest report was made with other rules or cases"
+        return f"its newest report was made with other rules or cases (digest {report.rules_digest[:12]})"
     if report.data.digest != digests[1]:
         return f"its newest report was made on other data ({report.data.name}, digest {report.data.digest[:12]})"
     return None

@@ -152,6 +152,21 @@ class ApiSettings(DatabaseSettings, RegistrySettings, PrivacySettings):
     ] = 1_000_000
 
 
+class GateSettings(ApiSettings):
+    """The gate and promotions: what is in force, whatever a command tries out."""
+
+    gate_rules_path: Annotated[Path, Field(description="What a candidate must show to be promoted.")] = (
+        Path(__file__).resolve().parents[1] / "configs" / "gate.yaml"
+    )
+    gate_data_path: Annotated[
+        Path | None, Field(description="Frozen data of the gate; unset: `gate/test.parquet` in the state folder.")
+    ] = None
+
+    def resolved_gate_data_path(self) -> Path:
+        """Return the file with the frozen data."""
+        return self.gate_data_path or self.state_dir / "gate" / "test.parquet"
+
+
 class ModeratorSettings(Settings):
     """The moderator app."""
 
@@ -168,7 +183,7 @@ class MonitorSettings(DatabaseSettings):
     monitor_port: Annotated[Port, Field(description="Port of the monitor app.")] = 8502
 
 
-PROCESS_SETTINGS: tuple[type[Settings], ...] = (ApiSettings, ModeratorSettings, MonitorSettings)
+PROCESS_SETTINGS: tuple[type[Settings], ...] = (ApiSettings, GateSettings, ModeratorSettings, MonitorSettings)
 # Read by the tests alone, and therefore known but part of no process.
 TEST_VARIABLES = (f"{PREFIX}TEST_DATABASE_URL",)
 

@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from moderation.errors import BundleError, ModerationError, NotFoundError, RegistryError, UnavailableError
+from moderation.registry.registry import check_unmoved
 from moderation.wandb_process import KINDS, MODEL, MOVE, REPORT, Answer, clean
 
 REACH_S = 8.0
@@ -180,18 +181,24 @@ def _record(
         return {"path": active.path, "url": active.url}
 
 
-def _point(collection: str, alias: str, version: str, event: dict[str, Any]) -> Answer:
+def _point(collection: str, alias: str, version: str, expected_previous: str | None, event: dict[str, Any]) -> Answer:
     api = _api()
     target = _member(api, collection, version)
-    previous = next((_version(member) for member in _members(api, collection) if alias in member.aliases), None)
+    previous = _pointed(api, collection, alias)
+    check_unmoved(alias, expected_previous, previous)
     recorded = {**event, "alias": alias, "version": version, "previous": previous}
     # The run first: a failure between the two leaves a move that was recorded but did not happen.
     with _run(MOVE, config={"collection": collection, **recorded}, name=f"{alias}-{version[:12]}") as run:
         run.use_artifact(target)
+    check_unmoved(alias, expected_previous, _pointed(api, collection, alias))  # recording takes seconds
     if alias not in target.aliases:
         target.aliases.append(alias)
         target.save()
     return recorded
+
+
+def _pointed(api: Any, collection: str, alias: str) -> str | None:  # noqa: ANN401
+    return next((_version(member) for member in _members(api, collection) if alias in member.aliases), None)
 
 
 def _events(collection: str, alias: str) -> Answer:
@@ -222,23 +229,6 @@ def _reports(name: str) -> Answer:
 
 def _fetch_report(name: str, directory: str) -> Answer:
     _download(_api().artifact(name, type=REPORT), directory)
-
-
-def _lineage(collection: str, version: str) -> Answer:
-    artifact = _member(_api(), collection, version)
-    run = artifact.logged_by()
-    return {
-        "version": version,
-        "source": artifact.source_qualified_name,
-        "aliases": artifact.aliases,
-        "run": run and {"path": "/".join(run.path), "commit": run.commit, "job_type": run.job_type, "url": run.url},
-        "datasets": [
-            {"name": used.qualified_name, "metadata": used.metadata}
-            for used in (run.used_artifacts() if run else [])
-            if used.type == "dataset"
-        ],
-        "used_by": [{"path": "/".join(user.path), "job_type": user.job_type} for user in artifact.used_by()],
-    }
 
 
 def _sync(directory: str) -> Answer:
@@ -292,7 +282,7 @@ COMMANDS: dict[str, Callable[..., Answer]] = {
     for name, function in (
         *(("probe", _probe), ("resolve", _resolve), ("versions", _versions), ("fetch", _fetch), ("publish", _publish)),
         *(("record", _record), ("point", _point), ("events", _events), ("keep_report", _keep_report)),
-        *(("reports", _reports), ("fetch_report", _fetch_report), ("lineage", _lineage), ("sync", _sync)),
+        *(("reports", _reports), ("fetch_report", _fetch_report), ("sync", _sync)),
         ("workspace", _workspace),
     )
 }

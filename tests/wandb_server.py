@@ -1,5 +1,6 @@
 """The stand-in for W&B as a process of its own, and what a test needs to talk to it."""
 
+import json
 import os
 import signal
 import subprocess
@@ -51,6 +52,23 @@ class WandbServer:
 
     def state(self) -> Any:
         return httpx.get(f"{self.url}/__fake/state", trust_env=False, timeout=30).json()
+
+    def runs_of(self, version: str) -> tuple[Any, list[Any]]:
+        """Return the run that logged a bundle, and the runs that used it, by the stand-in's own records."""
+        state = self.state()
+        (artifact,) = [
+            each
+            for each in state["artifacts"].values()
+            if json.loads(each["metadata"] or "{}").get("version") == version and each["type"] == "model"
+        ]
+        return state["runs"][artifact["run"]], [state["runs"][key] for key in artifact["usedBy"]]
+
+    def datasets_of(self, run: str) -> list[Any]:
+        """Return the metadata of the dataset artifacts that a run (entity/project/id) used."""
+        artifacts = self.state()["artifacts"].values()
+        return [
+            json.loads(each["metadata"]) for each in artifacts if each["type"] == "dataset" and run in each["usedBy"]
+        ]
 
     def _post(self, path: str, body: object) -> None:
         httpx.post(f"{self.url}/__fake/{path}", json=body, trust_env=False, timeout=30).raise_for_status()

@@ -16,7 +16,15 @@ from filelock import FileLock, Timeout
 
 from moderation.bundle import read_bundle
 from moderation.errors import BundleError, NotFoundError, RegistryError
-from moderation.registry.registry import AliasEvent, Move, check_alias, is_version, match_version
+from moderation.registry.registry import (
+    ANYTHING,
+    AliasEvent,
+    Move,
+    check_alias,
+    check_unmoved,
+    is_version,
+    match_version,
+)
 
 LOCK_TIMEOUT_S = 60.0
 
@@ -90,19 +98,22 @@ class LocalRegistry:
         """
         return self._versions / match_version(version, self.versions())
 
-    def point(self, alias: str, version: str, move: Move) -> AliasEvent:
+    def point(self, alias: str, version: str, move: Move, expected_previous: str | None = ANYTHING) -> AliasEvent:
         """Make ``alias`` point to ``version`` (or the one version that starts with it), atomically; keep the event.
 
         Raises:
             NotFoundError: no published version matches.
-            RegistryError: an alias that is no valid name, or another writer holds the lock.
+            RegistryError: an alias that is no valid name or does not point to ``expected_previous``, or another writer
+                holds the lock.
         """
         check_alias(alias)
         with self._lock():
+            previous = self._pointed(alias)
+            check_unmoved(alias, expected_previous, previous)
             event = AliasEvent(
                 alias=alias,
                 version=match_version(version, self.versions()),
-                previous=self._pointed(alias),
+                previous=previous,
                 moved_at=datetime.now(UTC),
                 moved_by=move.by,
                 reason=move.reason,

@@ -10,6 +10,8 @@ from moderation.errors import NotFoundError, RegistryError
 
 _ALIAS = re.compile(r"[a-z][a-z0-9_-]{0,63}")
 _VERSION_PREFIX = re.compile(r"[0-9a-f]{8,64}")
+ANYTHING = "anything"
+"""As ``expected_previous`` of `Registry.point`: whatever the alias points to."""
 
 
 @dataclass(frozen=True)
@@ -44,8 +46,12 @@ class Registry(Protocol):
     def fetch(self, version: str) -> Path:
         """Return a local directory that holds ``version``."""
 
-    def point(self, alias: str, version: str, move: Move) -> AliasEvent:
-        """Make ``alias`` point to a published ``version``, and keep the event."""
+    def point(self, alias: str, version: str, move: Move, expected_previous: str | None = ANYTHING) -> AliasEvent:
+        """Make ``alias`` point to a published ``version``, and keep the event.
+
+        Only while it points to ``expected_previous`` (None: to nothing yet), so that of two who looked at the same
+        state one moves it and the other is told.
+        """
 
     def versions(self) -> list[str]:
         """Return every published version, oldest first."""
@@ -72,6 +78,17 @@ def check_alias(alias: str) -> str:
     if not _ALIAS.fullmatch(alias):
         raise RegistryError(f"alias {alias!r} is not a name of 1 to 64 characters a-z, 0-9, '-' or '_'")
     return alias
+
+
+def check_unmoved(alias: str, expected: str | None, found: str | None) -> None:
+    """Make sure that ``alias`` points to what the caller of `Registry.point` saw.
+
+    Raises:
+        RegistryError: it was moved meanwhile.
+    """
+    if expected not in (ANYTHING, found):
+        was, now = (each[:12] if each else "nothing" for each in (expected, found))
+        raise RegistryError(f"{alias} was moved from {was} to {now} meanwhile; it stays there: run the command again")
 
 
 def is_version(version: str) -> bool:

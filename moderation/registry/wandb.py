@@ -14,7 +14,7 @@ from typing import Any
 from moderation.bundle import Bundle, read_bundle
 from moderation.labels import LABELS
 from moderation.registry.cache import BundleCache
-from moderation.registry.registry import AliasEvent, Move, check_alias, match_version
+from moderation.registry.registry import ANYTHING, AliasEvent, Move, check_alias, match_version
 from moderation.wandb_process import MODEL, REPORT, WandbProcess
 
 
@@ -66,14 +66,20 @@ class WandbRegistry:
             version = match_version(version, self.versions())
         return self.cache.find(version) or self.verify(version)
 
-    def point(self, alias: str, version: str, move: Move) -> AliasEvent:
-        """Make ``alias`` point to ``version`` (or the one version that starts with it), and record who and why."""
+    def point(self, alias: str, version: str, move: Move, expected_previous: str | None = ANYTHING) -> AliasEvent:
+        """Make ``alias`` point to ``version`` (or the one version that starts with it), and record who and why.
+
+        W&B has no compare-and-swap: ``expected_previous`` is compared before the move is recorded and again right
+        before the alias is saved. Who is overtaken between the two leaves a record of a move that did not happen; two
+        that save within one request of each other both succeed, and the later one stands.
+        """
         event = self._process.ask(
             "point",
             self._transfer_s,
             collection=self.collection,
             alias=check_alias(alias),
             version=match_version(version, self.versions()),
+            expected_previous=expected_previous,
             event={"moved_at": datetime.now(UTC).isoformat(), "moved_by": move.by, "reason": move.reason},
         )
         return _event(event)
@@ -112,13 +118,6 @@ class WandbRegistry:
         version = match_version(version, self.versions())
         found = self._process.ask("reports", self._query_s, name=_report_name(version))
         return [self._report(report["name"], report["digest"]) for report in found]
-
-    def lineage(self, version: str) -> dict[str, object]:
-        """Return what W&B knows of ``version``: the run that logged it, its datasets, and the runs that used it."""
-        lineage: dict[str, object] = self._process.ask(
-            "lineage", self._query_s, collection=self.collection, version=match_version(version, self.versions())
-        )
-        return lineage
 
     def probe(self) -> str:
         """Return the entity that the key belongs to; raises if W&B cannot be used."""

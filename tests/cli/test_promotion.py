@@ -2,21 +2,26 @@
 
 import json
 import shutil
+import subprocess
+import sys
 import xml.etree.ElementTree as ET
 from pathlib import Path
 from typing import NamedTuple
 
+import pandas as pd
 import pytest
+from filelock import FileLock
 from sqlalchemy import Engine
 
-from cli.promote import version_before
+from cli.history import standing
 from moderation.bundle import ONNX_WEIGHTS, read_bundle
 from moderation.db.database import connect
 from moderation.db.promotion import known_versions, moves, verdicts
 from moderation.registry.local import LocalRegistry
 from moderation.registry.registry import AliasEvent, Move
 from tests.bundles import BIAS, WORDS, build_tiny_bundle
-from tests.cli.conftest import Moderation
+from tests.cli.conftest import ROOT, Moderation
+from tests.cli.system import wait_for
 from tests.moderation.db.records import NOON
 from tests.train.gate.exam import FORGETFUL, METRICS, make_frozen, make_rules
 
@@ -24,7 +29,7 @@ pytestmark = pytest.mark.timeout(300)
 
 
 class Bench(NamedTuple):
-    """Frozen data, rules, and three published bundles; production does not know "idiot" and "vermin"."""
+    """Frozen data and rules in force, and three published bundles; production does not know "idiot" and "vermin"."""
 
     rules: Path
     data: Path
@@ -33,13 +38,9 @@ class Bench(NamedTuple):
     better: str
     registry: LocalRegistry
 
-    @property
-    def options(self) -> tuple[str, str]:
-        return ("--rules", str(self.rules))
-
 
 @pytest.fixture
-def bench(state_dir: Path, tmp_path: Path) -> Bench:
+def bench(state_dir: Path, environment: dict[str, str], tmp_path: Path) -> Bench:
     registry = LocalRegistry(state_dir / "registry")
     folders = [
         build_tiny_bundle(tmp_path / "production", words=FORGETFUL, metrics=METRICS),
@@ -48,8 +49,10 @@ def bench(state_dir: Path, tmp_path: Path) -> Bench:
     ]
     production, sibling, better = map(registry.publish, folders)
     registry.point("production", production, Move("test", "set up"))
-    data = make_frozen(tmp_path / "frozen.parquet", 1200)
-    return Bench(make_rules(tmp_path, data), data, production, sibling, better, registry)
+    (state_dir / "gate").mkdir()
+    data, rules = make_frozen(state_dir / "gate" / "test.parquet", 1200), make_rules(tmp_path)
+    environment["MODERATION_GATE_RULES_PATH"] = str(rules)
+    return Bench(rules, data, production, sibling, better, registry)
 
 
 @pytest.fixture
@@ -69,22 +72,22 @@ def one_line(done: object) -> str:
 def test_a_better_bundle_is_promoted_a_worse_one_refused_and_a_rollback_goes_back(
     moderation: Moderation, bench: Bench, database: Engine
 ) -> None:
-    refusal = moderation("promote", bench.better, *bench.options)
+    refusal = moderation("promote", bench.better)
     assert refusal.returncode == 1
     assert "it has no gate report; run `moderation gate" in one_line(refusal)
 
-    done = moderation("gate", bench.better[:12], *bench.options)
+    done = moderation("gate", bench.better[:12])
     assert done.returncode == 0, done.stdout + done.stderr
     assert "Passed." in done.stdout
-    assert moderation("promote", bench.better[:12], *bench.options).stdout.startswith(f"production -> {bench.better}\n")
+    assert moderation("promote", bench.better[:12]).stdout.startswith(f"production -> {bench.better}\n")
     assert bench.registry.resolve("production") == bench.better
 
     # What was production is now a candidate that forgot words.
-    done = moderation("gate", bench.production, *bench.options)
+    done = moderation("gate", bench.production)
     assert done.returncode == 3, done.stdout + done.stderr
     assert "- insult: ROC-AUC" in done.stdout
     assert "worse than production" in done.stdout
-    refusal = moderation("promote", bench.production, *bench.options)
+    refusal = moderation("promote", bench.production)
     assert "the gate refused it" in one_line(refusal)
     assert bench.registry.resolve("production") == bench.better
 
@@ -100,7 +103,9 @@ def test_a_better_bundle_is_promoted_a_worse_one_refused_and_a_rollback_goes_bac
 
     events = bench.registry.events("production")
     reasons = [event.reason for event in events]
-    assert "gate report of" in reasons[-2]
+    report = json.loads(newest(bench, bench.better))
+    assert reasons[-2].startswith("gate report of")
+    assert reasons[-2].endswith(f"(rules {report['rules_digest'][:12]}, data {report['data']['digest'][:12]})")
     assert reasons[-1] == "rollback: users complain"
     assert [move for move in moves(database) if move.alias == "production"] == events
     assert [verdict.passed for verdict in verdicts(database, bench.better)] == [True]
@@ -114,42 +119,121 @@ def test_a_better_bundle_is_promoted_a_worse_one_refused_and_a_rollback_goes_bac
 def test_a_report_counts_for_one_candidate_production_rules_and_data_only(
     moderation: Moderation, bench: Bench, tmp_path: Path
 ) -> None:
-    done = moderation("gate", bench.better, *bench.options)
+    done = moderation("gate", bench.better)
     assert done.returncode == 0, done.stdout + done.stderr
 
     other = make_frozen(tmp_path / "other.parquet", 1200, seed=1)
-    refusal = moderation("promote", bench.better, *bench.options, "--data", other)
-    assert "made on other data (frozen.parquet, digest" in one_line(refusal)
-    assert f"--data {other}" in one_line(refusal)
+    refusal = moderation("promote", bench.better, MODERATION_GATE_DATA_PATH=str(other))
+    assert "made on other data (test.parquet, digest" in one_line(refusal)
 
     (tmp_path / "strict").mkdir()
-    strict = make_rules(tmp_path / "strict", bench.data, floors={"roc_auc": 0.71})
-    refusal = moderation("promote", bench.better, "--rules", strict)
+    strict = make_rules(tmp_path / "strict", floors={"roc_auc": 0.71})
+    refusal = moderation("promote", bench.better, MODERATION_GATE_RULES_PATH=str(strict))
     assert "made with other rules or cases" in one_line(refusal)
 
     (kept,) = bench.registry.reports(bench.better)
     bench.registry.keep_report(bench.sibling, kept)
-    refusal = moderation("promote", bench.sibling, *bench.options)
+    refusal = moderation("promote", bench.sibling)
     assert f"on another candidate, {bench.better[:12]}" in one_line(refusal)
 
     bench.registry.point("production", bench.sibling, Move("test", "meanwhile"))
-    refusal = moderation("promote", bench.better, *bench.options)
+    refusal = moderation("promote", bench.better)
     assert f"against {bench.production[:12]}, and now {bench.sibling[:12]} is served" in one_line(refusal)
+    refusal = moderation("promote", bench.better, "--alias", "canary")
+    assert f"run `MODERATION_ALIAS=canary moderation gate {bench.better[:12]}`" in one_line(refusal)
 
     (kept / "report.json").write_text("{}")
-    assert "is no gate report" in one_line(moderation("promote", bench.better, *bench.options))
+    assert "is no gate report" in one_line(moderation("promote", bench.better))
     assert bench.registry.resolve("production") == bench.sibling
 
 
+def test_rules_and_data_that_the_caller_brings_are_for_trying_out_and_promote_nothing(
+    moderation: Moderation, bench: Bench, tmp_path: Path
+) -> None:
+    bench.registry.point("production", bench.better, Move("test", "a better one is served"))
+    assert moderation("gate", bench.production).returncode == 3
+    (tmp_path / "lax").mkdir()
+    lax = make_rules(
+        tmp_path / "lax",
+        comparison={"margins": {key: {"default": 9.0} for key in ("roc_auc", "average_precision", "brier_skill")}},
+        behaviour=dict.fromkeys(("minimum_functionality", "invariance", "direction"), 0.0),
+        floors={"roc_auc": 0.0, "brier_skill": -9.0},
+        calibration={"slope": [0.01, 100.0]},
+        identity={"rate_gap": 1.0, "calibration_gap": 1.0},
+    )
+    done = moderation("gate", bench.production, "--rules", lax)
+    assert done.returncode == 0, done.stdout + done.stderr
+    refusal = moderation("promote", bench.production)
+    assert "the gate refused it" in one_line(refusal)
+    assert moderation("promote", bench.production, "--rules", lax).returncode == 2  # no such option
+
+    easy = tmp_path / "easy.parquet"
+    pd.read_parquet(bench.data).assign(true_insult=None).to_parquet(easy)
+    done = moderation("gate", bench.sibling, "--data", easy)
+    assert "Not judged:\n- insult: no row of the data says whether it has it\n" in done.stdout
+    assert "made on other data (easy.parquet" in one_line(moderation("promote", bench.sibling))
+    stated = make_rules(tmp_path, data={"digest": json.loads(newest(bench, bench.sibling))["data"]["digest"]})
+    assert "the rules state" in one_line(moderation("gate", bench.sibling, "--rules", stated))
+    assert bench.registry.resolve("production") == bench.better
+
+
+def test_a_version_that_was_promoted_stays_the_measure_after_a_weaker_one(moderation: Moderation, bench: Bench) -> None:
+    assert moderation("gate", bench.better).returncode == 0
+    for version, reason in ((bench.better, "it passed"), (bench.production, "override: the better one is too slow")):
+        bench.registry.point("production", version, Move("test", reason))
+    done = moderation("gate", bench.sibling)
+    assert done.returncode == 3, done.stdout + done.stderr
+    assert "  FAIL  against the best" in done.stdout
+    assert "- insult: ROC-AUC is 0." in done.stdout
+    assert f"{bench.better[:12]}, which was promoted, has" in done.stdout
+    assert "worse than production" not in done.stdout
+
+    for version in (bench.better, bench.production):  # two rollbacks: the better one no longer stands
+        bench.registry.point("production", version, Move("test", "rollback"))
+    done = moderation("gate", bench.sibling)
+    assert "against production" in done.stdout
+    assert "against the best" not in done.stdout
+
+
+def test_of_two_promotions_at_once_one_is_refused_and_nothing_moves_twice(
+    bench: Bench, environment: dict[str, str]
+) -> None:
+    def promote(version: str) -> "subprocess.Popen[str]":
+        command = [sys.executable, "-m", "cli", "promote", version, "--override", "race"]
+        return subprocess.Popen(
+            command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+
+    before = len(bench.registry.events("production"))
+    with FileLock(bench.registry.path / ".lock"):  # until both have seen what is served
+        processes = [promote(bench.better), promote(bench.sibling)]
+        # What loads a bundle's weights has looked at the alias before.
+        wait_for(lambda: all("onnxruntime" in Path(f"/proc/{p.pid}/maps").read_text() for p in processes), 60)
+        assert [process.poll() for process in processes] == [None, None]
+    said = [process.communicate(timeout=60)[1] for process in processes]
+    codes = [process.returncode for process in processes]
+    assert sorted(codes) == [0, 1], said
+    winner = (bench.better, bench.sibling)[codes.index(0)]
+    message = said[codes.index(1)].splitlines()[-1]
+    moved = f"production was moved from {bench.production[:12]} to {winner[:12]} meanwhile"
+    assert message.startswith(f"error: {moved}")
+    assert bench.registry.resolve("production") == winner
+    assert len(bench.registry.events("production")) == before + 1
+
+
+def newest(bench: Bench, version: str) -> str:
+    return (bench.registry.reports(version)[-1] / "report.json").read_text()
+
+
 def test_a_newer_refusal_ends_what_an_older_pass_allowed(moderation: Moderation, bench: Bench, tmp_path: Path) -> None:
-    assert moderation("gate", bench.better, *bench.options).returncode == 0
+    assert moderation("gate", bench.better).returncode == 0
     (kept,) = bench.registry.reports(bench.better)
     newer = tmp_path / "newer"
     shutil.copytree(kept, newer)
     report = json.loads((newer / "report.json").read_text())
     (newer / "report.json").write_text(json.dumps(report | {"passed": False, "reasons": ["too slow today"]}))
     bench.registry.keep_report(bench.better, newer)
-    refusal = moderation("promote", bench.better, *bench.options)
+    refusal = moderation("promote", bench.better)
     assert refusal.returncode == 1
     assert "the gate refused it: too slow today" in one_line(refusal)
     assert bench.registry.resolve("production") == bench.production
@@ -174,7 +258,7 @@ def test_the_served_alias_is_not_moved_by_hand(moderation: Moderation, bench: Be
 
 def test_weights_that_were_damaged_in_the_registry_are_never_promoted(moderation: Moderation, bench: Bench) -> None:
     (bench.registry.fetch(bench.better) / ONNX_WEIGHTS).write_bytes(b"cut")
-    for command in (("promote", bench.better, "--override", "x"), ("gate", bench.better, *bench.options)):
+    for command in (("promote", bench.better, "--override", "x"), ("gate", bench.better)):
         assert "is not the file that the manifest states" in one_line(moderation(*command))
     assert bench.registry.resolve("production") == bench.production
     assert bench.registry.reports(bench.better) == []
@@ -195,7 +279,7 @@ def test_bad_calls_of_the_gate_are_one_line_and_change_nothing(
         (bench.better, "--report", str(tmp_path / "file" / "x")): "cannot write the report into",
     }
     for arguments, message in calls.items():
-        done = moderation("gate", *arguments, *bench.options)
+        done = moderation("gate", *arguments)
         assert done.returncode == 1
         assert message in one_line(done)
     assert "cannot read" in one_line(moderation("gate", bench.better, "--rules", tmp_path / "none.yaml"))
@@ -207,11 +291,11 @@ def test_a_first_promotion_is_judged_without_a_comparison_and_a_folder_is_publis
 ) -> None:
     empty = LocalRegistry(tmp_path / "empty")
     where = {"MODERATION_REGISTRY_DIR": str(empty.path)}
-    done = moderation("gate", tmp_path / "better", *bench.options, **where)
+    done = moderation("gate", tmp_path / "better", **where)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "against nothing" in done.stdout
     assert empty.versions() == [bench.better]
-    assert moderation("promote", bench.better, *bench.options, **where).returncode == 0
+    assert moderation("promote", bench.better, **where).returncode == 0
     assert empty.resolve("production") == bench.better
     refusal = moderation("rollback", **where)
     assert f"there is no version before {bench.better[:12]} under 'production'" in one_line(refusal)
@@ -245,29 +329,50 @@ def test_lineage_is_drawn_in_every_format(moderation: Moderation, bench: Bench, 
     assert json.loads(drawn["json"])["version"] == bench.production
 
 
-def move(version: str, reason: str = "gate report passed") -> AliasEvent:
-    return AliasEvent("production", version, None, NOON, "ann", reason)
+def moves_to(*steps: tuple[str, str]) -> list[AliasEvent]:
+    """Return the events of an alias that goes from nothing through ``steps`` of version and reason."""
+    previous = [None, *(version for version, _ in steps)]
+    return [
+        AliasEvent("production", version, before, NOON, "ann", reason)
+        for (version, reason), before in zip(steps, previous, strict=False)
+    ]
+
+
+GATE, BACK = "gate report passed", "rollback: why"
 
 
 @pytest.mark.parametrize(
-    ("events", "before"),
+    ("steps", "versions"),
     [
-        ([], None),
-        ([move("a")], None),
-        ([move("a"), move("b")], "a"),
-        ([move("a"), move("b"), move("c"), move("b", "rollback")], "a"),
-        ([move("a"), move("b"), move("c"), move("b", "rollback: why"), move("a", "rollback")], None),
-        ([move("a"), move("b"), move("a")], "b"),  # promoted again, not rolled back
-        ([move("a"), move("b"), move("a", "rollback"), move("c")], "a"),
-        ([move("a"), move("b"), move("b")], "a"),
+        ([("a", GATE)], ["a"]),
+        ([("a", GATE), ("b", GATE)], ["a", "b"]),
+        ([("a", GATE), ("b", GATE), ("c", GATE), ("b", BACK)], ["a", "b"]),
+        ([("a", GATE), ("b", GATE), ("c", GATE), ("b", BACK), ("a", "rollback")], ["a"]),
+        ([("a", GATE), ("b", GATE), ("a", GATE)], ["a", "b", "a"]),  # promoted again, not rolled back
+        ([("a", GATE), ("b", GATE), ("a", BACK), ("c", GATE)], ["a", "c"]),
+        ([("a", GATE), ("b", GATE), ("b", GATE)], ["a", "b"]),
     ],
 )
-def test_a_rollback_goes_to_what_stood_before(events: list[AliasEvent], before: str | None) -> None:
-    assert version_before(events, events[-1].version if events else "a") == before
+def test_what_stands_is_what_was_promoted_and_not_rolled_back(
+    steps: list[tuple[str, str]], versions: list[str]
+) -> None:
+    assert standing(moves_to(*steps), steps[-1][0]) == versions
 
 
-def test_a_move_that_was_recorded_and_never_happened_is_not_rolled_back_to() -> None:
-    assert version_before([move("a"), move("b"), move("c")], "b") == "a"
+def test_a_move_that_was_recorded_and_never_happened_does_not_stand() -> None:
+    a, b, c = moves_to(("a", GATE), ("b", GATE), ("c", GATE))
+    assert standing([a, b, c], "b") == ["a", "b"]  # the last one
+    d = AliasEvent("production", "d", "b", NOON, "ann", GATE)
+    assert standing([a, b, c, d], "d") == ["a", "b", "d"]  # one in the middle
+    assert standing([a], "z") == ["a", "z"]
+
+
+def test_a_move_by_hand_that_left_no_record_stands() -> None:
+    a, b = moves_to(("a", GATE), ("b", GATE))
+    after = AliasEvent("production", "d", "hand", NOON, "ann", GATE)
+    assert standing([a, b, after], "d") == ["a", "b", "hand", "d"]
+    assert standing([a, b], "hand") == ["a", "b", "hand"]
+    assert standing([], "hand") == ["hand"]
 
 
 def test_the_fixture_bundles_are_what_they_say(bench: Bench) -> None:

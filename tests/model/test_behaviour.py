@@ -1,4 +1,4 @@
-"""What a bundle does on the sentences of `cases/`: ``pytest tests/model --bundle DIR`` (without: the starter)."""
+"""What a bundle does on the sentences of `train/gate/cases/`: ``pytest tests/model --bundle DIR``, or the starter."""
 
 from pathlib import Path
 
@@ -21,9 +21,9 @@ def rules() -> GateRules:
 
 
 @pytest.fixture(scope="module")
-def outcomes(request: pytest.FixtureRequest) -> list[Outcome]:
+def outcomes(request: pytest.FixtureRequest, rules: GateRules) -> list[Outcome]:
     scorer = Scorer.load(read_bundle(request.config.getoption("--bundle") or STARTER_DIR, LABELS))
-    cases = read_cases(Path(__file__).parent / "cases")
+    cases = read_cases(rules.behaviour.cases)
     return judge_all(cases, score_texts(scorer, [text for case in cases for text in case.texts]), scorer)
 
 

@@ -14,7 +14,7 @@ from tests.bundles import build_tiny_bundle
 from tests.train.dataset import make_rows
 from train.baseline import MANIFEST, Baseline, baseline_scores, main, read, save, train_baseline
 from train.config import ThresholdConfig
-from train.metrics.ranking import roc_auc
+from train.metrics.ranking import Ranking
 from train.tfidf import COEFFICIENTS, VOCABULARY, TfidfModel
 
 REPOSITORY = Path(__file__).parents[2]
@@ -92,7 +92,7 @@ def test_labels_that_are_unknown_in_some_rows_are_learned_from_the_others() -> N
     known = test["insult"].notna().to_numpy()
     assert scores.shape == (len(test), len(LABELS))
     insult = LABELS.index("insult")
-    assert roc_auc(test["insult"][known], scores[known, insult], np.ones(known.sum())) > 0.9
+    assert Ranking(test["insult"][known], scores[known, insult]).roc_auc(np.ones(known.sum())) > 0.9
 
 
 def test_a_label_that_the_training_split_lacks_is_named() -> None:

@@ -7,7 +7,6 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -108,12 +107,12 @@ def start(config: Path, **variables: str) -> "subprocess.Popen[str]":
 def check_run(registry: WandbRegistry, server: WandbServer, run_dir: Path) -> None:
     """Check that W&B has the run, its dataset, its figures and its bundle, and no text."""
     bundle = read_bundle(run_dir / "bundle")
-    lineage: Any = registry.lineage(bundle.version)
-    assert lineage["run"]["job_type"] == "train"
-    assert lineage["run"]["commit"] == bundle.manifest.provenance.git_commit
-    (dataset,) = lineage["datasets"]
-    assert dataset["metadata"]["digest"] == bundle.manifest.provenance.dataset_digest
-    run = server.state()["runs"][lineage["run"]["path"]]
+    assert bundle.version in registry.versions()
+    run, _ = server.runs_of(bundle.version)
+    assert run["jobType"] == "train"
+    assert run["commit"] == bundle.manifest.provenance.git_commit
+    (dataset,) = server.datasets_of(run["key"])
+    assert dataset["digest"] == bundle.manifest.provenance.dataset_digest
     config = {key: value["value"] for key, value in json.loads(run["config"]).items() if isinstance(value, dict)}
     assert config["git_dirty"] == bundle.manifest.provenance.git_dirty
     assert config["fit"]["seed"] == bundle.manifest.provenance.seed

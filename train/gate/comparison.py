@@ -9,25 +9,23 @@ strongly the figures move together, so that it is never wider than Bonferroni's 
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import get_args
 
 import numpy as np
 import numpy.typing as npt
-from tqdm import tqdm
 
-from moderation.labels import LABELS
-from train.gate.checks import Check
-from train.gate.frozen import FloatArray, FrozenData
-from train.gate.rules import Compared, ComparisonRules, FloorRules
-from train.metrics.ranking import Ranking
+from train.gate.checks import AGAINST_PRODUCTION, Check
+from train.gate.frozen import FrozenData
+from train.gate.rules import ComparisonRules, FloorRules
+from train.metrics.figures import COMPARED, Compared
+from train.metrics.ranking import FloatArray
+from train.metrics.resampling import resample
 
-FIGURES: tuple[Compared, ...] = get_args(Compared)
 WORDS = {"roc_auc": "ROC-AUC", "average_precision": "average precision", "brier_skill": "Brier skill"}
 
 
 @dataclass(frozen=True)
 class Rival:
-    """Figures (K, F) of production, and the simultaneous bounds of candidate minus production."""
+    """Figures (L, F) of production, and the simultaneous bounds of candidate minus production."""
 
     figures: FloatArray
     low: FloatArray
@@ -36,29 +34,11 @@ class Rival:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Figures (K, F) of the candidate, and of what it is compared with."""
+    """Figures (L, F) of the candidate, and of what it is compared with: a row per label of the data."""
 
+    labels: tuple[str, ...]
     candidate: FloatArray
     rival: Rival | None
-
-
-class LabelFigures:
-    """ROC-AUC, average precision and Brier skill of one label, ready to be weighted many times."""
-
-    def __init__(self, truth: FloatArray, scores: npt.NDArray[np.float32]) -> None:
-        """Leave out the rows whose ``truth`` (N,) is not known."""
-        self._known = ~np.isnan(truth)
-        self._truth = truth[self._known]
-        self._ranking = Ranking(self._truth, scores[self._known])
-        self._squared_error = (scores[self._known].astype(np.float64) - self._truth) ** 2
-
-    def __call__(self, weights: FloatArray) -> FloatArray:
-        """Return the figures in the order of `FIGURES`, for weights (N,)."""
-        known = weights[self._known]
-        prevalence = known @ self._truth / known.sum()
-        # Brier, 1950; skill against always saying the prevalence: Murphy, J. Appl. Meteorol. 12, 1973.
-        skill = 1 - known @ self._squared_error / known.sum() / (prevalence * (1 - prevalence))
-        return np.array([self._ranking.roc_auc(known), self._ranking.average_precision(known), skill])
 
 
 def compare(
@@ -70,23 +50,14 @@ def compare(
     """Return the figures of the candidate's scores (N, K), and how they differ from the rival's."""
     own = _figures(data, candidate)
     if rival is None:
-        return Comparison(own(data.weights), None)
+        return Comparison(data.labels, own(data.weights), None)
     other = _figures(data, rival)
     estimate = own(data.weights) - other(data.weights)
-    draws = resample(lambda weights: own(weights) - other(weights), data.weights, rules.resamples)
+    draws = np.array([own(drawn) - other(drawn) for drawn in resample(data.weights, rules.resamples)])
     low, high = simultaneous_bounds(estimate.ravel(), draws.reshape(len(draws), -1), rules.confidence)
     shape = estimate.shape
-    return Comparison(own(data.weights), Rival(other(data.weights), low.reshape(shape), high.reshape(shape)))
-
-
-def resample(
-    statistic: Callable[[FloatArray], FloatArray], weights: FloatArray, resamples: int, seed: int = 0
-) -> FloatArray:
-    """Return ``statistic(weights)`` for ``resamples`` draws of the rows with replacement, first axis the draws."""
-    generator, count = np.random.default_rng(seed), len(weights)
-    even = np.full(count, 1 / count)
-    bar = tqdm(range(resamples), desc="comparing", unit=" resamples", leave=False, mininterval=1.0)
-    return np.array([statistic(weights * generator.multinomial(count, even)) for _ in bar])
+    rival_figures = Rival(other(data.weights), low.reshape(shape), high.reshape(shape))
+    return Comparison(data.labels, own(data.weights), rival_figures)
 
 
 def simultaneous_bounds(estimate: FloatArray, draws: FloatArray, confidence: float) -> tuple[FloatArray, FloatArray]:
@@ -106,11 +77,11 @@ def comparison_checks(found: Comparison, rules: ComparisonRules, floors: FloorRu
     """Return a check per label and figure against its floor, and one against production."""
     limits: dict[Compared, float] = {"roc_auc": floors.roc_auc, "brier_skill": floors.brier_skill}
     checks = [
-        _floor(label, figure, float(found.candidate[k, FIGURES.index(figure)]), limit)
+        _floor(label, figure, float(found.candidate[row, COMPARED.index(figure)]), limit)
         for figure, limit in limits.items()
-        for k, label in enumerate(LABELS)
+        for row, label in enumerate(found.labels)
     ]
-    return checks if found.rival is None else [*checks, *_non_inferiority(found.candidate, found.rival, rules)]
+    return checks if found.rival is None else [*checks, *_non_inferiority(found, found.rival, rules)]
 
 
 def _floor(label: str, figure: Compared, value: float, limit: float) -> Check:
@@ -125,12 +96,12 @@ def _floor(label: str, figure: Compared, value: float, limit: float) -> Check:
     )
 
 
-def _non_inferiority(candidate: FloatArray, production: Rival, rules: ComparisonRules) -> Iterable[Check]:
-    for f, figure in enumerate(FIGURES):
-        for k, label in enumerate(LABELS):
+def _non_inferiority(found: Comparison, production: Rival, rules: ComparisonRules) -> Iterable[Check]:
+    for f, figure in enumerate(COMPARED):
+        for row, label in enumerate(found.labels):
             margin = rules.margin(figure, label)
-            value, rival = float(candidate[k, f]), float(production.figures[k, f])
-            low, high = float(production.low[k, f]), float(production.high[k, f])
+            value, rival = float(found.candidate[row, f]), float(production.figures[row, f])
+            low, high = float(production.low[row, f]), float(production.high[row, f])
             if low > -margin:
                 verdict = "no worse than the margin allows"
             elif high < 0:
@@ -138,7 +109,7 @@ def _non_inferiority(candidate: FloatArray, production: Rival, rules: Comparison
             else:
                 verdict = "not shown to be as good as production"
             yield Check(
-                group="against production",
+                group=AGAINST_PRODUCTION,
                 name=WORDS[figure],
                 label=label,
                 value=value,
@@ -154,5 +125,5 @@ def _non_inferiority(candidate: FloatArray, production: Rival, rules: Comparison
 
 
 def _figures(data: FrozenData, scores: npt.NDArray[np.float32]) -> Callable[[FloatArray], FloatArray]:
-    labels = [LabelFigures(data.truth[:, k], scores[:, k]) for k in range(len(LABELS))]
-    return lambda weights: np.array([figures(weights) for figures in labels])
+    columns = data.columns(scores)
+    return lambda weights: np.array([column.compared(weights) for column in columns])

@@ -15,10 +15,11 @@ import pandas as pd
 from moderation.errors import InvalidInputError
 from moderation.labels import LABELS
 from train.gate.rules import DataRules
+from train.metrics.figures import Column
+from train.metrics.ranking import FloatArray
 
 TEXT = "comment_text"
 TRUTH_PREFIX = "true_"
-FloatArray = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -31,9 +32,19 @@ class FrozenData:
     digest: str
 
     @property
+    def labels(self) -> tuple[str, ...]:
+        """The labels that are known of at least one row; the others cannot be judged by these data."""
+        return tuple(label for k, label in enumerate(LABELS) if not np.isnan(self.truth[:, k]).all())
+
+    @property
     def positives(self) -> dict[str, int]:
-        """Rows that have each label."""
-        return {label: int(np.nansum(self.truth[:, k])) for k, label in enumerate(LABELS)}
+        """Rows that have each of `labels`."""
+        return {label: int(np.nansum(self.truth[:, LABELS.index(label)])) for label in self.labels}
+
+    def columns(self, scores: npt.NDArray[np.float32]) -> list[Column]:
+        """Return truth and scores (N, K) of each of `labels`, ready to be weighted many times."""
+        chosen = [LABELS.index(label) for label in self.labels]
+        return [Column(self.truth[:, k], scores[:, k].astype(np.float64), scores[:, k] >= 0.5) for k in chosen]
 
 
 def read_frozen(path: Path, rules: DataRules) -> FrozenData:
@@ -41,7 +52,7 @@ def read_frozen(path: Path, rules: DataRules) -> FrozenData:
 
     Raises:
         InvalidInputError: no parquet file, a missing column, a text or label that is none, another digest than the
-            rules state, or a label with too few positive or no negative rows.
+            rules state, no label at all, or a known one with too few positive or no negative rows.
     """
     try:
         table = pd.read_parquet(path)
@@ -84,10 +95,12 @@ def _check_values(path: Path, texts: pd.Series, fractions: FloatArray, weights: 
 
 
 def _check_positives(path: Path, data: FrozenData, least: int) -> None:
+    if not data.labels:
+        raise InvalidInputError(f"{path} says of no row whether it has a label: every {TRUTH_PREFIX}* is null")
     if few := {label: count for label, count in data.positives.items() if count < least}:
         counts = ", ".join(f"{label} {count}" for label, count in few.items())
         raise InvalidInputError(f"{path} has too few positive rows to judge: {counts}; expected at least {least} each")
-    if full := [label for k, label in enumerate(LABELS) if not (data.truth[:, k] == 0).any()]:
+    if full := [label for label in data.labels if not (data.truth[:, LABELS.index(label)] == 0).any()]:
         raise InvalidInputError(f"{path} has no negative row for {', '.join(full)}")
 
 

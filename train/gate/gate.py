@@ -14,8 +14,9 @@ from tqdm import tqdm
 from moderation.bundle import Bundle
 from moderation.labels import LABELS
 from moderation.scoring.scorer import Scorer
+from train.gate.anchor import Promoted, anchor_checks
 from train.gate.behaviour import Case, Outcome, behaviour_checks, judge, read_cases, summarise
-from train.gate.calibration import calibration_checks, reliability
+from train.gate.calibration import calibration_checks, reliability_points
 from train.gate.checks import Check
 from train.gate.comparison import compare, comparison_checks
 from train.gate.frozen import FrozenData, read_frozen
@@ -23,11 +24,12 @@ from train.gate.identity import Answered, identity_checks, identity_slices
 from train.gate.obfuscation import CurvePoint, Disguised, Flags, choose, curve, disguise_all, obfuscation_checks
 from train.gate.report import DataSummary, Figures, GateReport, Judged
 from train.gate.rules import GateRules
-from train.gate.technical import int8_checks, latency_checks, measure_latency
+from train.gate.technical import int8_checks, latency_checks, measure_latency, probe_check
 
 TEXTS_PER_CALL = 64
 """Enough to keep all cores busy, few enough that progress is seen."""
 Scores = npt.NDArray[np.float32]
+NEVER = Promoted()
 
 
 @dataclass(frozen=True)
@@ -55,7 +57,14 @@ class Answers:
         return Answered(self.data[:, LABELS.index(label)], self.scorer.bundle.manifest.thresholds[label])
 
 
-def run_gate(candidate: Bundle, against: Bundle | None, rules: GateRules, data_path: Path, threads: int) -> GateReport:
+def run_gate(
+    candidate: Bundle,
+    against: Bundle | None,
+    rules: GateRules,
+    data_path: Path,
+    threads: int,
+    promoted: Promoted = NEVER,
+) -> GateReport:
     """Judge ``candidate`` by ``rules``; without ``against`` only by what needs no comparison.
 
     Raises:
@@ -68,48 +77,50 @@ def run_gate(candidate: Bundle, against: Bundle | None, rules: GateRules, data_p
     scorers = [Scorer.load(bundle, threads) for bundle in (candidate, against) if bundle is not None]
     own, *others = [answer(scorer, exam) for scorer in scorers]
     rival = others[0] if others else None
-    timed = [exam.data.texts[n] for n in _spread(len(exam.data.texts), rules.latency.texts)]
-    latency = measure_latency(timed, own.scorer.score, rival.scorer.score if rival else None)
-    slices = identity_slices(
-        exam.data, own.of(rules.identity.label), rival.of(rules.identity.label) if rival else None, rules.identity
-    )
-    behaviour = summarise(own.outcomes, rival.outcomes if rival else None)
-    points = _curve(exam, own, rival, rules.obfuscation.label)
-    found = compare(exam.data, own.data, rival.data if rival else None, rules.comparison)
-    checks = [
-        probe_check(candidate),
-        *comparison_checks(found, rules.comparison, rules.floors),
-        *calibration_checks(exam.data, own.data, rules.calibration),
-        *behaviour_checks(behaviour, rules.behaviour),
-        *identity_checks(slices, rules.identity),
-        *obfuscation_checks(points, rules.obfuscation),
-        *int8_checks(candidate.manifest, rules.int8),
-        *latency_checks(latency, rules.latency),
-    ]
+    figures, rules_digest = measure(exam, own, rival, rules), rules.digest()
+    checks = check_candidate(exam, own, rival, figures, rules)
+    checks += anchor_checks(checks, promoted, exam.data.digest, rules_digest)
     return GateReport(
         passed=all(check.passed for check in checks),
         reasons=[check.reason for check in checks if not check.passed],
         candidate=_judged(candidate),
         against=_judged(against) if against else None,
-        data=DataSummary(
-            name=data_path.name,
-            digest=exam.data.digest,
-            rows=len(exam.data.texts),
-            positives=exam.data.positives,
-        ),
-        rules_digest=rules.digest(),
+        data=_summary(exam.data, data_path.name),
+        rules_digest=rules_digest,
         created_at=datetime.now(UTC),
         seconds=round(time.monotonic() - begun, 1),
         checks=checks,
-        figures=Figures(
-            slices=slices,
-            behaviour=behaviour,
-            obfuscation=points,
-            latency=latency,
-            reliability=_reliability(exam.data, own),
-            rival_reliability=_reliability(exam.data, rival) if rival else {},
-        ),
+        figures=figures,
     )
+
+
+def measure(exam: Exam, own: Answers, rival: Answers | None, rules: GateRules) -> Figures:
+    """Return what checks and plots are made from, but for the comparison."""
+    timed = [exam.data.texts[n] for n in _spread(len(exam.data.texts), rules.latency.texts)]
+    label = rules.identity.label
+    return Figures(
+        slices=identity_slices(exam.data, own.of(label), rival.of(label) if rival else None, rules.identity),
+        behaviour=summarise(own.outcomes, rival.outcomes if rival else None),
+        obfuscation=_curve(exam, own, rival, rules.obfuscation.label),
+        latency=measure_latency(timed, own.scorer.score, rival.scorer.score if rival else None),
+        reliability=reliability_points(exam.data, own.data),
+        rival_reliability=reliability_points(exam.data, rival.data) if rival else {},
+    )
+
+
+def check_candidate(exam: Exam, own: Answers, rival: Answers | None, figures: Figures, rules: GateRules) -> list[Check]:
+    """Return every check but those against the best."""
+    found = compare(exam.data, own.data, rival.data if rival else None, rules.comparison)
+    return [
+        probe_check(own.scorer),
+        *comparison_checks(found, rules.comparison, rules.floors),
+        *calibration_checks(exam.data, own.data, rules.calibration),
+        *behaviour_checks(figures.behaviour, rules.behaviour),
+        *identity_checks(figures.slices, rules.identity),
+        *obfuscation_checks(figures.obfuscation, rules.obfuscation),
+        *int8_checks(own.scorer.bundle.manifest, rules.int8),
+        *latency_checks(figures.latency, rules.latency),
+    ]
 
 
 def prepare(rules: GateRules, data_path: Path) -> Exam:
@@ -155,15 +166,6 @@ def judge_all(cases: list[Case], scores: Scores, scorer: Scorer) -> list[Outcome
     ]
 
 
-def probe_check(bundle: Bundle) -> Check:
-    """Return the check that loading the bundle has already made."""
-    probes = bundle.manifest.probes
-    reason = f"{len(probes.examples)} probes score as the manifest states, within {probes.tolerance}"
-    return Check(
-        group="probes", name="probes", value=None, limit=f"within {probes.tolerance}", passed=True, reason=reason
-    )
-
-
 def _curve(exam: Exam, own: Answers, rival: Answers | None, label: str) -> list[CurvePoint]:
     k = LABELS.index(label)
 
@@ -174,8 +176,9 @@ def _curve(exam: Exam, own: Answers, rival: Answers | None, label: str) -> list[
     return curve(exam.disguised, exam.present, flags(own), flags(rival) if rival else None)
 
 
-def _reliability(data: FrozenData, answers: Answers) -> dict[str, list[tuple[float, float]]]:
-    return {label: reliability(data.truth[:, k], answers.data[:, k], data.weights) for k, label in enumerate(LABELS)}
+def _summary(data: FrozenData, name: str) -> DataSummary:
+    unknown = [label for label in LABELS if label not in data.labels]
+    return DataSummary(name=name, digest=data.digest, rows=len(data.texts), positives=data.positives, unknown=unknown)
 
 
 def _judged(bundle: Bundle) -> Judged:

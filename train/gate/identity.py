@@ -11,11 +11,12 @@ import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict
 
 from moderation.labels import LABELS
-from train.gate.checks import Check, at_most
-from train.gate.comparison import resample
-from train.gate.frozen import FloatArray, FrozenData
+from train.gate.checks import Check, at_most, nothing_to_judge
+from train.gate.frozen import FrozenData
 from train.gate.rules import IdentityRules
 from train.metrics.identity import masks
+from train.metrics.ranking import FloatArray
+from train.metrics.resampling import resample
 
 RESAMPLES = 400
 
@@ -64,7 +65,8 @@ def identity_slices(data: FrozenData, candidate: Answered, rival: Answered | Non
         error = np.nan_to_num(data.weights * (answered.scores - truth))
         return np.asarray(np.abs(whole @ error) / (whole @ data.weights))
 
-    own, draws = gaps(candidate, data.weights), resample(lambda w: gaps(candidate, w), data.weights, RESAMPLES)
+    own = gaps(candidate, data.weights)
+    draws = np.array([gaps(candidate, drawn) for drawn in resample(data.weights, RESAMPLES)])
     low, high = np.quantile(draws, [0.025, 0.975], axis=0)
     base = negative[0] @ (data.weights * (candidate.scores >= candidate.threshold)) / (negative[0] @ data.weights)
     return [
@@ -85,28 +87,23 @@ def identity_slices(data: FrozenData, candidate: Answered, rival: Answered | Non
 
 
 def identity_checks(slices: list[Slice], rules: IdentityRules) -> list[Check]:
-    """Return two checks, of false-positive rate and calibration: the widest gap of the slices that are large enough."""
+    """Return two checks, of false-positive rate and calibration, for each slice that is large enough."""
     judged = [each for each in slices if each.judged]
     if not judged:
-        reason = f"no group is mentioned by {rules.min_rows} texts without {rules.label}: nothing to judge"
-        return [Check(group="identity", name="identity slices", value=None, limit="none", passed=True, reason=reason)]
+        reason = f"identity: no group is mentioned by {rules.min_rows} texts without {rules.label}"
+        return [nothing_to_judge("identity", "identity slices", reason)]
     return [
-        _widest("false-positive rate above background", judged, "rate_gap", rules.rate_gap, rules.margin),
-        _widest("calibration gap", judged, "calibration_gap", rules.calibration_gap, rules.margin),
-    ]
-
-
-def _widest(name: str, slices: list[Slice], field: str, limit: float, margin: float) -> Check:
-    """Judge every slice, and return the verdict on the one that fails by most, else on the one with the widest gap."""
-    verdicts = [
         at_most(
             "identity",
             f"{name}, texts that mention {each.group} ({each.rows} rows)",
             getattr(each, field),
             getattr(each, f"rival_{field}"),
             limit,
-            margin,
+            rules.margin,
         )
-        for each in slices
+        for name, field, limit in (
+            ("false-positive rate above background", "rate_gap", rules.rate_gap),
+            ("calibration gap", "calibration_gap", rules.calibration_gap),
+        )
+        for each in judged
     ]
-    return max(verdicts, key=lambda check: (not check.passed, check.value or 0.0))

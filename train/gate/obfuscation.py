@@ -19,7 +19,7 @@ import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict
 
 from moderation.labels import LABELS
-from train.gate.checks import Check, at_least
+from train.gate.checks import Check, at_least, nothing_to_judge
 from train.gate.frozen import FrozenData
 from train.gate.rules import ObfuscationRules
 
@@ -137,7 +137,12 @@ def disguise(text: str, name: str, strength: float) -> str:
 
 
 def curve(disguised: list[Disguised], present: FlagArray, candidate: Flags, rival: Flags | None) -> list[CurvePoint]:
-    """Return the curve, its first point as written; ``present`` (M,) says which texts have the label."""
+    """Return the curve, its first point as written; ``present`` (M,) says which texts have the label.
+
+    Without texts there is no point.
+    """
+    if not len(present):
+        return []
     groups: dict[tuple[str, float], list[int]] = {}
     for place, each in enumerate(disguised):
         groups.setdefault((each.disguise, each.strength), []).append(place)
@@ -159,6 +164,8 @@ def curve(disguised: list[Disguised], present: FlagArray, candidate: Flags, riva
 
 def obfuscation_checks(points: list[CurvePoint], rules: ObfuscationRules) -> list[Check]:
     """Return one check: mean informedness over disguises and strengths, as a share of that as written."""
+    if not points:
+        return [nothing_to_judge("obfuscation", "disguises", f"obfuscation: the data do not know {rules.label}")]
     value = _retained([point.candidate for point in points])
     rivals = [point.rival for point in points if point.rival is not None]
     name = f"what tells {rules.label} apart that is left under disguises"

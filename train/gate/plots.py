@@ -10,7 +10,7 @@ import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from train.gate.checks import Check
+from train.gate.checks import AGAINST_PRODUCTION, Check
 from train.gate.obfuscation import CurvePoint
 from train.gate.report import GateReport
 
@@ -20,11 +20,10 @@ BLUE, ORANGE, VERMILION, GREY = "#0072B2", "#E69F00", "#D55E00", "#666666"
 def plots(report: GateReport) -> dict[str, str]:
     """Return each plot by the name of its place in the page."""
     with mpl.rc_context({"svg.fonttype": "none", "axes.spines.top": False, "axes.spines.right": False}):
-        drawn = {
-            "reliability": _reliability(report),
-            "obfuscation": _obfuscation(report.figures.obfuscation),
-        }
-        differences = [check for check in report.checks if check.group == "against production"]
+        drawn = {"reliability": _reliability(report)}
+        if report.figures.obfuscation:
+            drawn["obfuscation"] = _obfuscation(report.figures.obfuscation)
+        differences = [check for check in report.checks if check.group == AGAINST_PRODUCTION]
         if differences:
             drawn["differences"] = _differences(differences)
         if report.figures.slices:
@@ -53,7 +52,9 @@ def _differences(checks: Sequence[Check]) -> Figure:
 def _reliability(report: GateReport) -> Figure:
     figure = Figure(figsize=(9.5, 5.6), layout="constrained")
     grid: list[Axes] = list(figure.subplots(2, 3, sharex=True, sharey=True).ravel())
-    for axes, (label, points) in zip(grid, report.figures.reliability.items(), strict=True):
+    for axes in grid[len(report.figures.reliability) :]:
+        axes.set_axis_off()
+    for axes, (label, points) in zip(grid, report.figures.reliability.items(), strict=False):
         axes.plot([0, 1], [0, 1], color=GREY, lw=0.8, ls=":")
         if rival := report.figures.rival_reliability.get(label):
             axes.plot(*zip(*rival, strict=True), "s--", color=ORANGE, ms=5, label="production")

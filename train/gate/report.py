@@ -36,12 +36,13 @@ class Judged(_Part):
 
 
 class DataSummary(_Part):
-    """The frozen data: its file, its digest, and how many rows have each label."""
+    """The frozen data: its file, its digest, how many rows have each label, and labels of which it knows nothing."""
 
     name: str
     digest: str
     rows: int
     positives: dict[str, int]
+    unknown: list[str] = []
 
 
 class Figures(_Part):
@@ -69,6 +70,12 @@ class GateReport(_Part):
     seconds: float
     checks: list[Check]
     figures: Figures
+
+    @property
+    def not_judged(self) -> list[str]:
+        """What the data or the rules left nothing to judge of, in words."""
+        unknown = [f"{label}: no row of the data says whether it has it" for label in self.data.unknown]
+        return unknown + [check.reason for check in self.checks if check.passed and check.value is None]
 
 
 def write_report(report: GateReport, directory: Path) -> None:

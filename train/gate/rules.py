@@ -4,7 +4,7 @@ import difflib
 import hashlib
 import json
 from pathlib import Path
-from typing import Annotated, Literal, Self, get_args
+from typing import Annotated, Literal, Self
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -12,12 +12,14 @@ from pydantic_core import ErrorDetails
 
 from moderation.errors import ConfigurationError
 from moderation.labels import LABELS
+from train.metrics.figures import COMPARED, Compared
+from train.metrics.identity import TERMS
 
+CASES = Path(__file__).with_name("cases")
 Share = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
 Count = Annotated[int, Field(ge=1)]
 Label = Literal["toxic", "severe_toxic", "obscene", "threat", "insult", "identity_hate"]
-Compared = Literal["roc_auc", "average_precision", "brier_skill"]
 Margins = dict[Label | Literal["default"], Annotated[float, Field(gt=0)]]
 
 
@@ -28,7 +30,6 @@ class _Section(BaseModel):
 class DataRules(_Section):
     """The frozen data; a ``digest`` that is stated must be theirs."""
 
-    path: Path
     digest: Annotated[str, Field(pattern="^[0-9a-f]{64}$")] | None = None
     min_positives: Count = 20
 
@@ -47,7 +48,7 @@ class ComparisonRules(_Section):
 
     @model_validator(mode="after")
     def _covers_every_label(self) -> Self:
-        if absent := set(get_args(Compared)) - set(self.margins):
+        if absent := set(COMPARED) - set(self.margins):
             raise ValueError(f"no margins for {', '.join(sorted(absent))}")
         for figure, margins in self.margins.items():
             if "default" not in margins and (missing := set(LABELS) - set(margins)):
@@ -75,9 +76,9 @@ class CalibrationRules(_Section):
 
 
 class BehaviourRules(_Section):
-    """The least share of passed cases of each kind; ``cases`` is a folder of YAML files."""
+    """The least share of passed cases of each kind; ``cases`` is a folder of YAML files, seen from the rules' own."""
 
-    cases: Path
+    cases: Path = CASES
     minimum_functionality: Share
     invariance: Share
     direction: Share
@@ -85,14 +86,14 @@ class BehaviourRules(_Section):
 
 
 class IdentityRules(_Section):
-    """Groups as lists of words, and how far a slice that mentions one may be off."""
+    """How far a slice of texts that mention a group (by a list of words) may be off."""
 
     label: Label
     min_rows: Count
     rate_gap: Share
     calibration_gap: Share
     margin: Share
-    groups: dict[str, Annotated[list[str], Field(min_length=1)]]
+    groups: dict[str, Annotated[tuple[str, ...], Field(min_length=1)]] = TERMS
 
 
 class ObfuscationRules(_Section):
@@ -134,8 +135,8 @@ class GateRules(_Section):
     latency: LatencyRules
 
     def digest(self) -> str:
-        """Return the SHA-256 of the rules and of the files with the cases; where the data lie does not matter."""
-        stated = json.dumps(self.model_dump(mode="json", exclude={"data": {"path"}}), sort_keys=True)
+        """Return the SHA-256 of the rules and of the files with the cases; where those lie does not matter."""
+        stated = json.dumps(self.model_dump(mode="json", exclude={"behaviour": {"cases"}}), sort_keys=True)
         contents = [stated.encode(), *(path.read_bytes() for path in case_files(self.behaviour.cases))]
         return hashlib.sha256(b"".join(hashlib.sha256(content).digest() for content in contents)).hexdigest()
 
@@ -148,7 +149,7 @@ def case_files(folder: Path) -> list[Path]:
     """
     files = sorted(folder.glob("*.yaml"))
     if not files:
-        raise ConfigurationError(f"behaviour.cases: no .yaml file in {folder}; run it from the repository's root")
+        raise ConfigurationError(f"behaviour.cases: no .yaml file in {folder}")
     return files
 
 
@@ -160,9 +161,11 @@ def read_rules(path: Path) -> GateRules:
     """
     raw = read_yaml(path)
     try:
-        return GateRules.model_validate(raw)
+        rules = GateRules.model_validate(raw)
     except ValidationError as error:
         raise ConfigurationError(f"{path}: " + "; ".join(map(_explain, error.errors()))) from None
+    behaviour = rules.behaviour.model_copy(update={"cases": path.parent / rules.behaviour.cases})
+    return rules.model_copy(update={"behaviour": behaviour})
 
 
 def read_yaml(path: Path) -> object:

@@ -1,13 +1,13 @@
 """How far scores are probabilities: Brier score, logistic recalibration, expected calibration error.
 
-These say nothing of ranking. ``docs/metrics.md`` has the formulas and their sources.
+These say nothing of ranking. ``docs/metrics.md`` has the formulas and their sources. NumPy only: the gate runs where
+SciPy is not installed.
 """
 
 from typing import TypedDict
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import expit, logit
 
 from train.metrics.ranking import FloatArray
 
@@ -28,7 +28,8 @@ class ReliabilityBin(TypedDict):
 
 def log_odds(scores: npt.ArrayLike) -> FloatArray:
     """Return log(s / (1 − s)) of scores in [0, 1], which are clipped to within 1e-7 of the ends."""
-    return np.asarray(logit(np.clip(np.asarray(scores, dtype=np.float64), CLIP, 1 - CLIP)))
+    clipped = np.clip(np.asarray(scores, dtype=np.float64), CLIP, 1 - CLIP)
+    return np.asarray(np.log(clipped / (1 - clipped)))
 
 
 def recalibration(
@@ -45,9 +46,9 @@ def recalibration(
     if not len(positive) or not len(negative) or _separated(positive, negative) or _separated(negative, positive):
         return float("nan"), float("nan")
     rate = float(weights @ truth) / float(weights.sum())
-    intercept, slope = start if start is not None else (float(logit(rate)), 0.0)
+    intercept, slope = start if start is not None else (float(np.log(rate / (1 - rate))), 0.0)
     for _ in range(60):
-        fitted = expit(intercept + slope * odds)
+        fitted = 0.5 * (1 + np.tanh(0.5 * (intercept + slope * odds)))  # the sigmoid, without overflow
         residual = weights * (truth - fitted)
         curvature = weights * fitted * (1 - fitted)
         tilted = curvature * odds

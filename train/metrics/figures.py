@@ -5,6 +5,7 @@ Precision, recall and F1 are 0 where nothing is predicted or present, as scikit-
 
 from collections.abc import Callable, Sequence
 from functools import cached_property
+from typing import Literal, get_args
 
 import numpy as np
 
@@ -16,6 +17,8 @@ RANKED = ("roc_auc", "average_precision")
 DECIDED = ("accuracy", "f1", "precision", "recall")
 CALIBRATED = ("brier", "brier_skill", "calibration_slope", "calibration_intercept", "ece")
 FIGURES = (*RANKED, *DECIDED, *CALIBRATED)
+Compared = Literal["roc_auc", "average_precision", "brier_skill"]
+COMPARED: tuple[Compared, ...] = get_args(Compared)  # what the gate compares two bundles by
 LABELS_AND_MEAN = (*LABELS, "mean")
 
 
@@ -67,12 +70,21 @@ class Column:
         total = float(weights.sum())
         if total == 0:
             return (float("nan"),) * len(CALIBRATED)
-        errors = weights * self._error
-        brier, rate = float(errors @ self._error) / total, float(weights @ self._truth) / total
-        skill = 1 - brier / (rate * (1 - rate)) if 0 < rate < 1 else float("nan")
+        brier, skill = self._brier(weights, total)
         intercept, slope = recalibration(self._truth, self._odds, weights, self._start)
-        ece = float(np.abs(np.bincount(self._bins, errors, minlength=ECE_BINS)).sum()) / total
+        ece = float(np.abs(np.bincount(self._bins, weights * self._error, minlength=ECE_BINS)).sum()) / total
         return brier, skill, slope, intercept, ece
+
+    def compared(self, weights: FloatArray) -> tuple[float, ...]:
+        """Return the figures of `COMPARED`."""
+        return (*self.ranked(weights), self._brier(weights[self._rows], float(weights[self._rows].sum()))[1])
+
+    def _brier(self, weights: FloatArray, total: float) -> tuple[float, float]:
+        """Return Brier score and skill; ``weights`` are those of the known rows, ``total`` their sum."""
+        if total == 0:
+            return float("nan"), float("nan")
+        brier, rate = float(weights * self._error @ self._error) / total, float(weights @ self._truth) / total
+        return brier, 1 - brier / (rate * (1 - rate)) if 0 < rate < 1 else float("nan")
 
     def all(self, weights: FloatArray) -> tuple[float, ...]:
         """Return the figures of `FIGURES`."""
@@ -112,9 +124,3 @@ class Figures:
         """Return the share of rows whose known labels are all predicted right."""
         total = float(weights @ self._some)
         return float(weights @ self._exact) / total if total else float("nan")
-
-
-def f1(truth: FloatArray, predicted: BoolArray, weights: FloatArray) -> float:
-    """Return the weighted F1 of 0/1 predictions, all (N,)."""
-    scores = np.asarray(predicted, dtype=np.float64)
-    return Column(hard(truth), scores, np.asarray(predicted, dtype=bool)).decided(np.asarray(weights, dtype=float))[1]

@@ -14,7 +14,6 @@ from scipy.special import expit
 
 from moderation.labels import LABELS
 from train.metrics.figures import CALIBRATED, DECIDED, RANKED, Column, Figures
-from train.metrics.identity import AUCS, Subgroup
 from train.metrics.ranking import FloatArray
 
 MATRIX = datasets.Sequence(datasets.Value("float64"))
@@ -78,24 +77,7 @@ class LabelCalibration(_LabelModule):
     figures = staticmethod(Column.calibrated)
 
 
-class SubgroupAuc(evaluate.Metric):
-    """Subgroup, BPSN and BNSP AUC of one label (references of 0 and 1) and one group (``members`` of 0 and 1)."""
-
-    def _info(self) -> evaluate.MetricInfo:
-        columns = ("predictions", "references", "weights", "members")
-        return evaluate.MetricInfo(
-            description="Whether rows of a group are ranked worse than the others.",
-            citation=CITATION,
-            inputs_description=self.__doc__ or "",
-            features=datasets.Features({column: datasets.Value("float64") for column in columns}),
-        )
-
-    def _compute(self, predictions: Values, references: Values, weights: Values, members: Values) -> dict[str, float]:
-        truth, scores = _arrays(references, predictions)
-        return dict(zip(AUCS, Subgroup(truth, scores, np.asarray(members) == 1).aucs(np.asarray(weights)), strict=True))
-
-
-def _arrays(references: Rows | Values, predictions: Rows | Values) -> tuple[FloatArray, FloatArray]:
+def _arrays(references: Rows, predictions: Rows) -> tuple[FloatArray, FloatArray]:
     return np.asarray(references, dtype=np.float64), np.asarray(predictions, dtype=np.float64)
 
 

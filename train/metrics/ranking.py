@@ -46,12 +46,8 @@ class Ranking:
         """Return the area under the ROC curve; NaN if one class has no weight."""
         return self._roc_auc(*self.counts(weights))
 
-    def average_precision(self, weights: npt.ArrayLike) -> float:
-        """Return the average precision; NaN if no positive has weight."""
-        return self._average_precision(*self.counts(weights))
-
     def both(self, weights: npt.ArrayLike) -> tuple[float, float]:
-        """Return area and average precision from one pass."""
+        """Return area and average precision (NaN if no positive has weight) from one pass."""
         counts = self.counts(weights)
         return self._roc_auc(*counts), self._average_precision(*counts)
 
@@ -71,11 +67,6 @@ class Ranking:
         return float(np.sum(np.diff(positive, prepend=0.0) * precision) / positive[-1])
 
 
-def roc_auc(truth: npt.ArrayLike, scores: npt.ArrayLike, weights: npt.ArrayLike) -> float:
-    """Return the weighted area under the ROC curve of one label; arrays have shape (N,)."""
-    return Ranking(truth, scores).roc_auc(weights)
-
-
 def average_precision(truth: npt.ArrayLike, scores: npt.ArrayLike, weights: npt.ArrayLike) -> float:
     """Return the weighted average precision of one label; arrays have shape (N,)."""
-    return Ranking(truth, scores).average_precision(weights)
+    return Ranking(truth, scores).both(weights)[1]

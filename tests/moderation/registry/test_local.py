@@ -195,6 +195,66 @@ def test_processes_that_publish_at_once_leave_whole_versions(tmp_path: Path) -> 
     assert registry.resolve("production") in registry.versions()
 
 
+MOVE_ONCE = """
+import sys, time
+from pathlib import Path
+from moderation.errors import RegistryError
+from moderation.registry.local import LocalRegistry
+from moderation.registry.registry import Move
+registry, expected = LocalRegistry(Path(sys.argv[1])), sys.argv[3]
+print("ready", flush=True)
+sys.stdin.readline()
+try:
+    registry.point("production", sys.argv[2], Move("test", "race"), expected_previous=expected)
+except RegistryError as error:
+    print(error)
+    sys.exit(1)
+"""
+
+
+def test_of_two_processes_that_saw_the_same_version_one_moves_the_alias_and_the_other_is_told(
+    registry: LocalRegistry, tmp_path: Path
+) -> None:
+    first, *rivals = [registry.publish(build_tiny_bundle(tmp_path / str(n), bias=-1.0 - n)) for n in range(3)]
+    registry.point("production", first, MOVE)
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-c", MOVE_ONCE, registry.path, rival, first],
+            cwd=ROOT,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for rival in rivals
+    ]
+    for process in processes:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+    for process in processes:
+        assert process.stdin is not None
+        process.stdin.write("go\n")
+        process.stdin.flush()
+    said = [process.communicate(timeout=60)[0] for process in processes]
+    codes = [process.returncode for process in processes]
+    assert sorted(codes) == [0, 1]
+    winner = rivals[codes.index(0)]
+    assert registry.resolve("production") == winner
+    was_moved = f"production was moved from {first[:12]} to {winner[:12]} meanwhile; it stays there"
+    assert said[codes.index(1)].startswith(was_moved)
+    assert len(registry.events("production")) == 2
+
+
+def test_an_alias_is_only_made_or_moved_from_where_it_was_seen(registry: LocalRegistry, bundle: Path) -> None:
+    version = registry.publish(bundle)
+    with pytest.raises(RegistryError, match="moved from 000000000000 to nothing meanwhile"):
+        registry.point("production", version, MOVE, expected_previous="0" * 64)
+    assert registry.aliases() == {}
+    assert registry.point("production", version, MOVE, expected_previous=None).previous is None
+    with pytest.raises(RegistryError, match=f"moved from nothing to {version[:12]} meanwhile"):
+        registry.point("production", version, MOVE, expected_previous=None)
+    assert registry.point("production", version, MOVE, expected_previous=version).previous == version
+
+
 def test_a_path_that_cannot_be_written_is_one_clear_line(tmp_path: Path, bundle: Path) -> None:
     blocked = tmp_path / "file"
     blocked.write_text("")

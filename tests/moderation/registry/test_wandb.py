@@ -4,7 +4,6 @@ import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import httpx
 import pytest
@@ -75,7 +74,7 @@ def fails(registry: WandbRegistry, error: type[ModerationError], *words: str, ve
 
 
 def test_bundles_are_published_named_moved_reported_and_traced(
-    own_registry: WandbRegistry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    own_registry: WandbRegistry, wandb_server: WandbServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     registry = own_registry
     assert (registry.versions(), registry.aliases(), registry.events("production")) == ([], {}, [])
@@ -84,7 +83,9 @@ def test_bundles_are_published_named_moved_reported_and_traced(
     new = registry.publish(build_tiny_bundle(tmp_path / "new", bias=-5.0))
     assert registry.publish(tmp_path / "new") == new  # again changes nothing
     assert registry.versions() == [old, new]
-    second_move = registry.point("production", new[:8], Move("bob", "better"))
+    with pytest.raises(RegistryError, match=f"moved from nothing to {old[:12]} meanwhile"):
+        registry.point("production", new, MOVE, expected_previous=None)
+    second_move = registry.point("production", new[:8], Move("bob", "better"), expected_previous=old)
     assert registry.resolve("production") == new
     assert registry.aliases() == {"production": new}
     assert read_bundle(registry.fetch(old[:12])).version == old
@@ -100,9 +101,9 @@ def test_bundles_are_published_named_moved_reported_and_traced(
         registry.keep_report(new, folder)
     assert registry.reports(old) == []
     assert [(report / "report.html").read_text() for report in registry.reports(new)] == ["first", "second"]
-    lineage: Any = registry.lineage(new)
-    assert lineage["run"]["job_type"] == "publish"
-    assert sorted(user["job_type"] for user in lineage["used_by"]) == ["alias-move", "gate", "gate"]
+    logged_by, used_by = wandb_server.runs_of(new)
+    assert logged_by["jobType"] == "publish"
+    assert sorted(run["jobType"] for run in used_by) == ["alias-move", "gate", "gate"]
 
     registry.close()
     monkeypatch.setenv("WANDB_API_KEY", KEY)  # not an admin's

@@ -71,20 +71,20 @@ def make_frozen(path: Path, count: int = 1500, seed: int = 0) -> Path:
     return path
 
 
-def make_rules(folder: Path, data: Path, **changes: Any) -> Path:
+def make_rules(folder: Path, **changes: Any) -> Path:
     """Write rules that a good tiny bundle passes, with the cases beside them; ``changes`` replace keys of sections."""
     (folder / "cases").mkdir(exist_ok=True)
     (folder / "cases" / "all.yaml").write_text(yaml.safe_dump(CASES))
     share = {"minimum_functionality": 0.9, "invariance": 0.9, "direction": 0.9, "margin": 0.02}
     rules: dict[str, Any] = {
-        "data": {"path": str(data), "min_positives": 20},
+        "data": {"min_positives": 20},
         "comparison": {
             "resamples": 200,
             "margins": {key: {"default": 0.05} for key in ("roc_auc", "average_precision", "brier_skill")},
         },
         "floors": {"roc_auc": 0.7, "brier_skill": 0.0},
         "calibration": {"slope": [0.6, 1.6]},
-        "behaviour": {"cases": str(folder / "cases"), **share},
+        "behaviour": {"cases": "cases", **share},
         "identity": {
             "label": "toxic",
             "min_rows": 20,

@@ -6,8 +6,7 @@ import pytest
 
 from moderation.labels import LABELS
 from train.metrics.figures import FIGURES, Figures
-from train.metrics.identity import Subgroup
-from train.metrics.modules import LabelDecisions, LabelRanking, SubgroupAuc, validation_metrics
+from train.metrics.modules import LabelDecisions, LabelRanking, validation_metrics
 
 K = len(LABELS)
 
@@ -51,13 +50,3 @@ def test_the_threshold_of_decisions_can_be_given() -> None:
     strict, loose = (LabelDecisions(keep_in_memory=True).compute(**keep, threshold=cut) for cut in (0.9, 0.1))
     assert strict["macro_recall"] < loose["macro_recall"]
     assert strict["macro_precision"] > loose["macro_precision"]
-
-
-def test_the_aucs_of_a_group_are_a_module_too() -> None:
-    truth, logits, weights = data()
-    members = np.arange(300) % 3 == 0
-    found = SubgroupAuc(keep_in_memory=True).compute(
-        predictions=logits[:, 0], references=truth[:, 0], weights=weights, members=members.astype(float)
-    )
-    expected = Subgroup(truth[:, 0], logits[:, 0], members).aucs(weights)
-    assert list(found.values()) == pytest.approx(expected)

@@ -4,16 +4,16 @@ from hypothesis import given
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 from tests.train.metrics.strategies import Row, samples
-from train.metrics.ranking import Ranking, average_precision, hard, roc_auc
+from train.metrics.ranking import Ranking, average_precision, hard
 
 
 @given(samples())
 def test_ranking_metrics_equal_scikit_learn_with_weights_and_ties(row: Row) -> None:
     truth, scores, weights = row
     if truth.min() == truth.max():
-        assert np.isnan(roc_auc(truth, scores, weights))
+        assert np.isnan(Ranking(truth, scores).roc_auc(weights))
         return
-    assert roc_auc(truth, scores, weights) == pytest.approx(roc_auc_score(truth, scores, sample_weight=weights))
+    assert Ranking(truth, scores).roc_auc(weights) == pytest.approx(roc_auc_score(truth, scores, sample_weight=weights))
     expected = average_precision_score(truth, scores, sample_weight=weights)
     assert average_precision(truth, scores, weights) == pytest.approx(expected)
 
