@@ -48,7 +48,7 @@ def test_erase_covers_the_database_and_the_outbox_and_may_be_repeated(
     moderation: Moderation, database: Engine, state_dir: Path
 ) -> None:
     now = datetime.now(UTC)
-    in_database, waiting = (prediction(id=uuid7(), created_at=now, author="me", text="secret") for _ in range(2))
+    in_database, waiting = (prediction(id=uuid7(), created_at=now, author="me", text="a quiet word") for _ in range(2))
     store(database, in_database)
     outbox = Outbox(state_dir / "outbox.db", max_rows=10)
     outbox.start()
@@ -61,7 +61,7 @@ def test_erase_covers_the_database_and_the_outbox_and_may_be_repeated(
         "erased in the database: 1 predictions, 1 feedback",
         f"erased in the outbox of {state_dir}: 1 rows",
     ]
-    assert b"secret" not in b"".join(file.read_bytes() for file in state_dir.glob("*.db*"))
+    assert b"a quiet word" not in b"".join(file.read_bytes() for file in state_dir.glob("*.db*"))
     again = moderation("erase", "--author", "me", "--id", in_database.id)
     assert again.stdout.splitlines()[0] == "erased in the database: 0 predictions, 0 feedback"
     with database.connect() as connection:
