@@ -4,12 +4,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import TypeAdapter
+from sklearn.metrics import f1_score
 
 from moderation.errors import ConfigurationError, InvalidInputError
 from moderation.labels import LABELS
 from tests.train.metrics.strategies import Row, samples
 from train.config import ThresholdConfig, ThresholdRule, load
-from train.metrics.figures import f1
 from train.thresholds import Rule, choose_threshold, choose_thresholds
 
 
@@ -37,8 +37,15 @@ def test_no_other_threshold_has_a_higher_f1(row: Row) -> None:
     truth, scores, weights = row
     if truth.min() == truth.max():
         return
-    chosen = f1(truth, scores >= choose_threshold(truth, scores, weights, rule(rule="f1")), weights)
-    assert chosen == pytest.approx(max(f1(truth, scores >= cut, weights) for cut in np.unique(scores)))
+    chosen = f1_score(
+        truth,
+        scores >= choose_threshold(truth, scores, weights, rule(rule="f1")),
+        sample_weight=weights,
+        zero_division=0,
+    )
+    assert chosen == pytest.approx(
+        max(f1_score(truth, scores >= cut, sample_weight=weights, zero_division=0) for cut in np.unique(scores))
+    )
 
 
 @given(samples(), st.sampled_from(["precision", "recall"]), st.sampled_from([0.1, 0.5, 0.8, 1.0]))
