@@ -47,7 +47,7 @@ def score(
     check_text_column(table.schema, text_column)
     found = _find_bundle(settings, bundle, alias)
     policy = read_policy(settings.policy_path, found.manifest.thresholds)
-    scorer = TableScorer(Scorer.load(found, settings.threads), policy, text_column, prefix)
+    scorer = TableScorer(Scorer.load(found, settings.threads, settings.backend), policy, text_column, prefix)
     schema = scorer.output_schema(table.schema)
     with (
         _replaced_when_complete(output) as partial,

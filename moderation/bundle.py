@@ -97,10 +97,11 @@ class Provenance(_Part):
 
 
 class Probe(_Part):
-    """A sentence of our own and the scores it must get, in label order."""
+    """A sentence of our own and the scores it must get, in label order: from int8, and from the exact backend."""
 
     text: str
     scores: list[Score]
+    exact_scores: list[Score] | None = None
 
 
 class Probes(_Part):
@@ -120,6 +121,17 @@ class Reference(_Part):
     prevalence: dict[str, Score]
 
 
+class Windows(_Part):
+    """How a text longer than ``max_tokens`` is read: by windows that overlap, each scored like a text of its own.
+
+    A label's score is the highest of its calibrated scores over the windows.
+    """
+
+    overlap_tokens: Annotated[int, Field(ge=0)]
+    max_windows: Annotated[int, Field(ge=1)]
+    aggregation: Literal["max"] = "max"
+
+
 class Manifest(_Part):
     """Everything that is stated about a bundle; its canonical JSON is what the version hashes."""
 
@@ -129,6 +141,10 @@ class Manifest(_Part):
     labels: Annotated[list[LabelManifest], Field(min_length=1)]
     normalizer_version: str
     max_tokens: Annotated[int, Field(ge=8)]
+    windows: Windows | None = None
+    """None: of a longer text only the first ``max_tokens`` tokens are read."""
+    backend: Literal["int8", "fp32"] | None = None
+    """The faster one where the bundle was exported."""
     provenance: Provenance
     metrics: dict[str, object]
     reference: Reference
@@ -151,8 +167,9 @@ class Manifest(_Part):
         if len(set(names)) != len(names):
             raise ValueError(f"labels repeat: {', '.join(names)}")
         for number, probe in enumerate(self.probes.examples):
-            if len(probe.scores) != len(names):
-                raise ValueError(f"probe {number} has {len(probe.scores)} scores for {len(names)} labels")
+            for scores in (probe.scores, probe.exact_scores or probe.scores):
+                if len(scores) != len(names):
+                    raise ValueError(f"probe {number} has {len(scores)} scores for {len(names)} labels")
         for name in self.files:
             path = PurePosixPath(name)
             if path.is_absolute() or ".." in path.parts or "\\" in name or name == MANIFEST:

@@ -118,7 +118,7 @@ class ModelSource:
 def _load(path: Path, settings: ApiSettings) -> Model:
     bundle = read_bundle(path, LABELS)
     policy = read_policy(settings.policy_path, bundle.manifest.thresholds)
-    scorer = Scorer.load(bundle, settings.threads)
+    scorer = Scorer.load(bundle, settings.threads, settings.backend)
     served = ServedVersion(
         version=bundle.version,
         name=bundle.manifest.name,

@@ -23,7 +23,7 @@ from moderation.bundle import (
     write_manifest,
 )
 from moderation.labels import LABELS
-from moderation.scoring.onnx import INPUT_NAMES, OUTPUT_NAME, OnnxModel
+from moderation.scoring.onnx import MASKED_INPUT_NAMES, OUTPUT_NAME, OnnxModel
 from moderation.scoring.scorer import to_scores
 from moderation.scoring.tokens import TextTokenizer
 from moderation.text import NORMALIZER_VERSION
@@ -108,15 +108,15 @@ def _graph(bias: float, words: Mapping[str, tuple[float, ...]]) -> onnx.ModelPro
     axes = [TensorProto.INT64, ["batch", "tokens"]]
     graph = helper.make_graph(
         [
-            helper.make_node("Gather", ["weights", INPUT_NAMES[0]], ["words"]),
-            helper.make_node("Cast", [INPUT_NAMES[1]], ["mask"], to=TensorProto.FLOAT),
+            helper.make_node("Gather", ["weights", MASKED_INPUT_NAMES[0]], ["words"]),
+            helper.make_node("Cast", [MASKED_INPUT_NAMES[1]], ["mask"], to=TensorProto.FLOAT),
             helper.make_node("Unsqueeze", ["mask", "last"], ["column"]),
             helper.make_node("Mul", ["words", "column"], ["kept"]),
             helper.make_node("ReduceSum", ["kept", "tokens_axis"], ["sum"], keepdims=0),
             helper.make_node("Add", ["sum", "bias"], [OUTPUT_NAME]),
         ],
         "bag-of-words",
-        [helper.make_tensor_value_info(name, *axes) for name in INPUT_NAMES],
+        [helper.make_tensor_value_info(name, *axes) for name in MASKED_INPUT_NAMES],
         [helper.make_tensor_value_info(OUTPUT_NAME, TensorProto.FLOAT, ["batch", len(LABELS)])],
         [
             numpy_helper.from_array(weights, "weights"),

@@ -20,7 +20,7 @@ one another. Made by `python -m train`; serve it with `moderation serve`.
 
 | | |
 |---|---|
-| encoder | {architecture}, at most {max_tokens} tokens (longer comments are cut, and the answer says so) |
+| encoder | {architecture}, windows of at most {max_tokens} tokens{windows} |
 | weights | int8, ONNX Runtime on CPU |
 | trained on | {dataset}, digest `{digest}`; {licence} |
 | rows | {rows} |
@@ -102,6 +102,7 @@ def model_card(manifest: Manifest, config: TrainConfig, rows: pd.DataFrame) -> s
         labels=", ".join(LABELS),
         architecture=manifest.architecture,
         max_tokens=manifest.max_tokens,
+        windows=_windows(manifest),
         dataset=provenance.dataset,
         digest=provenance.dataset_digest[:16],
         licence=config.data.licence,
@@ -124,6 +125,15 @@ def model_card(manifest: Manifest, config: TrainConfig, rows: pd.DataFrame) -> s
         parity=table(metrics["int8"]["above_fp32"]),
         thresholds=_thresholds(manifest, config),
         calibration=_calibration(metrics["calibration"]),
+    )
+
+
+def _windows(manifest: Manifest) -> str:
+    if manifest.windows is None:
+        return "; of a longer comment only the first is read, and the answer says so"
+    return (
+        f"; a longer comment is read by up to {manifest.windows.max_windows} that share "
+        f"{manifest.windows.overlap_tokens} tokens, and gets the highest score of any"
     )
 
 

@@ -1,47 +1,131 @@
 """From the trained torch model to the int8 ONNX file that serves."""
 
+import copy
 import tempfile
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import onnx
 import torch
 from onnxruntime.quantization import QuantType, quantize_dynamic
+from torch import Tensor, nn
+from transformers import AttentionInterface, AttentionMaskInterface
 
 from moderation.scoring.onnx import INPUT_NAMES, OUTPUT_NAME
 from train.batches import Collator
+from train.graph import ATTENTION, simplify
 from train.model import CommentClassifier
 
 OPSET = 17
 BATCH_TOKENS = 2048
+ONE_NODE = "one_node"
+"""Name under which transformers knows the attention below."""
 
 
 def export_int8(model: CommentClassifier, path: Path) -> None:
-    """Write ``model`` as ONNX with weights of 7 bits in int8 (per channel) and dynamic int8 activations."""
-    model = model.eval().cpu().float()
-    example = torch.ones((1, 16), dtype=torch.int64)
-    axes = {0: "batch", 1: "tokens"}
+    """Write ``model`` as ONNX with weights of 7 bits in int8 (per channel) and dynamic int8 activations.
+
+    The graph reads one window, or several of equal length: it has no mask.
+    """
     with tempfile.TemporaryDirectory() as directory:
         exact = Path(directory) / "model.onnx"
-        with warnings.catch_warnings():  # the tracer warns of every Python branch it freezes
-            warnings.simplefilter("ignore")
-            torch.onnx.export(
-                model,
-                (example, example),
-                str(exact),
-                input_names=list(INPUT_NAMES),
-                output_names=[OUTPUT_NAME],
-                dynamic_axes=dict.fromkeys(INPUT_NAMES, axes) | {OUTPUT_NAME: {0: "batch"}},
-                opset_version=OPSET,
-                dynamo=False,  # four times faster than the dynamo exporter, and equal to 6 decimals
-            )
+        export_fp32(model, exact)
         # 7 bits: with 8, CPUs without VNNI overflow the 16-bit sum of two products and score wrongly (docs/adr/0003).
-        quantize_dynamic(exact, path, per_channel=True, weight_type=QuantType.QInt8, reduce_range=True)
+        quantize_dynamic(
+            exact,
+            path,
+            per_channel=True,
+            weight_type=QuantType.QInt8,
+            reduce_range=True,
+            extra_options={"DefaultTensorType": onnx.TensorProto.FLOAT},  # after an attention, which ONNX does not know
+        )
+
+
+def export_fp32(model: CommentClassifier, path: Path) -> None:
+    """Write ``model`` as the ONNX graph that `export_int8` quantises."""
+    one_window = _OneWindow(model).eval()
+    example = torch.ones((1, 16), dtype=torch.int64)
+    with warnings.catch_warnings():  # the tracer warns of every Python branch it freezes
+        warnings.simplefilter("ignore")
+        torch.onnx.export(
+            one_window,
+            (example,),
+            str(path),
+            input_names=list(INPUT_NAMES),
+            output_names=[OUTPUT_NAME],
+            dynamic_axes={INPUT_NAMES[0]: {0: "batch", 1: "tokens"}, OUTPUT_NAME: {0: "batch"}},
+            opset_version=OPSET,
+            custom_opsets={"com.microsoft": 1},
+            dynamo=False,  # four times faster than the dynamo exporter, and equal to 6 decimals
+        )
+    onnx.save(simplify(onnx.load(path), first_token_only=model.pooling == "first"), path)
+
+
+class _OneWindow(nn.Module):
+    """A classifier without mask, whose attention is exported as one node."""
+
+    def __init__(self, model: CommentClassifier) -> None:
+        super().__init__()
+        self.model = copy.deepcopy(model).cpu().float()
+        self.model.encoder.set_attn_implementation(ONE_NODE)
+
+    def forward(self, input_ids: Tensor) -> Tensor:
+        hidden = self.model.encoder(input_ids=input_ids).last_hidden_state
+        if self.model.pooling == "first":
+            pooled = hidden[:, 0]
+        elif self.model.pooling == "mean":
+            pooled = hidden.mean(1)
+        else:
+            pooled = torch.cat([hidden.mean(1), hidden.amax(1)], dim=-1)
+        logits: Tensor = self.model.head(pooled)
+        return logits
+
+
+class _Attention(torch.autograd.Function):
+    """Attention over (N, heads, T, width); ONNX Runtime has it as one node over (N, T, heads · width)."""
+
+    @staticmethod
+    def forward(_: object, query: Tensor, key: Tensor, value: Tensor, scaling: float, heads: int) -> Tensor:  # noqa: ARG004
+        found = nn.functional.scaled_dot_product_attention(query, key, value, scale=scaling)
+        return found.transpose(1, 2).contiguous()
+
+    @staticmethod
+    def symbolic(g: Any, query: Any, key: Any, value: Any, scaling: float, heads: int) -> Any:  # noqa: ANN401
+        def joined(states: Any) -> Any:  # noqa: ANN401
+            shape = g.op("Constant", value_t=torch.tensor([0, 0, -1]))
+            return g.op("Reshape", g.op("Transpose", states, perm_i=[0, 2, 1, 3]), shape)
+
+        inputs = [joined(states) for states in (query, key, value)]
+        found = g.op(f"com.microsoft::{ATTENTION}", *inputs, num_heads_i=heads, scale_f=scaling)
+        return g.op("Reshape", found, g.op("Constant", value_t=torch.tensor([0, 0, heads, -1])))
+
+
+def _attention(
+    _: nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,  # noqa: ARG001 - there is none, see _no_mask
+    scaling: float,
+    **_options: object,
+) -> tuple[Tensor, None]:
+    return _Attention.apply(query, key, value, scaling, int(query.shape[1])), None  # type: ignore[no-untyped-call]
+
+
+def _no_mask(**_options: object) -> None:
+    """Return no mask: all tokens of one window see each other."""
+
+
+AttentionInterface.register(ONE_NODE, _attention)
+AttentionMaskInterface.register(ONE_NODE, _no_mask)
 
 
 @torch.inference_mode()
-def torch_logits(model: CommentClassifier, ids: list[npt.NDArray[np.int64]]) -> npt.NDArray[np.float32]:
+def torch_logits(model: CommentClassifier, ids: Sequence[npt.NDArray[np.int64]]) -> npt.NDArray[np.float32]:
     """Return the fp32 logits (N, K) of the torch model, in batches of like length."""
     collator = Collator(model.encoder.config.pad_token_id)
     logits = np.empty((len(ids), model.head.out_features), dtype=np.float32)

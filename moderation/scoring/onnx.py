@@ -1,7 +1,8 @@
-"""ONNX Runtime on CPU: token ids to logits, one text per session call.
+"""ONNX Runtime on CPU: token ids to logits, one window per session call.
 
 Dynamic int8 has one activation scale per tensor, so a batch-mate could move a score; alone, the same
-text gets the same logits bit for bit. Several calls run side by side, each on one thread.
+window gets the same logits bit for bit. Several calls run side by side, each on one thread, through one
+session: a session per thread would hold the weights as often in the cache, and is slower (docs/EXPERIMENTS.md).
 """
 
 import os
@@ -15,8 +16,12 @@ import onnxruntime
 
 from moderation.errors import BundleError
 
-INPUT_NAMES = ("input_ids", "attention_mask")
+INPUT_NAMES = ("input_ids",)
+MASKED_INPUT_NAMES = ("input_ids", "attention_mask")
+"""Of bundles that were exported with a mask, which one window alone does not need."""
 OUTPUT_NAME = "logits"
+# ONNX Runtime's SkipLayerNormalization takes five times as long as the Add and LayerNormalization that it replaces.
+SLOWER_THAN_THEIR_PARTS = ["SkipLayerNormFusion"]
 
 
 def available_cores() -> int:
@@ -27,8 +32,8 @@ def available_cores() -> int:
 class OnnxModel:
     """An ONNX classifier; `logits` may be called from several threads at once."""
 
-    def __init__(self, path: Path, threads: int = 0) -> None:
-        """Load ``path``; ``threads`` texts are scored side by side, 0 for one per core.
+    def __init__(self, path: Path, threads: int = 0, graph: bytes | None = None) -> None:
+        """Load ``path``, or ``graph`` made of it; ``threads`` windows are read side by side, 0 for one per core.
 
         Raises:
             BundleError: the file is no ONNX model, or has other inputs or outputs.
@@ -39,12 +44,19 @@ class OnnxModel:
         options.inter_op_num_threads = 1
         options.log_severity_level = 3
         try:
-            self._session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+            self._session = onnxruntime.InferenceSession(
+                path if graph is None else graph,
+                options,
+                providers=["CPUExecutionProvider"],
+                disabled_optimizers=SLOWER_THAN_THEIR_PARTS,
+            )
         except Exception as error:  # ONNX Runtime's own exceptions share no base class
             raise BundleError(f"{path} cannot be loaded by ONNX Runtime ({type(error).__name__})") from error
         found = tuple(node.name for node in self._session.get_inputs())
-        if found != INPUT_NAMES or [node.name for node in self._session.get_outputs()] != [OUTPUT_NAME]:
+        outputs = [node.name for node in self._session.get_outputs()]
+        if found not in (INPUT_NAMES, MASKED_INPUT_NAMES) or outputs != [OUTPUT_NAME]:
             raise BundleError(f"{path} has inputs {', '.join(found)}; expected {', '.join(INPUT_NAMES)}")
+        self._masked = found == MASKED_INPUT_NAMES
         self._pool = ThreadPoolExecutor(self.threads, thread_name_prefix="onnx")
 
     def logits(self, ids: Sequence[npt.NDArray[np.int64]]) -> npt.NDArray[np.float32]:
@@ -62,5 +74,6 @@ class OnnxModel:
 
     def _run(self, sequence: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
         row = sequence[None, :]
-        (logits,) = self._session.run([OUTPUT_NAME], {"input_ids": row, "attention_mask": np.ones_like(row)})
+        fed = {"input_ids": row, "attention_mask": np.ones_like(row)} if self._masked else {"input_ids": row}
+        (logits,) = self._session.run([OUTPUT_NAME], fed)
         return np.asarray(logits, dtype=np.float32)

@@ -1,25 +1,43 @@
 """Texts to calibrated scores: the one way, for evaluation and for serving.
 
-A sigmoid per label after its calibration, never a softmax: the labels are not exclusive.
+A sigmoid per label after its calibration, never a softmax: the labels are not exclusive. A long text is read by
+windows, and each label gets the highest score of any window, which is the score of its highest logit.
 """
 
-from collections.abc import Sequence
+import logging
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import chain
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-from moderation.bundle import ONNX_WEIGHTS, TOKENIZER, Bundle, Calibration, PlattCalibration
+from moderation.bundle import ONNX_WEIGHTS, TOKENIZER, Bundle, Calibration, PlattCalibration, Windows
 from moderation.errors import BundleError
+from moderation.scoring.exact import dequantized
 from moderation.scoring.onnx import OnnxModel
-from moderation.scoring.tokens import TextTokenizer
+from moderation.scoring.tokens import Ids, TextTokenizer, TextTokens
 
+logger = logging.getLogger(__name__)
 UNCHANGED = PlattCalibration(scale=1.0, offset=0.0)
+FIRST_WINDOW = Windows(overlap_tokens=0, max_windows=1)
+
+
+class Model(Protocol):
+    """What turns token ids into logits, for several threads at once."""
+
+    @property
+    def num_outputs(self) -> int:
+        """K, the number of labels."""
+
+    def logits(self, ids: Sequence[Ids]) -> npt.NDArray[np.float32]:
+        """Return logits (N, K) for N windows, in order; the same for a window alone and in any company."""
 
 
 @dataclass(frozen=True)
 class Scored:
-    """Scores (N, K) in [0, 1] in label order; tokens that were read and whether text was cut, both (N,)."""
+    """Scores (N, K) in [0, 1] in label order; tokens that were read and whether some were left out, both (N,)."""
 
     scores: npt.NDArray[np.float32]
     tokens_read: npt.NDArray[np.int64]
@@ -27,54 +45,111 @@ class Scored:
 
 
 class Scorer:
-    """A loaded bundle. `score` is blocking and may be called from several threads at once."""
+    """A loaded bundle. Its methods block and may be called from several threads at once."""
 
-    def __init__(self, bundle: Bundle, model: OnnxModel, tokenizer: TextTokenizer) -> None:
+    def __init__(self, bundle: Bundle, model: Model, backend: str) -> None:
         """Take the parts as they are; `load` builds and checks them."""
+        manifest = bundle.manifest
+        windows = manifest.windows or FIRST_WINDOW
         self.bundle = bundle
-        self.labels = bundle.manifest.label_names
-        self.backend = "onnxruntime-int8"
+        self.labels = manifest.label_names
+        self.backend = backend
         self._model = model
-        self._tokenizer = tokenizer
-        self._calibrations = [label.calibration for label in bundle.manifest.labels]
+        self._tokenizer = TextTokenizer(
+            bundle.path / TOKENIZER, manifest.max_tokens, windows.overlap_tokens, windows.max_windows
+        )
+        self._calibrations = [label.calibration for label in manifest.labels]
 
     @classmethod
-    def load(cls, bundle: Bundle, threads: int = 0) -> "Scorer":
+    def load(cls, bundle: Bundle, threads: int = 0, backend: str = "auto") -> "Scorer":
         """Load the bundle's weights and check that its probes score as stated on this machine.
 
+        ``auto`` takes the backend that the manifest states, and the exact one if that one's probes are off here;
+        ``int8``, ``fp32`` or ``torch`` take that one alone.
+
         Raises:
-            BundleError: weights that do not load or do not fit the labels, or a probe out of tolerance.
+            BundleError: weights that do not load or do not fit the labels, or no backend whose probes are right.
         """
-        model = OnnxModel(bundle.path / ONNX_WEIGHTS, threads)
-        if model.num_outputs != len(bundle.manifest.labels):
-            raise BundleError(
-                f"{bundle.path} has weights for {model.num_outputs} labels, "
-                f"its manifest states {len(bundle.manifest.labels)}"
-            )
-        scorer = cls(bundle, model, TextTokenizer(bundle.path / TOKENIZER, bundle.manifest.max_tokens))
-        scorer._check_probes()
-        return scorer
+        stated = bundle.manifest.backend or "int8"
+        names = dict.fromkeys((stated, "fp32")) if backend == "auto" else (backend,)
+        tolerance, failed = bundle.manifest.probes.tolerance, []
+        for name in names:
+            if name == "fp32" and any(probe.exact_scores is None for probe in bundle.manifest.probes.examples):
+                failed.append("fp32 is not stated")
+                continue
+            scorer = cls(bundle, BACKENDS[name](bundle, threads), name)
+            off = scorer._worst_probe()
+            if off <= tolerance:  # never true of NaN
+                if failed:
+                    logger.warning("%s: %s; scoring with the slower backend %s", bundle.path, "; ".join(failed), name)
+                return scorer
+            failed.append(f"{name} is {off:.4f} off")
+        raise BundleError(
+            f"{bundle.path} does not score its probes as its manifest states ({', '.join(failed)}, tolerance "
+            f"{tolerance}): wrong weights, or this CPU computes otherwise; publish it again, or export it on this "
+            "kind of machine"
+        )
 
     def score(self, texts: Sequence[str]) -> Scored:
         """Score each text; the same text gets the same score alone and in any company."""
-        tokens = self._tokenizer.encode(texts)
+        return self.infer(self.tokenize(texts))
+
+    def tokenize(self, texts: Sequence[str]) -> list[TextTokens]:
+        """Return the tokens of each text, in order; cheap beside `infer`, and free of Python's lock."""
+        return self._tokenizer.windows(texts)
+
+    def infer(self, tokens: Sequence[TextTokens]) -> Scored:
+        """Score what `tokenize` returned.
+
+        On CPU a call of one text costs no more than its share of a call of many, so who must know which text failed
+        calls it text by text.
+        """
         return Scored(
-            scores=to_scores(self._model.logits(tokens.ids), self._calibrations),
-            tokens_read=np.array([len(ids) for ids in tokens.ids], dtype=np.int64),
-            truncated=tokens.truncated,
+            scores=to_scores(text_logits(tokens, self._model.logits), self._calibrations),
+            tokens_read=np.array([text.tokens_read for text in tokens], dtype=np.int64),
+            truncated=np.array([text.truncated for text in tokens], dtype=np.bool_),
         )
 
-    def _check_probes(self) -> None:
-        probes = self.bundle.manifest.probes
-        found = self.score([probe.text for probe in probes.examples]).scores
-        stated = np.array([probe.scores for probe in probes.examples], dtype=np.float32)
-        worst = float(np.max(np.abs(found - stated)))
-        if not worst <= probes.tolerance:  # also true of NaN
-            raise BundleError(
-                f"{self.bundle.path} scores its probes {worst:.4f} off what its manifest states "
-                f"(tolerance {probes.tolerance}): wrong weights, or this CPU computes int8 differently; "
-                "publish it again, or export it on this kind of machine"
-            )
+    def _worst_probe(self) -> float:
+        """Return how far a probe's score is off what the manifest states, at most."""
+        examples = self.bundle.manifest.probes.examples
+        found = self.score([probe.text for probe in examples]).scores
+        exact = self.backend == "fp32"
+        stated = [probe.exact_scores if exact and probe.exact_scores else probe.scores for probe in examples]
+        return float(np.max(np.abs(found - np.array(stated, dtype=np.float32))))
+
+
+def _int8(bundle: Bundle, threads: int) -> Model:
+    return _fitting(bundle, OnnxModel(bundle.path / ONNX_WEIGHTS, threads))
+
+
+def _fp32(bundle: Bundle, threads: int) -> Model:
+    path = bundle.path / ONNX_WEIGHTS
+    return _fitting(bundle, OnnxModel(path, threads, graph=dequantized(path)))
+
+
+def _fitting(bundle: Bundle, model: Model) -> Model:
+    if model.num_outputs != len(bundle.manifest.labels):
+        raise BundleError(
+            f"{bundle.path} has weights for {model.num_outputs} labels, "
+            f"its manifest states {len(bundle.manifest.labels)}"
+        )
+    return model
+
+
+BACKENDS: dict[str, Callable[[Bundle, int], Model]] = {"int8": _int8, "fp32": _fp32}
+
+
+def text_logits(
+    tokens: Sequence[TextTokens], logits: Callable[[Sequence[Ids]], npt.NDArray[np.float32]]
+) -> npt.NDArray[np.float32]:
+    """Return the highest logit of each label over a text's windows, (N, K) for N texts; calibration keeps the order."""
+    windows = list(chain.from_iterable(text.windows for text in tokens))
+    found = logits(windows)
+    if len(windows) == len(tokens):
+        return found
+    firsts = np.cumsum([0, *(len(text.windows) for text in tokens[:-1])])
+    return np.asarray(np.maximum.reduceat(found, firsts, axis=0))
 
 
 def to_scores(logits: npt.NDArray[np.float32], calibrations: Sequence[Calibration]) -> npt.NDArray[np.float32]:

@@ -6,32 +6,71 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from tokenizers import Tokenizer
+from tokenizers import Encoding, Tokenizer
 
 from moderation.text import normalize
+
+Ids = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
 class Tokens:
-    """Token ids per text, with what was cut: ``truncated`` has shape (N,)."""
+    """The first window of each text, with what was cut: ``truncated`` has shape (N,)."""
 
-    ids: list[npt.NDArray[np.int64]]
+    ids: list[Ids]
     truncated: npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class TextTokens:
+    """One text as a model reads it: its windows, how many of its tokens they hold, and whether some are left out."""
+
+    windows: tuple[Ids, ...]
+    tokens_read: int
+    truncated: bool
+
+    @property
+    def cost_tokens(self) -> int:
+        """Tokens that the model computes, those in two windows twice."""
+        return sum(len(window) for window in self.windows)
 
 
 class TextTokenizer:
     """Normalises and tokenises; thread-safe, since nothing changes after construction."""
 
-    def __init__(self, path: Path, max_tokens: int) -> None:
-        """Read ``tokenizer.json``; at most ``max_tokens`` tokens of a text are kept, special tokens included."""
+    def __init__(self, path: Path, max_tokens: int, overlap_tokens: int = 0, max_windows: int = 1) -> None:
+        """Read ``tokenizer.json``; a window has at most ``max_tokens`` tokens, special tokens included.
+
+        Neighbouring windows share ``overlap_tokens`` tokens; what is beyond ``max_windows`` windows is not read.
+        """
         self._tokenizer = Tokenizer.from_file(str(path))
         self._tokenizer.no_padding()
-        self._tokenizer.enable_truncation(max_tokens)
+        self._tokenizer.enable_truncation(max_tokens, stride=overlap_tokens)
+        # In every further window these are nothing new: its special tokens, and those shared with the one before.
+        self._repeated = overlap_tokens + self._tokenizer.num_special_tokens_to_add(False)
+        self._max_windows = max_windows
 
     def encode(self, texts: Sequence[str]) -> Tokens:
-        """Return the tokens of each text, in order."""
-        encodings = self._tokenizer.encode_batch_fast([normalize(text) for text in texts])
+        """Return the first window of each text, in order: what training reads."""
+        encodings = self._encode(texts)
         return Tokens(
-            [np.array(encoding.ids, dtype=np.int64) for encoding in encodings],
+            [_ids(encoding) for encoding in encodings],
             np.array([bool(encoding.overflowing) for encoding in encodings], dtype=np.bool_),
         )
+
+    def windows(self, texts: Sequence[str]) -> list[TextTokens]:
+        """Return all windows of each text, in order."""
+        return [self._text_tokens(encoding) for encoding in self._encode(texts)]
+
+    def _text_tokens(self, encoding: Encoding) -> TextTokens:
+        whole = [encoding, *encoding.overflowing]
+        read = whole[: self._max_windows]
+        tokens_read = len(read[0]) + sum(len(window) - self._repeated for window in read[1:])
+        return TextTokens(tuple(_ids(window) for window in read), tokens_read, len(whole) > len(read))
+
+    def _encode(self, texts: Sequence[str]) -> list[Encoding]:
+        return self._tokenizer.encode_batch_fast([normalize(text) for text in texts])
+
+
+def _ids(encoding: Encoding) -> Ids:
+    return np.array(encoding.ids, dtype=np.int64)
