@@ -39,7 +39,7 @@ def main() -> int:
     parser.add_argument("--count", type=int, default=1024, help="rows per round")
     parser.add_argument("--rounds", type=int, default=3)
     arguments = parser.parse_args()
-    texts = _texts(arguments.rows, arguments.count)
+    texts = draw_texts(arguments.rows, arguments.count)
     taken: dict[str, list[dict[str, float]]] = {variant: [] for variant in VARIANTS}
     for _ in range(arguments.rounds):
         for variant in VARIANTS:
@@ -67,7 +67,8 @@ def _print(taken: dict[str, list[dict[str, float]]], count: int) -> None:
     print("\n" + json.dumps({"comments_per_s": rates}))
 
 
-def _texts(path: Path | None, count: int) -> list[str]:
+def draw_texts(path: Path | None, count: int) -> list[str]:
+    """Return comments of a file, or of a vocabulary with lengths like those of Wikipedia talk pages."""
     generator = random.Random(0)
     if path is None:
         words = ["page", "edit", "the", "source", "talk", "you", "article", "because", "never", "history", "of"]

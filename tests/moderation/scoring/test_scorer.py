@@ -1,4 +1,6 @@
 import json
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -43,20 +45,51 @@ def test_shapes_and_ranges_hold_for_any_texts(tiny: Scorer, given_texts: list[st
     assert scored.tokens_read.shape == scored.truncated.shape == (len(given_texts),)
 
 
-def test_a_long_text_is_cut_and_says_so(tiny: Scorer) -> None:
+def test_without_windows_in_the_manifest_a_long_text_is_cut_and_says_so(tiny: Scorer) -> None:
     scored = tiny.score(["word " * MAX_TOKENS, "word " * (MAX_TOKENS + 1)])
     assert scored.tokens_read.tolist() == [MAX_TOKENS, MAX_TOKENS]
     assert scored.truncated.tolist() == [False, True]
 
 
-@given(st.lists(st.text(max_size=200), min_size=1, max_size=6), st.integers(0))
-@settings(max_examples=15, deadline=None)
-def test_a_text_scores_the_same_alone_and_in_any_company(starter: Scorer, company: list[str], place: int) -> None:
-    text = "You are disgusting."
+outliers = st.one_of(
+    st.text(max_size=200),
+    st.sampled_from(["", "\u0000", "!" * 3000, "KILL " * 800, "😀" * 300, "a" * 4000, "\ud800", "ﷺ" * 200]),
+)
+
+
+@given(
+    st.lists(outliers, min_size=1, max_size=6), st.integers(0), st.sampled_from(["You are disgusting.", "x y " * 400])
+)
+@settings(max_examples=12, deadline=None)
+def test_a_text_scores_the_same_alone_and_in_any_company(
+    starter: Scorer, company: list[str], place: int, text: str
+) -> None:
     alone = starter.score([text]).scores[0]
     place %= len(company) + 1
     together = starter.score([*company[:place], text, *company[place:]]).scores[place]
     assert together.tobytes() == alone.tobytes()
+
+
+def test_another_process_gives_the_same_scores(starter: Scorer) -> None:
+    code = (
+        "import sys; from moderation.bundle import read_bundle; from moderation.registry.starter import STARTER_DIR\n"
+        "from moderation.scoring.scorer import Scorer\n"
+        "texts = sys.stdin.read().split('|')\n"
+        "sys.stdout.write(Scorer.load(read_bundle(STARTER_DIR), threads=1).score(texts).scores.tobytes().hex())"
+    )
+    some = ["You fool.", "thanks " * 300, "What a lovely day"]
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, input="|".join(some), capture_output=True, text=True, check=True, timeout=120)
+    assert done.stdout == starter.score(some).scores.tobytes().hex()
+
+
+def test_tokenizing_and_inferring_apart_scores_the_same(starter: Scorer) -> None:
+    some = ["You fool.", "thanks " * 300, "What a lovely day"]
+    expected = starter.score(some)
+    tokens = starter.tokenize(some)
+    one_by_one = [starter.infer([text]) for text in tokens]
+    assert np.concatenate([found.scores for found in one_by_one]).tobytes() == expected.scores.tobytes()
+    assert [text.tokens_read for text in tokens] == expected.tokens_read.tolist()
 
 
 def test_scoring_from_several_threads_changes_nothing(starter: Scorer) -> None:

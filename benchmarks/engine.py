@@ -1,0 +1,216 @@
+"""Comments and tokens per second of the engine alone, and its share of what this CPU multiplies in int8.
+
+    .venv/bin/python -m benchmarks.engine [--rows FILE] [--variant NAME=BUNDLE …]
+
+Each variant is the serving `Scorer` of a bundle on all cores, tokenizing included, no cache; `--variant` adds other
+bundles, such as that of an older commit. `fp32` is the exact backend of the same bundle. The variants take turns on the
+same texts, 64 per call. The rate of int8 products is the fastest that ONNX Runtime's own MatMulInteger reaches with
+any matrix of the model and any of several heights, on one core and on all cores at once, in turns with the variants.
+
+What counts as work: `nominal` is 2 per weight of a matrix (without embeddings) and token, plus 4 · layers · width · T²
+for the attention of a window of T tokens, whatever the graph does; `executed` is what ONNX Runtime's profile says was
+multiplied. Softmax, normalisation, activation and quantisation count as nothing. Tokens in two windows of a long
+comment count twice in the work and once in tokens/s. The profile, on one core, says which operators took the time.
+"""
+
+import argparse
+import collections
+import json
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime
+from onnx import TensorProto, helper, numpy_helper
+
+from benchmarks.training_throughput import draw_texts
+from moderation.bundle import CONFIG, ONNX_WEIGHTS, Bundle, read_bundle
+from moderation.registry.starter import STARTER_DIR
+from moderation.scoring.onnx import MASKED_INPUT_NAMES, SLOWER_THAN_THEIR_PARTS, available_cores
+from moderation.scoring.scorer import Scorer
+from moderation.scoring.tokens import TextTokens
+
+TEXTS_PER_CALL = 64
+HEIGHTS = (32, 64, 128, 256, 512)
+PROFILED_TEXTS = 64
+
+
+@dataclass
+class Taken:
+    """Seconds of each round, per variant, and int8 products per second on one core and on all, per round."""
+
+    seconds: dict[str, list[float]] = field(default_factory=lambda: collections.defaultdict(list))
+    one_core: list[float] = field(default_factory=list)
+    all_cores: list[float] = field(default_factory=list)
+
+
+def main() -> int:
+    """Print the tables; return the exit status."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--bundle", type=Path, default=STARTER_DIR, help="bundle to measure (default: the starter)")
+    parser.add_argument(
+        "--variant", action="append", default=[], metavar="NAME=BUNDLE", help="another bundle beside it"
+    )
+    parser.add_argument("--rows", type=Path, help="parquet or CSV file with a column comment_text")
+    parser.add_argument("--count", type=int, default=512, help="comments per round (default %(default)s)")
+    parser.add_argument("--rounds", type=int, default=5, help="rounds (default %(default)s)")
+    arguments = parser.parse_args()
+    texts = draw_texts(arguments.rows, arguments.count)
+    bundle, cores = read_bundle(arguments.bundle), available_cores()
+    scorers = {"ours": Scorer.load(bundle), "fp32": Scorer.load(bundle, backend="fp32")}
+    scorers |= {
+        name: Scorer.load(read_bundle(Path(path))) for name, path in (v.split("=", 1) for v in arguments.variant)
+    }
+    products = [Product(shape, height) for shape in matrices(bundle) for height in HEIGHTS]
+    best = max(products, key=lambda product: product.rate())
+    side_by_side = [Product(best.shape, best.height) for _ in range(cores)]
+    taken = Taken()
+    for _ in range(arguments.rounds):
+        taken.one_core.append(best.rate())
+        with ThreadPoolExecutor(cores) as pool:
+            taken.all_cores.append(sum(pool.map(Product.rate, side_by_side)))
+        for name, scorer in scorers.items():
+            taken.seconds[name].append(_seconds(scorer, texts))
+            print(f"  {name}: {len(texts) / taken.seconds[name][-1]:.1f} comments/s", file=sys.stderr)
+    tokens = scorers["ours"].tokenize(texts)
+    profile = Profile(bundle, [window for text in tokens[:PROFILED_TEXTS] for window in text.windows])
+    _print(taken, tokens, nominal_work(bundle, tokens), profile, best)
+    return 0
+
+
+def _seconds(scorer: Scorer, texts: Sequence[str]) -> float:
+    begun = time.perf_counter()
+    for start in range(0, len(texts), TEXTS_PER_CALL):
+        scorer.score(texts[start : start + TEXTS_PER_CALL])
+    return time.perf_counter() - begun
+
+
+def matrices(bundle: Bundle) -> list[tuple[int, int]]:
+    """Return the shapes (in, out) of the quantised matrices, one for each of its products."""
+    graph = onnx.load(bundle.path / ONNX_WEIGHTS).graph
+    shapes = {tensor.name: tuple(tensor.dims) for tensor in graph.initializer}
+    found = [shapes[node.input[1]] for node in graph.node if node.op_type == "MatMulInteger"]
+    return [(height, width) for height, width in dict.fromkeys(found) if width % 16 == 0]
+
+
+def nominal_work(bundle: Bundle, tokens: Sequence[TextTokens]) -> float:
+    """Return the operations of the full model on all windows, as the module says; the head is left out."""
+    config = json.loads((bundle.path / CONFIG).read_text())
+    graph = onnx.load(bundle.path / ONNX_WEIGHTS).graph
+    sizes = {tensor.name: int(np.prod(tensor.dims)) for tensor in graph.initializer}
+    weights = sum(sizes[node.input[1]] for node in graph.node if node.op_type == "MatMulInteger")
+    lengths = np.array([len(window) for text in tokens for window in text.windows], dtype=np.float64)
+    width = config["hidden_size"] * config["num_hidden_layers"]
+    return float(2 * weights * lengths.sum() + 4 * width * (lengths**2).sum())
+
+
+class Product:
+    """Integer products of one shape, all of the same matrix, so that it stays in the cache."""
+
+    def __init__(self, shape: tuple[int, int], height: int) -> None:
+        """Multiply (height, in) by (in, out)."""
+        self.shape, self.height = shape, height
+        draw = np.random.default_rng(0)
+        weight = numpy_helper.from_array(draw.integers(-64, 64, shape).astype(np.int8), "weight")
+        node = helper.make_node("MatMulInteger", ["rows", "weight"], ["product"])
+        inputs = [helper.make_tensor_value_info("rows", TensorProto.UINT8, ["height", shape[0]])]
+        outputs = [helper.make_tensor_value_info("product", TensorProto.INT32, ["height", shape[1]])]
+        model = helper.make_model(
+            helper.make_graph([node], "product", inputs, outputs, [weight]), opset_imports=[helper.make_opsetid("", 17)]
+        )
+        model.ir_version = 8
+        self._session = _session(model.SerializeToString())
+        self._binding = self._session.io_binding()
+        rows = draw.integers(0, 255, (height, shape[0])).astype(np.uint8)
+        self._rows = onnxruntime.OrtValue.ortvalue_from_numpy(rows)
+        self._binding.bind_ortvalue_input("rows", self._rows)
+        result = onnxruntime.OrtValue.ortvalue_from_shape_and_type([height, shape[1]], np.int32, "cpu")
+        self._binding.bind_ortvalue_output("product", result)
+
+    def rate(self, seconds: float = 0.1) -> float:
+        """Return operations per second, two for each weight and row."""
+        done, begun = 0, time.perf_counter()
+        while (elapsed := time.perf_counter() - begun) < seconds:
+            for _ in range(10):
+                self._session.run_with_iobinding(self._binding)
+            done += 10
+        return 2.0 * self.height * self.shape[0] * self.shape[1] * done / elapsed
+
+
+class Profile:
+    """Share of the time of each operator on one core, and the products that were executed, for some windows."""
+
+    def __init__(self, bundle: Bundle, windows: Sequence[np.ndarray]) -> None:
+        """Run ``windows`` one by one under ONNX Runtime's profiler."""
+        with tempfile.TemporaryDirectory() as directory:
+            session = _session(str(bundle.path / ONNX_WEIGHTS), profile=f"{directory}/profile")
+            masked = len(session.get_inputs()) == len(MASKED_INPUT_NAMES)
+            for window in windows:
+                row = window[None]
+                session.run(None, dict(zip(MASKED_INPUT_NAMES, (row, np.ones_like(row))[: 1 + masked], strict=False)))
+            events = json.loads(Path(session.end_profiling()).read_text())
+        spent, self.executed = collections.Counter[str](), 0.0
+        for event in events:
+            if event.get("cat") == "Node" and event["name"].endswith("_kernel_time"):
+                spent[event["args"]["op_name"]] += event["dur"]
+                self.executed += _products(event["args"])
+        self.shares = [(name, microseconds / spent.total()) for name, microseconds in spent.most_common(8)]
+        self.tokens = sum(len(window) for window in windows)
+
+
+def _products(arguments: dict[str, Any]) -> float:
+    """Return the operations of one node's products, from the shapes of its inputs."""
+    shapes = [next(iter(each.values())) for each in arguments["input_type_shape"]]
+    operator = arguments["op_name"]
+    if operator == "MultiHeadAttention":
+        batch, tokens, width = shapes[0]
+        return 4.0 * batch * tokens * shapes[1][1] * width
+    if "MatMul" in operator or operator == "Gemm":
+        return 2.0 * float(np.prod(shapes[0])) * shapes[1][-1]
+    return 0.0
+
+
+def _session(model: str | bytes, profile: str | None = None) -> onnxruntime.InferenceSession:
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    options.enable_profiling = profile is not None
+    options.profile_file_prefix = profile or ""
+    providers = ["CPUExecutionProvider"]
+    return onnxruntime.InferenceSession(model, options, providers, disabled_optimizers=SLOWER_THAN_THEIR_PARTS)
+
+
+def _print(taken: Taken, tokens: Sequence[TextTokens], nominal: float, profile: Profile, best: Product) -> None:
+    read, computed = (sum(getattr(text, name) for text in tokens) for name in ("tokens_read", "cost_tokens"))
+    print(f"{len(tokens)} comments, {read / len(tokens):.0f} tokens on average; {len(taken.one_core)} rounds")
+    print(f"fastest int8 product: {best.height} rows by {best.shape}, in 10⁹ operations/s (median, least to most)")
+    for name, rates in (("one core", taken.one_core), ("all cores at once", taken.all_cores)):
+        print(f"  {name}: {_spread([rate / 1e9 for rate in rates], '.0f')}")
+    print("\n| variant | comments/s (median, least to most) | tokens/s | over ours | nominal work over int8 rate |")
+    print("|---|---|---|---|---|")
+    for name, seconds in taken.seconds.items():
+        rates = [len(tokens) / each for each in seconds]
+        over = statistics.median(own / each for own, each in zip(taken.seconds["ours"], seconds, strict=True))
+        pairs = zip(seconds, taken.all_cores, strict=True)
+        share = statistics.median(nominal / each / rate for each, rate in pairs)
+        speed = statistics.median(rates) * read / len(tokens)
+        print(f"| {name} | {_spread(rates, '.1f')} | {speed:.0f} | {over:.2f} | {share:.3f} |")
+    executed = profile.executed * computed / profile.tokens
+    print(f"\nexecuted over nominal work of ours: {executed / nominal:.3f} (from the first {PROFILED_TEXTS} comments)")
+    print("time by operator: " + ", ".join(f"{name} {share:.0%}" for name, share in profile.shares))
+
+
+def _spread(values: Sequence[float], style: str) -> str:
+    show: Callable[[float], str] = lambda value: format(value, style)  # noqa: E731
+    return f"{show(statistics.median(values))} ({show(min(values))} to {show(max(values))})"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

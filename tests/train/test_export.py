@@ -1,0 +1,76 @@
+"""The graph that serves computes what the torch model computes, with less work."""
+
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+import torch
+from transformers import BertConfig, BertModel, DistilBertConfig, DistilBertModel, RobertaConfig, RobertaModel
+
+from moderation.scoring.exact import dequantized
+from moderation.scoring.onnx import OnnxModel
+from train.config import ModelConfig
+from train.export import export_fp32, export_int8, torch_logits
+from train.model import CommentClassifier
+
+SIZES = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64}
+ENCODERS = {
+    "bert": lambda: BertModel(BertConfig(vocab_size=50, **SIZES), add_pooling_layer=False),
+    "roberta": lambda: RobertaModel(RobertaConfig(vocab_size=50, **SIZES), add_pooling_layer=False),
+    "distilbert": lambda: DistilBertModel(
+        DistilBertConfig(vocab_size=50, dim=32, n_layers=2, n_heads=2, hidden_dim=64)
+    ),
+}
+IDS = [np.random.default_rng(0).integers(4, 50, length) for length in (1, 2, 7, 30)]
+
+
+def build(encoder: str, pooling: str) -> CommentClassifier:
+    torch.manual_seed(0)
+    return CommentClassifier(ENCODERS[encoder](), ModelConfig(encoder="none", pooling=pooling)).eval()
+
+
+@pytest.mark.parametrize("encoder", ENCODERS)
+@pytest.mark.parametrize("pooling", ["first", "mean", "mean_max"])
+def test_the_graph_computes_what_torch_does(tmp_path: Path, encoder: str, pooling: str) -> None:
+    model = build(encoder, pooling)
+    export_fp32(model, tmp_path / "model.onnx")
+    found = OnnxModel(tmp_path / "model.onnx").logits(IDS)
+    np.testing.assert_allclose(found, torch_logits(model, IDS), atol=1e-5)
+    operators = Counter(node.op_type for node in onnx.load(tmp_path / "model.onnx").graph.node)
+    assert operators["MultiHeadAttention"] == 2
+    assert operators["Softmax"] == operators["Transpose"] == 0
+    assert operators["Split"] == (1 if pooling == "first" else 2)  # the last layer's query is of one token
+
+
+def test_with_first_token_pooling_the_last_layer_is_computed_for_one_token(tmp_path: Path) -> None:
+    export_fp32(build("bert", "first"), tmp_path / "model.onnx")
+    model = onnx.load(tmp_path / "model.onnx")
+    model.graph.output.extend(
+        onnx.helper.make_empty_tensor_value_info(node.output[0])
+        for node in model.graph.node
+        if node.op_type == "LayerNormalization"
+    )
+    session = onnxruntime.InferenceSession(model.SerializeToString())
+    shapes = [found.shape for found in session.run(None, {"input_ids": IDS[2][None]})[1:]]
+    assert shapes == [(1, 7, 32), (1, 7, 32), (1, 7, 32), (1, 1, 32), (1, 1, 32)]
+
+
+def test_int8_is_near_and_its_exact_form_nearer(tmp_path: Path) -> None:
+    model, path = build("roberta", "first"), tmp_path / "model.onnx"
+    export_int8(model, path)
+    expected = torch_logits(model, IDS)
+    int8, exact = OnnxModel(path).logits(IDS), OnnxModel(path, graph=dequantized(path)).logits(IDS)
+    assert np.abs(int8 - expected).max() < 0.05
+    assert np.abs(exact - expected).max() < 0.05
+    assert np.abs(exact - expected).mean() < np.abs(int8 - expected).mean()
+
+
+def test_export_leaves_the_model_as_it_is(tmp_path: Path) -> None:
+    model = build("bert", "mean")
+    before = torch_logits(model, IDS)
+    export_int8(model, tmp_path / "model.onnx")
+    assert model.encoder.config._attn_implementation != "one_node"
+    np.testing.assert_array_equal(torch_logits(model, IDS), before)
