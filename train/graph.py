@@ -20,6 +20,8 @@ def simplify(model: onnx.ModelProto, first_token_only: bool) -> onnx.ModelProto:
     """
     del model.graph.value_info[:]  # the exporter leaves an attention's blank, which quantisation takes for no tensor
     graph = Graph(model)
+    for node in graph.get_nodes_by_op_type("Identity"):  # the exporter writes equal weights once
+        graph.replace_input_of_all_nodes(node.output[0], node.input[0])
     attentions = graph.get_nodes_by_op_type(ATTENTION)
     for node in attentions:
         _drop_views(graph, node)
