@@ -3,9 +3,10 @@
     .venv/bin/python -m benchmarks.engine [--rows FILE] [--variant NAME=BUNDLE …]
 
 Each variant is the serving `Scorer` of a bundle on all cores, tokenizing included, no cache; `--variant` adds other
-bundles, such as that of an older commit. `fp32` is the exact backend of the same bundle. The variants take turns on the
-same texts, 64 per call. The rate of int8 products is the fastest that ONNX Runtime's own MatMulInteger reaches with
-any matrix of the model and any of several heights, on one core and on all cores at once, in turns with the variants.
+bundles, such as that of an older commit. `fp32` is the exact backend of the same bundle, if its manifest states it. The
+variants take turns on the same texts, 64 per call. The rate of int8 products is the fastest that ONNX Runtime's own
+MatMulInteger reaches with any matrix of the model and any of several heights, on one core and on all cores at once, in
+turns with the variants.
 
 What counts as work: `nominal` is 2 per weight of a matrix (without embeddings) and token, plus 4 · layers · width · T²
 for the attention of a window of T tokens, whatever the graph does; `executed` is what ONNX Runtime's profile says was
@@ -65,7 +66,9 @@ def main() -> int:
     arguments = parser.parse_args()
     texts = draw_texts(arguments.rows, arguments.count)
     bundle, cores = read_bundle(arguments.bundle), available_cores()
-    scorers = {"ours": Scorer.load(bundle), "fp32": Scorer.load(bundle, backend="fp32")}
+    scorers = {"ours": Scorer.load(bundle)}
+    if all(probe.exact_scores for probe in bundle.manifest.probes.examples):
+        scorers["fp32"] = Scorer.load(bundle, backend="fp32")
     scorers |= {
         name: Scorer.load(read_bundle(Path(path))) for name, path in (v.split("=", 1) for v in arguments.variant)
     }
