@@ -30,6 +30,8 @@ AGAIN = "publish it again with `moderation registry publish DIR`"
 REQUIRED_FILES = (CONFIG, TOKENIZER, CARD)
 
 Score = Annotated[float, Field(ge=0, le=1)]
+Backend = Literal["int8", "fp32"]
+"""What computes the one file of weights on CPU: integer products, or the same weights in fp32."""
 
 
 class _Part(BaseModel):
@@ -143,8 +145,8 @@ class Manifest(_Part):
     max_tokens: Annotated[int, Field(ge=8)]
     windows: Windows | None = None
     """None: of a longer text only the first ``max_tokens`` tokens are read."""
-    backend: Literal["int8", "fp32"] | None = None
-    """The faster one where the bundle was exported."""
+    backend: Backend | None = None
+    """The faster one where the bundle was exported; its figures are that one's. None: int8."""
     provenance: Provenance
     metrics: dict[str, object]
     reference: Reference

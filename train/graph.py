@@ -31,7 +31,7 @@ def simplify(model: onnx.ModelProto, first_token_only: bool) -> onnx.ModelProto:
             _merge_projections(graph, node)
     graph.prune_graph()
     graph.topological_sort()
-    return graph.model
+    return model
 
 
 def _drop_views(graph: Graph, attention: onnx.NodeProto) -> None:
