@@ -3,15 +3,15 @@
     .venv/bin/python -m benchmarks.engine [--rows FILE] [--variant NAME=BUNDLE …]
 
 Each variant is the serving `Scorer` of a bundle on all cores, tokenizing included, no cache; `--variant` adds other
-bundles, such as that of an older commit. `fp32` is the exact backend of the same bundle, if its manifest states it. The
-variants take turns on the same texts, 64 per call. The rate of int8 products is the fastest that ONNX Runtime's own
-MatMulInteger reaches with any matrix of the model and any of several heights, on one core and on all cores at once, in
-turns with the variants.
+bundles, such as that of an older commit. `one window` is ours reading only the first window of long comments, `fp32`
+the exact backend of the same bundle, if its manifest states it. The variants take turns on the same texts, 64 per call.
+The rate of int8 products is the fastest that ONNX Runtime's own MatMulInteger reaches with any matrix of the model and
+any of several heights, on one core and on all cores at once, in turns with the variants.
 
 What counts as work: `nominal` is 2 per weight of a matrix (without embeddings) and token, plus 4 · layers · width · T²
 for the attention of a window of T tokens, whatever the graph does; `executed` is what ONNX Runtime's profile says was
 multiplied. Softmax, normalisation, activation and quantisation count as nothing. Tokens in two windows of a long
-comment count twice in the work and once in tokens/s. The profile, on one core, says which operators took the time.
+comment count twice. The profile, on one core, says which operators took the time.
 """
 
 import argparse
@@ -23,7 +23,7 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -66,7 +66,8 @@ def main() -> int:
     arguments = parser.parse_args()
     texts = draw_texts(arguments.rows, arguments.count)
     bundle, cores = read_bundle(arguments.bundle), available_cores()
-    scorers = {"ours": Scorer.load(bundle)}
+    one_window = replace(bundle, manifest=bundle.manifest.model_copy(update={"windows": None}))
+    scorers = {"ours": Scorer.load(bundle), "one window": Scorer.load(one_window)}
     if all(probe.exact_scores for probe in bundle.manifest.probes.examples):
         scorers["fp32"] = Scorer.load(bundle, backend="fp32")
     scorers |= {
@@ -83,9 +84,11 @@ def main() -> int:
         for name, scorer in scorers.items():
             taken.seconds[name].append(_seconds(scorer, texts))
             print(f"  {name}: {len(texts) / taken.seconds[name][-1]:.1f} comments/s", file=sys.stderr)
-    tokens = scorers["ours"].tokenize(texts)
-    profile = Profile(bundle, [window for text in tokens[:PROFILED_TEXTS] for window in text.windows])
-    _print(taken, tokens, nominal_work(bundle, tokens), profile, best)
+    work = {name: Work(scorer.bundle, scorer.tokenize(texts)) for name, scorer in scorers.items()}
+    _print(taken, work, best)
+    profile = Profile(bundle, scorers["ours"].tokenize(texts[:PROFILED_TEXTS]))
+    print(f"\nexecuted over nominal work of ours: {profile.executed / profile.work.operations:.3f}")
+    print("time by operator: " + ", ".join(f"{name} {share:.0%}" for name, share in profile.shares))
     return 0
 
 
@@ -104,15 +107,21 @@ def matrices(bundle: Bundle) -> list[tuple[int, int]]:
     return [(height, width) for height, width in dict.fromkeys(found) if width % 16 == 0]
 
 
-def nominal_work(bundle: Bundle, tokens: Sequence[TextTokens]) -> float:
-    """Return the operations of the full model on all windows, as the module says; the head is left out."""
-    config = json.loads((bundle.path / CONFIG).read_text())
-    graph = onnx.load(bundle.path / ONNX_WEIGHTS).graph
-    sizes = {tensor.name: int(np.prod(tensor.dims)) for tensor in graph.initializer}
-    weights = sum(sizes[node.input[1]] for node in graph.node if node.op_type == "MatMulInteger")
-    lengths = np.array([len(window) for text in tokens for window in text.windows], dtype=np.float64)
-    width = config["hidden_size"] * config["num_hidden_layers"]
-    return float(2 * weights * lengths.sum() + 4 * width * (lengths**2).sum())
+class Work:
+    """What a bundle is to compute for some texts: tokens of all windows, and nominal operations."""
+
+    def __init__(self, bundle: Bundle, texts: Sequence[TextTokens]) -> None:
+        """Count as the module says; the head counts as if it were applied to every token."""
+        config = json.loads((bundle.path / CONFIG).read_text())
+        graph = onnx.load(bundle.path / ONNX_WEIGHTS).graph
+        sizes = {tensor.name: int(np.prod(tensor.dims)) for tensor in graph.initializer}
+        weights = sum(sizes[node.input[1]] for node in graph.node if node.op_type == "MatMulInteger")
+        self.texts = len(texts)
+        self.windows = [window for text in texts for window in text.windows]
+        lengths = np.array([len(window) for window in self.windows], dtype=np.float64)
+        self.tokens = float(lengths.sum())
+        width = config["hidden_size"] * config["num_hidden_layers"]
+        self.operations = float(2 * weights * self.tokens + 4 * width * (lengths**2).sum())
 
 
 class Product:
@@ -151,12 +160,13 @@ class Product:
 class Profile:
     """Share of the time of each operator on one core, and the products that were executed, for some windows."""
 
-    def __init__(self, bundle: Bundle, windows: Sequence[np.ndarray]) -> None:
-        """Run ``windows`` one by one under ONNX Runtime's profiler."""
+    def __init__(self, bundle: Bundle, texts: Sequence[TextTokens]) -> None:
+        """Run the windows of ``texts`` one by one under ONNX Runtime's profiler."""
+        self.work = Work(bundle, texts)
         with tempfile.TemporaryDirectory() as directory:
             session = _session(str(bundle.path / ONNX_WEIGHTS), profile=f"{directory}/profile")
             masked = len(session.get_inputs()) == len(MASKED_INPUT_NAMES)
-            for window in windows:
+            for window in self.work.windows:
                 row = window[None]
                 session.run(None, dict(zip(MASKED_INPUT_NAMES, (row, np.ones_like(row))[: 1 + masked], strict=False)))
             events = json.loads(Path(session.end_profiling()).read_text())
@@ -166,7 +176,6 @@ class Profile:
                 spent[event["args"]["op_name"]] += event["dur"]
                 self.executed += _products(event["args"])
         self.shares = [(name, microseconds / spent.total()) for name, microseconds in spent.most_common(8)]
-        self.tokens = sum(len(window) for window in windows)
 
 
 def _products(arguments: dict[str, Any]) -> float:
@@ -175,9 +184,9 @@ def _products(arguments: dict[str, Any]) -> float:
     operator = arguments["op_name"]
     if operator == "MultiHeadAttention":
         batch, tokens, width = shapes[0]
-        return 4.0 * batch * tokens * shapes[1][1] * width
+        return float(4 * batch * tokens * shapes[1][1] * width)
     if "MatMul" in operator or operator == "Gemm":
-        return 2.0 * float(np.prod(shapes[0])) * shapes[1][-1]
+        return float(2 * np.prod(shapes[0]) * shapes[1][-1])
     return 0.0
 
 
@@ -190,24 +199,28 @@ def _session(model: str | bytes, profile: str | None = None) -> onnxruntime.Infe
     return onnxruntime.InferenceSession(model, options, providers, disabled_optimizers=SLOWER_THAN_THEIR_PARTS)
 
 
-def _print(taken: Taken, tokens: Sequence[TextTokens], nominal: float, profile: Profile, best: Product) -> None:
-    read, computed = (sum(getattr(text, name) for text in tokens) for name in ("tokens_read", "cost_tokens"))
-    print(f"{len(tokens)} comments, {read / len(tokens):.0f} tokens on average; {len(taken.one_core)} rounds")
+def _print(taken: Taken, work: dict[str, Work], best: Product) -> None:
+    print(f"{work['ours'].texts} comments, {len(taken.one_core)} rounds")
     print(f"fastest int8 product: {best.height} rows by {best.shape}, in 10⁹ operations/s (median, least to most)")
     for name, rates in (("one core", taken.one_core), ("all cores at once", taken.all_cores)):
         print(f"  {name}: {_spread([rate / 1e9 for rate in rates], '.0f')}")
-    print("\n| variant | comments/s (median, least to most) | tokens/s | over ours | nominal work over int8 rate |")
-    print("|---|---|---|---|---|")
+    print(
+        "\n| variant | tokens per comment | comments/s (median, least to most) | tokens/s | tokens/s over ours "
+        "| nominal work over int8 rate |\n|---|---|---|---|---|---|"
+    )
+    ours = [work["ours"].tokens / each for each in taken.seconds["ours"]]
     for name, seconds in taken.seconds.items():
-        rates = [len(tokens) / each for each in seconds]
-        over = statistics.median(own / each for own, each in zip(taken.seconds["ours"], seconds, strict=True))
-        pairs = zip(seconds, taken.all_cores, strict=True)
-        share = statistics.median(nominal / each / rate for each, rate in pairs)
-        speed = statistics.median(rates) * read / len(tokens)
-        print(f"| {name} | {_spread(rates, '.1f')} | {speed:.0f} | {over:.2f} | {share:.3f} |")
-    executed = profile.executed * computed / profile.tokens
-    print(f"\nexecuted over nominal work of ours: {executed / nominal:.3f} (from the first {PROFILED_TEXTS} comments)")
-    print("time by operator: " + ", ".join(f"{name} {share:.0%}" for name, share in profile.shares))
+        own = work[name]
+        tokens = [own.tokens / each for each in seconds]
+        over = statistics.median(each / our for each, our in zip(tokens, ours, strict=True))
+        share = statistics.median(
+            own.operations / each / rate for each, rate in zip(seconds, taken.all_cores, strict=True)
+        )
+        comments = _spread([own.texts / each for each in seconds], ".1f")
+        print(
+            f"| {name} | {own.tokens / own.texts:.0f} | {comments} | {statistics.median(tokens):.0f} | {over:.2f} "
+            f"| {share:.3f} |"
+        )
 
 
 def _spread(values: Sequence[float], style: str) -> str:
