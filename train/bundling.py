@@ -50,8 +50,8 @@ from train.thresholds import choose_thresholds
 # The integer products are exact on every CPU, but what surrounds them is float: kernels differ in rounding, which can
 # move an activation over an int8 step. Wrong weights or a CPU that computes int8 wrongly are off by far more.
 PROBE_TOLERANCE = 0.02
-# On comments longer than a window the highest score ranks as well as the mean and better than the first window
-# (docs/EXPERIMENTS.md), and harmless text around an insult does not dilute it. 16 windows: 3,600 tokens of 256 each.
+# The highest score of any window, since harmless text around an insult would dilute the mean (docs/adr/0005).
+# 16 windows of 256 tokens hold 3,600.
 OVERLAP_SHARE = 1 / 8
 MAX_WINDOWS = 16
 TIMED_TEXTS = 32
