@@ -3,17 +3,16 @@
 ``--set data.sources.0.path=…`` on the command line changes single values; what was used is kept in the bundle.
 """
 
-import difflib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, get_args
+from typing import Annotated, Any, Literal, Self
 
 import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
-from pydantic_core import ErrorDetails
 
 from moderation.errors import ConfigurationError
 from moderation.labels import LABELS
+from train.config_errors import explain
 
 SplitName = Literal["train", "validation", "test"]
 COLUMNS = ("id", "comment_text", *LABELS, "weight", "language")
@@ -345,7 +344,9 @@ def load(path: Path, overrides: Sequence[str] = ()) -> TrainConfig:
     try:
         return TrainConfig.model_validate(raw)
     except ValidationError as error:
-        raise ConfigurationError(f"config {path}: " + "; ".join(map(_explain, error.errors()))) from None
+        raise ConfigurationError(
+            f"config {path}: " + "; ".join(explain(found, TrainConfig) for found in error.errors())
+        ) from None
 
 
 def _set(raw: dict[str, object], override: str) -> None:
@@ -368,47 +369,3 @@ def _index(place: list[object], key: str) -> int:
     if not key.isdecimal() or int(key) >= len(place):
         raise ConfigurationError(f"--set: no place {key} in a list of {len(place)}; 0 is the first")
     return int(key)
-
-
-def _explain(error: ErrorDetails) -> str:
-    location = tuple(map(str, error["loc"]))
-    where = _shown(location)
-    if error["type"] != "extra_forbidden":
-        return f"{where}: {error['msg'].removeprefix('Value error, ')}"
-    *section, key = ("0" if part.isdecimal() else part for part in location)
-    known = _keys(TrainConfig)
-    beside = [name for *place, name in known if place == section]
-    elsewhere = [_shown(path) for path in known if path[-1] == key]
-    alike = difflib.get_close_matches(key, beside, n=1)
-    nearest = [_shown((*location[:-1], name)) for name in alike] or elsewhere or _alike(key, known)
-    return f"unknown key {where}" + (f"; did you mean {nearest[0]}?" if nearest else "")
-
-
-def _alike(key: str, known: list[tuple[str, ...]]) -> list[str]:
-    """Return the full names of the keys that are spelt most like ``key``, wherever they stand."""
-    names = difflib.get_close_matches(key, [path[-1] for path in known], n=1)
-    return [_shown(path) for path in known if path[-1] in names]
-
-
-def _shown(location: tuple[str, ...]) -> str:
-    """Return a location as ``--set`` takes it: pydantic's has the layout after the index of a source."""
-    befores = ("", *location)
-    return ".".join(part for before, part in zip(befores, location, strict=False) if not before.isdecimal())
-
-
-def _keys(model: type[BaseModel], place: tuple[str, ...] = ()) -> list[tuple[str, ...]]:
-    """Return the path of every key; sources stand at index 0, below their layout, as in pydantic's locations."""
-    keys: list[tuple[str, ...]] = []
-    for name, field in model.model_fields.items():
-        keys.append((*place, name))
-        for part in _models(field.annotation):
-            layout = part.model_fields.get("layout")
-            below = ("0", *get_args(layout.annotation)) if layout else ()
-            keys += _keys(part, (*place, name, *below))
-    return keys
-
-
-def _models(annotation: object) -> list[type[BaseModel]]:
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return [annotation]
-    return [model for part in get_args(annotation) for model in _models(part)]

@@ -115,7 +115,7 @@ SLOW = pytest.mark.full
 # What goes wrong, at which requests, with which settings; and the cause that must be said.
 FAULTS = [
     pytest.param(CONTENT, "corrupt", {}, "arrived damaged", id="corrupted"),
-    pytest.param(CONTENT, "truncate", {}, "arrived damaged", id="truncated"),
+    pytest.param(CONTENT, "truncate", {}, "arrived damaged", id="truncated", marks=SLOW),
     pytest.param("", "none", {"MODERATION_ALIAS": "canary"}, f"W&B has no alias 'canary' in {FAULTY}", id="no-alias"),
     pytest.param("", "none", {"WANDB_API_KEY": WRONG_KEY}, "W&B refuses this key (WANDB_API_KEY)", id="wrong-key"),
     pytest.param("", "none", {"WANDB_BASE_URL": "http://127.0.0.1:9"}, "127.0.0.1:9 cannot be reached", id="away"),
