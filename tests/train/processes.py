@@ -11,7 +11,7 @@ import sys
 from collections.abc import Mapping
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
-from types import MappingProxyType, ModuleType
+from types import MappingProxyType
 
 THREADS = {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
 
@@ -30,13 +30,7 @@ def start(
     process = _context.Process(
         target=_run, args=(arguments, str(output), largest_file_bytes, dict(variables)), daemon=True
     )
-    # A fork would import what is `__main__` here, and a tested Streamlit page can have taken that name.
-    ours = sys.modules["__main__"]
-    sys.modules["__main__"] = ModuleType("__main__")
-    try:
-        process.start()
-    finally:
-        sys.modules["__main__"] = ours
+    process.start()
     return process
 
 
