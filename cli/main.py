@@ -34,7 +34,6 @@ app.add_typer(keys.app, name="keys")
 
 
 @app.command()
-@app.command()
 def roles() -> None:
     """Print SQL: one PostgreSQL role per process.
 

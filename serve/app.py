@@ -100,9 +100,16 @@ def create_app(
         settings.threads or available_cores(),
         settings.max_waiting_texts,
         settings.max_wait_s,
+        size_of=lambda asked: len(asked.text),
     )
-    shadow = Shadow(lambda: watcher.candidate, settings.shadow_share, lambda: batcher.waiting_texts == 0, outbox.append)
+    shadow = Shadow(
+        lambda: watcher.candidate,
+        settings.shadow_share,
+        lambda: batcher.waiting_texts == 0 and not outbox.half_full,
+        outbox.append,
+    )
     shipper = Shipper(outbox, log)
+    desk = FeedbackDesk(watcher.current.served.labels, outbox, log, lambda: shipper.database_reachable)
     access = access or Access(settings)
     metrics = _metrics(watcher, batcher, outbox, shipper, shadow, access)
 
@@ -118,6 +125,7 @@ def create_app(
         yield
         lag.cancel()
         access.close()
+        desk.close()
         watcher.close()
         await shadow.close()
         await asyncio.to_thread(batcher.close)
@@ -139,7 +147,7 @@ def create_app(
     privacy = Privacy(settings)
     predictor = Predictor(lambda: watcher.current, batcher, outbox, shadow, metrics, limits, privacy)
     app.include_router(predictions.router(predictor, settings.max_batch_texts))
-    app.include_router(feedback.router(FeedbackDesk(watcher.current.served.labels, outbox, log)))
+    app.include_router(feedback.router(desk))
     app.include_router(status.router(lambda: watcher.current.served, metrics, readiness))
     app.include_router(admin.router(watcher))
     app.include_router(page.router())

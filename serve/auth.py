@@ -13,7 +13,7 @@ from starlette.datastructures import Headers
 from starlette.types import Scope as HttpScope
 
 from moderation.db.keys import ANONYMOUS, SCOPES, Key, Scope
-from moderation.errors import ForbiddenError, NotFoundError, UnauthorizedError
+from moderation.errors import ForbiddenError, NotFoundError, UnauthorizedError, UnavailableError
 from moderation.settings import ApiSettings
 from serve.keys import KeyRing
 from serve.quotas import Quotas
@@ -54,14 +54,18 @@ _SCHEMES = {
 class Caller:
     """Who asks, and what that costs them."""
 
-    def __init__(self, key: Key | None = None, quotas: Quotas | None = None) -> None:
-        """Stand for the owner of ``key``, whose quota is kept in ``quotas``; without a key, for anyone."""
+    def __init__(self, key: Key | None = None, quotas: Quotas | None = None, known: bool = True) -> None:
+        """Stand for the owner of ``key``, whose quota is kept in ``quotas``; without a key, for anyone.
+
+        ``known`` is False for who should have shown a key to learn more.
+        """
         self.name = ANONYMOUS if key is None else key.name
         self._scopes = SCOPES if key is None else key.scopes
         self._key_id = "" if key is None else key.id
         self._quota = None if key is None else key.quota_per_minute
         self._quotas = quotas
         self._charged: list[tuple[int, int]] = []
+        self.is_operator = known and "admin" in self._scopes
 
     def check_scope(self, path: str) -> None:
         """Raise ForbiddenError if the caller's key does not open ``path``."""
@@ -92,6 +96,7 @@ class Caller:
 
 
 ANYONE = Caller()
+STRANGER = Caller(known=False)
 
 
 class Access:
@@ -133,12 +138,25 @@ class Access:
         self._check_origin(headers, scope["scheme"], private)
         if self._private_port is not None and (root in (ON_PRIVATE_PORT if private else PRIVATE)) != private:
             raise NotFoundError("Not Found")
-        if self.keys is None or root in OPEN or (private and root != "/admin"):
+        if self.keys is None or (private and root != "/admin"):
             return ANYONE
+        if root == "/ready":
+            return await self._operator_or_stranger(self.keys, _shown(headers, scope, root))
+        if root in OPEN:
+            return STRANGER
         key = await self.keys.find(_shown(headers, scope, root))
         if key is None:
             raise UnauthorizedError(REFUSED)
         return Caller(key, self._quotas)
+
+    async def _operator_or_stranger(self, keys: KeyRing, shown: str) -> Caller:
+        """Return who asks for what all are told, and operators in full; no key is refused."""
+        try:
+            key = await keys.find(shown)
+        except UnavailableError:
+            key = None
+        caller = STRANGER if key is None else Caller(key, self._quotas)
+        return caller if caller.is_operator else STRANGER
 
     def _check_host(self, headers: Headers, root: str, private: bool) -> None:
         host = headers.get("host", "")

@@ -2,8 +2,8 @@
 
 Fair by request: one text of each waiting request in turn, so a large batch cannot hold up a single comment.
 Only so many texts are tokenised ahead as keep the inference threads busy; all others wait in the fair queue.
-Knows nothing of models or HTTP: `tokenize` and `infer` are any blocking, thread-safe functions. A text that
-fails fails its own request only: if a call for several fails, each of them is tried alone.
+Knows nothing of models or HTTP: `tokenize` and `infer` are any blocking, thread-safe functions, and `infer` gets
+one text at a time. A text that fails fails its own request only: if tokenising several fails, each is tried alone.
 """
 
 import asyncio
@@ -26,8 +26,6 @@ Y = TypeVar("Y")
 
 _MEMORY = 0.98
 """Weight of what was known against one new call: figures follow the last 50 calls or so."""
-_MOST_TOKENIZED_AT_ONCE = 64
-_FIRST_GUESS_TOKENS = 64.0
 
 logger = logging.getLogger(__name__)
 
@@ -61,8 +59,9 @@ class Outcome(Generic[R]):
 class _Job(Generic[T, R]):
     """The texts of one request and what is known of their results."""
 
-    def __init__(self, texts: Sequence[T]) -> None:
+    def __init__(self, texts: Sequence[T], size: int) -> None:
         self.texts = texts
+        self.mean_size = size / len(texts)
         self.taken = 0
         self.over = False  # answered, failed, or left by its caller
         self.outcomes: dict[int, Outcome[R]] = {}
@@ -119,20 +118,20 @@ class Batcher(Generic[T, W, R]):
         workers: int,
         max_waiting_texts: int,
         max_wait_s: float = float("inf"),
-        tokens_per_call: int = 0,
+        size_of: Callable[[T], int] = lambda _: 1,
     ) -> None:
         """Take the parts; `start` starts the threads.
 
         ``max_waiting_texts`` bounds the texts admitted and not yet answered, ``max_wait_s`` the time that a request
-        is expected to wait for those before it. One call of ``infer`` gets texts of up to ``tokens_per_call``
-        tokens together, and always at least one.
+        is expected to wait for those before it. ``size_of`` a text, such as its characters, tells about how many tokens
+        it has before it is tokenised.
         """
         self._tokenize = tokenize
         self._infer = infer
         self._workers = workers
         self._max_waiting_texts = max_waiting_texts
         self._max_wait_s = max_wait_s
-        self._tokens_per_call = tokens_per_call
+        self._size_of = size_of
         self._lock = threading.Lock()  # held for a few instructions only: the event loop takes it too
         self._tokenizer_wanted = threading.Condition(self._lock)
         self._inference_wanted = threading.Condition(self._lock)
@@ -142,8 +141,9 @@ class Batcher(Generic[T, W, R]):
         self._waiting_texts = 0
         self._closing = False
         self._all_tokenized = False
-        self._mean_tokens = _FIRST_GUESS_TOKENS
-        self._recent_texts = self._recent_s = 0.0  # texts answered and seconds of inference, the latest weigh most
+        # Of texts tokenised, and of texts answered; the latest weigh most.
+        self._seen_tokens = self._seen_size = 0.0
+        self._answered_tokens = self._answered_s = 0.0
         self._threads = [
             threading.Thread(target=self._tokenize_all, name="tokenize", daemon=True),
             *(threading.Thread(target=self._infer_all, name=f"infer-{n}", daemon=True) for n in range(workers)),
@@ -187,7 +187,7 @@ class Batcher(Generic[T, W, R]):
         """
         if not texts:
             return []
-        job: _Job[T, R] = _Job(texts)
+        job: _Job[T, R] = _Job(texts, sum(map(self._size_of, texts)))
         with self._lock:
             if self._closing:
                 raise UnavailableError("the server is shutting down")
@@ -216,10 +216,14 @@ class Batcher(Generic[T, W, R]):
 
     def _expected_wait_s(self, texts: int) -> float:
         """Return how long those before it hold up a request of ``texts`` texts: each goes first as often as it."""
-        if not self._recent_texts:
+        if not self._answered_tokens:
             return 0.0
-        before = len(self._queue) if texts == 1 else sum(min(job.untaken, texts) for job in self._queue)
-        return (before + len(self._ready)) * self._recent_s / self._recent_texts / self._workers
+        size = sum(min(job.untaken, texts) * job.mean_size for job in self._queue)
+        tokens = self._ready_tokens + self._expected_tokens(size)
+        return tokens * self._answered_s / self._answered_tokens / self._workers
+
+    def _expected_tokens(self, size: float) -> float:
+        return size * self._seen_tokens / self._seen_size if self._seen_size else size
 
     def _forget(self, job: _Job[T, R]) -> None:
         """Drop what is left of a job that is answered, failed or left by its caller."""
@@ -235,14 +239,17 @@ class Batcher(Generic[T, W, R]):
             ended = time.perf_counter()
             with self._lock:
                 for place, work in zip(taken, works, strict=True):
+                    size = self._size_of(place.text)
                     if isinstance(work, Work):
                         self._ready.append(_Ready(place, work, ended - started))
                         self._ready_tokens += work.tokens
-                        self._mean_tokens = 0.9 * self._mean_tokens + 0.1 * work.tokens
+                        self._seen_tokens = _MEMORY * self._seen_tokens + work.tokens
+                        self._seen_size = _MEMORY * self._seen_size + size
+                    elif isinstance(work, Known):
+                        self._learn(self._expected_tokens(size), 0.0)
                 self._inference_wanted.notify(len(taken))
             for place, work in zip(taken, works, strict=True):
                 if isinstance(work, Known):
-                    self._learn(1, 0.0)
                     self._deliver(place, work.result, ended - started, 0.0, ended)
                 elif isinstance(work, Exception):
                     self._fail(place.job, work)
@@ -253,11 +260,10 @@ class Batcher(Generic[T, W, R]):
     def _next_texts(self) -> list[_Place[T, R]]:
         """Wait until texts are to be tokenised; return them, nothing when closed and drained."""
         with self._lock:
-            while not (self._queue and self._room()) and not (self._closing and not self._queue):
+            while not (self._queue and len(self._ready) < self._workers) and not (self._closing and not self._queue):
                 self._tokenizer_wanted.wait()
             taken: list[_Place[T, R]] = []
-            wanted = self._room()
-            while self._queue and len(taken) < wanted:
+            while self._queue and len(taken) < self._workers - len(self._ready):
                 job, _ = self._queue.popitem(last=False)
                 taken.append(_Place(job, job.taken))
                 job.taken += 1
@@ -265,51 +271,35 @@ class Batcher(Generic[T, W, R]):
                     self._queue[job] = None  # to the back: one text per turn
             return taken
 
-    def _room(self) -> int:
-        """Return how many texts to tokenise now so that no inference thread has to wait for one."""
-        by_count = self._workers - len(self._ready)
-        by_tokens = (self._workers * self._tokens_per_call - self._ready_tokens) / max(1.0, self._mean_tokens)
-        return min(max(by_count, int(by_tokens), 0), _MOST_TOKENIZED_AT_ONCE)
-
     def _infer_all(self) -> None:
-        while taken := self._next_ready():
+        while ready := self._next_ready():
             started = time.perf_counter()
-            results = _attempt(self._infer, [ready.work.item for ready in taken])
+            (result,) = _attempt(self._infer, [ready.work.item])
             ended = time.perf_counter()
-            self._learn(len(taken), ended - started)
-            for ready, result in zip(taken, results, strict=True):
-                if isinstance(result, Exception):
-                    self._fail(ready.place.job, result)
-                else:
-                    self._deliver(ready.place, result, ready.tokenize_s, ended - started, ended)
+            with self._lock:
+                self._learn(ready.work.tokens, ended - started)
+            if isinstance(result, Exception):
+                self._fail(ready.place.job, result)
+            else:
+                self._deliver(ready.place, result, ready.tokenize_s, ended - started, ended)
 
-    def _next_ready(self) -> list[_Ready[T, W, R]]:
-        """Wait for tokenised texts; return those of one call, nothing when closed and drained."""
+    def _next_ready(self) -> _Ready[T, W, R] | None:
+        """Wait for a tokenised text; return None when closed and drained."""
         with self._lock:
-            taken: list[_Ready[T, W, R]] = []
-            while not taken:
+            while True:
                 while not self._ready and not self._all_tokenized:
                     self._inference_wanted.wait()
                 if not self._ready:
-                    return []
-                # An even share of what is ready, so that no thread idles while another has several.
-                share = -(-len(self._ready) // self._workers)
-                tokens = 0
-                while self._ready and len(taken) < share:
-                    tokens += self._ready[0].work.tokens
-                    if taken and tokens > self._tokens_per_call:
-                        break
-                    ready = self._ready.popleft()
-                    self._ready_tokens -= ready.work.tokens
-                    if not ready.place.job.over:
-                        taken.append(ready)
+                    return None
+                ready = self._ready.popleft()
+                self._ready_tokens -= ready.work.tokens
                 self._tokenizer_wanted.notify()
-            return taken
+                if not ready.place.job.over:
+                    return ready
 
-    def _learn(self, texts: int, seconds: float) -> None:
-        with self._lock:
-            self._recent_texts = _MEMORY * self._recent_texts + texts
-            self._recent_s = _MEMORY * self._recent_s + seconds
+    def _learn(self, tokens: float, seconds: float) -> None:
+        self._answered_tokens = _MEMORY * self._answered_tokens + tokens
+        self._answered_s = _MEMORY * self._answered_s + seconds
 
     def _deliver(self, place: _Place[T, R], result: R, tokenize_s: float, inference_s: float, done_at: float) -> None:
         job = place.job

@@ -43,6 +43,9 @@ class EncodedError(ModerationError):
     code = "unsupported_encoding"
 
 
+AWAY_S = 5
+"""When to come back to a server of which a part is away."""
+
 STATUS: dict[type[ModerationError], int] = {
     InvalidInputError: 400,
     UnauthorizedError: 401,
@@ -76,7 +79,7 @@ _MEANING: dict[type[ModerationError], tuple[str, str]] = {
         "the quota of this key, 600 comments per minute, is used up; try again later",
     ),
     ModerationError: ("A fault of the server.", "internal error"),
-    OverloadedError: ("No room now; see Retry-After.", "4096 comments are waiting; try again later"),
+    OverloadedError: ("No room now, or a part is away; see Retry-After.", "4096 comments are waiting; try again later"),
     DeadlineError: ("It took too long.", "no answer within 30 s; send fewer comments at once or try again later"),
 }
 
@@ -91,6 +94,8 @@ def error_response(error: ModerationError, request_id: str) -> JSONResponse:
     status, headers = status_of(error), {}
     if isinstance(error, OverloadedError | OverQuotaError):
         headers["Retry-After"] = str(error.retry_after_s)
+    elif isinstance(error, UnavailableError):
+        headers["Retry-After"] = str(AWAY_S)
     elif isinstance(error, UnauthorizedError):
         headers["WWW-Authenticate"] = 'Bearer realm="moderation"'
     elif isinstance(error, SlowBodyError):
@@ -106,15 +111,21 @@ def body_response(
     return JSONResponse(body.model_dump(), status, headers)
 
 
-BODY_ERRORS: tuple[type[ModerationError], ...] = (SlowBodyError, TooLargeError, EncodedError)
-"""What any route that is sent a body may answer."""
+_ANY_ROUTE: tuple[type[ModerationError], ...] = (
+    UnauthorizedError,
+    ForbiddenError,
+    SlowBodyError,  # bodies are read, and bounded, before a route is chosen
+    TooLargeError,
+    EncodedError,
+    OverloadedError,
+    ModerationError,
+)
 
 
 def documented(*errors: type[ModerationError]) -> dict[int | str, dict[str, Any]]:
     """Return OpenAPI's ``responses`` for a route that raises ``errors``; the ones any route has are added."""
     answers: dict[int | str, dict[str, Any]] = {}
-    every: tuple[type[ModerationError], ...] = (*errors, UnauthorizedError, ForbiddenError, ModerationError)
-    for error in every:
+    for error in (*errors, *_ANY_ROUTE):
         description, message = _MEANING[error]
         example = ErrorBody(code=error.code, message=message, request_id="01934f6e-9d2a-7c51-9f5e-2b1d3c4a5e6f")
         answers[STATUS[error]] = {

@@ -20,6 +20,11 @@ def uuid7() -> str:
     return str(uuid.UUID(int=bits))
 
 
+def age_s(identifier: str) -> float:
+    """Return how long ago `uuid7` gave out ``identifier``, in seconds; negative if another clock is ahead."""
+    return time.time() - int(identifier[:8] + identifier[9:13], 16) / 1000
+
+
 def is_uuid7(text: str) -> bool:
     """Return whether ``text`` has the form that `uuid7` gives out."""
     return _CANONICAL.fullmatch(text) is not None

@@ -10,9 +10,12 @@ from collections.abc import Mapping
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from moderation.errors import InvalidInputError, TooLargeError
+from moderation.errors import InvalidInputError, OverloadedError, TooLargeError
 from moderation.text import normalize
 from serve.errors import EncodedError, SlowBodyError
+
+MAX_HELD_BYTES = 256 * 2**20
+"""All bodies together that are being read or answered; a single one of the largest size always fits."""
 
 _SURELY_VISIBLE = re.compile("[0-9A-Za-z]")
 
@@ -23,10 +26,15 @@ class BodyLimit:
     The app inside gets the body whole, and is cancelled when the connection closes before the answer.
     """
 
-    def __init__(self, app: ASGIApp, max_bytes: int, timeout_s: float) -> None:
-        """Bound bodies to ``max_bytes`` and the time that they take to arrive to ``timeout_s``."""
+    def __init__(self, app: ASGIApp, max_bytes: int, timeout_s: float, max_held_bytes: int = MAX_HELD_BYTES) -> None:
+        """Bound bodies to ``max_bytes`` and the time that they take to arrive to ``timeout_s``.
+
+        All that are held at a time are bounded to ``max_held_bytes``.
+        """
         self._app = app
         self._max_bytes = max_bytes
+        self._max_held_bytes = max(max_held_bytes, max_bytes)
+        self._held_bytes = 0
         self._timeout_s = timeout_s
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -36,30 +44,40 @@ class BodyLimit:
             return
         if Headers(scope=scope).get("content-encoding", "identity").lower() != "identity":
             raise EncodedError("send the body as it is: Content-Encoding is not read")  # a bomb is not even unpacked
+        chunks: list[bytes] = []
+        try:
+            if await self._read(scope, receive, chunks):
+                chunks[:] = [b"".join(chunks)]  # in place of its parts, so that it is not held twice
+                await _serve_until_left(self._app, scope, receive, send, chunks[0])
+        finally:
+            self._held_bytes -= sum(map(len, chunks))
+
+    async def _read(self, scope: Scope, receive: Receive, chunks: list[bytes]) -> bool:
+        """Read the body into ``chunks``, and return whether its caller is still there."""
         try:
             async with asyncio.timeout(self._timeout_s):
-                body = await self._read(scope, receive)
+                return await self._read_chunks(scope, receive, chunks)
         except TimeoutError:
             raise SlowBodyError(f"the body did not arrive within {self._timeout_s:g} s") from None
-        if body is None:
-            return  # the caller left
-        await _serve_until_left(self._app, scope, receive, send, body)
 
-    async def _read(self, scope: Scope, receive: Receive) -> bytes | None:
+    async def _read_chunks(self, scope: Scope, receive: Receive, chunks: list[bytes]) -> bool:
         declared = Headers(scope=scope).get("content-length", "")
         if declared.isdecimal() and int(declared) > self._max_bytes:
             raise self._too_large()
-        chunks, size = [], 0
+        size = 0
         while True:
             message = await receive()
             if message["type"] == "http.disconnect":
-                return None
+                return False
             chunks.append(message.get("body", b""))
             size += len(chunks[-1])
+            self._held_bytes += len(chunks[-1])
             if size > self._max_bytes:
                 raise self._too_large()
+            if self._held_bytes > self._max_held_bytes:
+                raise OverloadedError(f"bodies of more than {self._max_held_bytes} bytes are held; try again later")
             if not message.get("more_body", False):
-                return b"".join(chunks)
+                return True
 
     def _too_large(self) -> TooLargeError:
         return TooLargeError(f"the body is larger than {self._max_bytes} bytes")

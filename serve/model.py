@@ -17,6 +17,7 @@ from moderation.errors import BundleError, NotFoundError, RegistryError, Unavail
 from moderation.labels import LABELS
 from moderation.policy import Policy
 from moderation.policy_file import read_policy
+from moderation.registry.cache import BundleCache
 from moderation.registry.opening import open_registry
 from moderation.registry.wandb import WandbRegistry
 from moderation.scoring.scorer import Scorer
@@ -74,8 +75,12 @@ class ModelSource:
         """Use the registry of ``settings``."""
         self._settings = settings
         self._registry = open_registry(settings)
-        # A registry that can be out of reach has a cache, and with it a last good copy.
-        self._cache = self._registry.cache if isinstance(self._registry, WandbRegistry) else None
+        # A registry that can be out of reach has a cache; of a local one only the last good version is noted.
+        self._cache = (
+            self._registry.cache
+            if isinstance(self._registry, WandbRegistry)
+            else BundleCache(settings.state_dir / "local")
+        )
 
     def resolve(self, alias: str) -> str:
         """Return the version that ``alias`` points to; raises what the registry raises."""
@@ -90,8 +95,7 @@ class ModelSource:
             NotFoundError, RegistryError, UnavailableError: the registry cannot give it.
         """
         model = _load(self._registry.fetch(version), self._settings, alias)
-        if self._cache is not None:
-            self._cache.remember(alias, version)
+        self._cache.remember(alias, version)
         return model
 
     def first(self) -> tuple[Model, str | None]:
@@ -104,12 +108,21 @@ class ModelSource:
         try:
             return self.load(self.resolve(alias), alias), None
         except (BundleError, NotFoundError, RegistryError, UnavailableError) as error:
-            version = self._cache.remembered(alias) if self._cache is not None else None
-            copy = self._cache.find(version) if self._cache is not None and version is not None else None
+            version = self._cache.remembered(alias)
+            copy = None if version is None else self._copy(version)
             if copy is None:
                 raise
             logger.error("starting with the last good copy, version %s: %s", version, error)
             return _load(copy, self._settings, alias), f"last good copy: {error}"
+
+    def _copy(self, version: str) -> Path | None:
+        """Return where ``version`` lies on this machine."""
+        if isinstance(self._registry, WandbRegistry):
+            return self._cache.find(version)
+        try:
+            return self._registry.fetch(version)
+        except NotFoundError:
+            return None
 
     def close(self) -> None:
         """Let go of the registry."""
@@ -120,7 +133,8 @@ class ModelSource:
 def _load(path: Path, settings: ApiSettings, alias: str) -> Model:
     bundle = read_bundle(path, LABELS)
     policy = read_policy(settings.policy_path, bundle.manifest.thresholds)
-    scorer = Scorer.load(bundle, settings.threads, settings.backend)
+    # One thread per call: the batcher has threads of its own, and the candidate's has a lower priority.
+    scorer = Scorer.load(bundle, threads=1, backend=settings.backend)
     served = ServedVersion(
         version=bundle.version,
         name=bundle.manifest.name,

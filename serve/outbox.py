@@ -23,7 +23,7 @@ from contextlib import closing, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from typing import IO
 
 from moderation.db.erasure import NOTHING
@@ -43,6 +43,8 @@ CREATE TABLE IF NOT EXISTS refused (
 _BUSY_TIMEOUT_S = 10.0
 _CREATED_AT = re.compile(r'"created_at":"([^"]+)"')
 _APPENDS_PER_COMMIT = 256
+_PROBE_S = 1.0
+"""How often a file that cannot be written is tried while nothing is appended."""
 
 logger = logging.getLogger(__name__)
 
@@ -112,6 +114,11 @@ class Outbox:
         if self._problem is None and self.pending() >= self._max_rows:
             return f"is full with {self.pending()} rows"
         return self._problem
+
+    @property
+    def half_full(self) -> bool:
+        """Whether what can be left out should be: the rest of the room is for answers."""
+        return 2 * self.pending() >= self._max_rows
 
     def pending(self) -> int:
         """Return the number of rows that the database does not have yet."""
@@ -209,7 +216,12 @@ class Outbox:
     def _write(self) -> None:
         stopping = False
         while not stopping:
-            group = [self._queue.get()]
+            try:
+                # Who follows /ready sends nothing while there is a problem: no append would find that it has passed.
+                group = [self._queue.get(timeout=None if self._problem is None else _PROBE_S)]
+            except Empty:
+                self._probe()
+                continue
             while len(group) < _APPENDS_PER_COMMIT and not self._queue.empty():
                 group.append(self._queue.get())
             stopping = group[-1] is None  # nothing is put behind it
@@ -232,11 +244,23 @@ class Outbox:
         for append in appends:
             append.resolve(problem)
 
+    def _probe(self) -> None:
+        try:
+            self._insert_lines([("probe", "", "")], keep=False)
+        except sqlite3.Error:
+            return
+        self._problem = None
+        logger.info("the outbox can be written again")
+
     def _insert(self, records: Sequence[Record]) -> None:
-        lines = [(_kind(record), record.id, record.to_json()) for record in records]
+        self._insert_lines([(_kind(record), record.id, record.to_json()) for record in records])
+
+    def _insert_lines(self, lines: Sequence[tuple[str, str, str]], keep: bool = True) -> None:
         self._writer.execute("BEGIN IMMEDIATE")
         try:
             self._writer.executemany("INSERT INTO outbox (kind, id, body) VALUES (?, ?, ?)", lines)
+            if not keep:  # committed nevertheless: a rollback would not reach the disk
+                self._writer.execute("DELETE FROM outbox WHERE id = ''")
             self._writer.execute("COMMIT")
         except BaseException:
             self._writer.rollback()

@@ -94,7 +94,9 @@ class Predictor:
 
     async def _predict(self, texts: Mapping[str, str], call: Call) -> list[Prediction]:
         await check_texts(texts, self._limits.max_text_bytes)
-        self._outbox.require_room(len(texts))  # before the work; what fills it meanwhile is refused after
+        # Before the work and before a quota is leased; what fills up meanwhile is refused after.
+        self._outbox.require_room(len(texts))
+        self._batcher.require_room(len(texts))
         await call.charge(len(texts))
         comments = list(texts.values())
         model = self._model()

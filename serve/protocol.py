@@ -14,6 +14,8 @@ from uvicorn.protocols.http.auto import AutoHTTPProtocol
 HEAD_TIMEOUT_S = 10.0
 MAX_HEAD_BYTES = 65_536
 MAX_HEADERS = 100
+MAX_FILES = 65_536
+"""Also where the system sets no bound: each connection costs memory."""
 SPARE_FILES = 256
 """Files that are not connections: database, registry, logs, what a request opens."""
 
@@ -39,8 +41,14 @@ def protocol(max_connections: int, head_timeout_s: float = HEAD_TIMEOUT_S) -> ty
 def raise_file_limit() -> int:
     """Let this process open as many files as it may; return how many connections that allows."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    return max(hard - SPARE_FILES, SPARE_FILES)
+    files = most_files(hard)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (files, hard))
+    return max(files - SPARE_FILES, SPARE_FILES)
+
+
+def most_files(hard: int) -> int:
+    """Return how many files to open under the system's bound, which may be none."""
+    return MAX_FILES if hard == resource.RLIM_INFINITY else min(hard, MAX_FILES)
 
 
 class _Bounded:

@@ -1,7 +1,7 @@
 """A candidate scored in the background on a share of what was answered: logged, never answered, never in the way.
 
-It runs only while nothing waits for the model that answers, one text at a time, on a thread of lowest priority.
-What comes while too much waits here is dropped and counted. Texts wait in memory only.
+It runs only while nothing waits for the model that answers and the outbox has room to spare, one text at a time, on a
+thread of lowest priority. What comes while too much waits here is dropped and counted. Texts wait in memory only.
 """
 
 import asyncio

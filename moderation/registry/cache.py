@@ -4,6 +4,7 @@ A version appears by one rename, so several processes can share the folder. It k
 """
 
 import contextlib
+import logging
 import os
 import shutil
 import tempfile
@@ -15,6 +16,8 @@ from moderation.errors import BundleError, RegistryError
 
 KEPT_VERSIONS = 5
 """Versions kept besides those that an alias served last."""
+
+logger = logging.getLogger(__name__)
 
 
 class BundleCache:
@@ -77,18 +80,14 @@ class BundleCache:
         return target
 
     def remember(self, alias: str, version: str) -> None:
-        """Note that ``version`` serves well as ``alias``.
-
-        Raises:
-            RegistryError: the disk refuses.
-        """
+        """Note that ``version`` serves well as ``alias``; it does so as well where the disk refuses the note."""
         try:
             self._served.mkdir(parents=True, exist_ok=True)
             staging = self._served / f".{alias}.{os.getpid()}"
             staging.write_text(version + "\n", encoding="ascii")
             staging.replace(self._served / alias)
         except OSError as error:
-            raise RegistryError(f"cannot write to cache {self.path}: {error.strerror}") from error
+            logger.warning("cannot note the last good version in %s: %s", self.path, error.strerror)
 
     def remembered(self, alias: str) -> str | None:
         """Return the version that served well as ``alias`` last."""

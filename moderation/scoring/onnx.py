@@ -35,6 +35,8 @@ class OnnxModel:
     def __init__(self, path: Path, threads: int = 0, graph: bytes | None = None) -> None:
         """Load ``path``, or ``graph`` made of it; ``threads`` windows are read side by side, 0 for one per core.
 
+        With 1, a call is computed by the thread that makes it, at that thread's priority.
+
         Raises:
             BundleError: the file is no ONNX model, or has other inputs or outputs.
         """
@@ -57,11 +59,11 @@ class OnnxModel:
         if found not in (INPUT_NAMES, MASKED_INPUT_NAMES) or outputs != [OUTPUT_NAME]:
             raise BundleError(f"{path} has inputs {', '.join(found)}; expected {', '.join(INPUT_NAMES)}")
         self._masked = found == MASKED_INPUT_NAMES
-        self._pool = ThreadPoolExecutor(self.threads, thread_name_prefix="onnx")
+        self._pool = ThreadPoolExecutor(self.threads, thread_name_prefix="onnx") if self.threads > 1 else None
 
     def logits(self, ids: Sequence[npt.NDArray[np.int64]]) -> npt.NDArray[np.float32]:
         """Return logits of shape (N, K) for N token sequences, in order."""
-        if len(ids) <= 1:
+        if self._pool is None or len(ids) <= 1:
             rows = [self._run(sequence) for sequence in ids]
         else:
             rows = list(self._pool.map(self._run, ids))

@@ -65,7 +65,7 @@ class Scorer:
         """Load the bundle's weights and check that its probes score as stated on this machine.
 
         ``auto`` takes the backend that the manifest states, and the exact one if that one's probes are off here;
-        ``int8``, ``fp32`` or ``torch`` take that one alone.
+        ``int8`` or ``fp32`` take that one alone.
 
         Raises:
             BundleError: weights that do not load or do not fit the labels, or no backend whose probes are right.

@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 from tokenizers import Encoding, Tokenizer
 
+from moderation.errors import BundleError
 from moderation.text import normalize
 
 Ids = npt.NDArray[np.int64]
@@ -42,8 +43,14 @@ class TextTokenizer:
         """Read ``tokenizer.json``; a window has at most ``max_tokens`` tokens, special tokens included.
 
         Neighbouring windows share ``overlap_tokens`` tokens; what is beyond ``max_windows`` windows is not read.
+
+        Raises:
+            BundleError: the file is no tokenizer.
         """
-        self._tokenizer = Tokenizer.from_file(str(path))
+        try:
+            self._tokenizer = Tokenizer.from_file(str(path))
+        except Exception as error:  # the library raises bare Exception
+            raise BundleError(f"{path} is no tokenizer ({type(error).__name__})") from error
         self._tokenizer.no_padding()
         self._tokenizer.enable_truncation(max_tokens, stride=overlap_tokens)
         # In every further window these are nothing new: its special tokens, and those shared with the one before.

@@ -6,7 +6,7 @@ from typing import Annotated
 from fastapi import APIRouter
 from pydantic import BaseModel, Field
 
-from serve.errors import BODY_ERRORS, documented
+from serve.errors import documented
 from serve.watcher import Watcher
 
 LOOK_S = 20.0
@@ -24,7 +24,7 @@ class Reloaded(BaseModel):
 
 def router(watcher: Watcher, look_s: float = LOOK_S) -> APIRouter:
     """Return the operator's routes."""
-    routes = APIRouter(tags=["operation"], responses=documented(*BODY_ERRORS))
+    routes = APIRouter(tags=["operation"], responses=documented())
     one_at_a_time = asyncio.Lock()  # each look holds a thread of the pool that all share
 
     @routes.post("/admin/reload")

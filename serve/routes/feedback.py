@@ -3,13 +3,13 @@
 from fastapi import APIRouter, Request
 
 from moderation.contracts import FeedbackReceipt, FeedbackRequest
-from moderation.errors import InvalidInputError, NotFoundError, OverloadedError
+from moderation.errors import InvalidInputError, NotFoundError
 from serve import payload
-from serve.errors import BODY_ERRORS, UnreadableError, documented
+from serve.errors import UnreadableError, documented
 from serve.feedback import FeedbackDesk
 from serve.routes.call import call_of
 
-_ANSWERS = documented(*BODY_ERRORS, InvalidInputError, NotFoundError, UnreadableError, OverloadedError)
+_ANSWERS = documented(InvalidInputError, NotFoundError, UnreadableError)
 MAX_LABELS = 100
 
 

@@ -3,13 +3,13 @@
 from fastapi import APIRouter, Request
 
 from moderation.contracts import BatchPrediction, BatchRequest, Prediction, PredictRequest
-from moderation.errors import DeadlineError, InvalidInputError, OverloadedError, OverQuotaError
+from moderation.errors import DeadlineError, InvalidInputError, OverQuotaError
 from serve import payload
-from serve.errors import BODY_ERRORS, UnreadableError, documented
+from serve.errors import UnreadableError, documented
 from serve.predictor import Predictor
 from serve.routes.call import call_of
 
-_ANSWERS = documented(*BODY_ERRORS, InvalidInputError, UnreadableError, OverQuotaError, OverloadedError, DeadlineError)
+_ANSWERS = documented(InvalidInputError, UnreadableError, OverQuotaError, DeadlineError)
 
 
 def router(predictor: Predictor, max_batch_texts: int) -> APIRouter:

@@ -3,15 +3,17 @@
 from collections.abc import Callable
 from typing import Annotated, Literal
 
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, Request, Response
 from prometheus_client import CONTENT_TYPE_LATEST
 from pydantic import BaseModel, Field
 
-from moderation.contracts import ServedVersion
-from serve.errors import documented
+from moderation.contracts import ErrorBody, ServedVersion
+from serve.errors import AWAY_S, documented
 from serve.metrics import Metrics
 
 OK: Literal["ok"] = "ok"
+AWAY = "away"
+"""All that is said of a part to who may not know what is wrong with it."""
 
 
 class Health(BaseModel):
@@ -26,7 +28,10 @@ class Readiness(BaseModel):
     ready: bool
     parts: Annotated[
         dict[str, str],
-        Field(description="Per part 'ok' or what is wrong. Without the database, the outbox keeps predictions."),
+        Field(
+            description="Per part 'ok' or what is wrong; where keys are asked for, only 'away' to who shows none with "
+            "the scope admin. Without the database, the outbox keeps predictions."
+        ),
     ]
 
 
@@ -39,12 +44,16 @@ def router(served: Callable[[], ServedVersion], metrics: Metrics, readiness: Cal
         """Return ok while the process lives."""
         return Health()
 
-    @routes.get("/ready", responses={503: {"model": Readiness, "description": "Not ready; the parts say why."}})
-    async def ready(response: Response) -> Readiness:
+    @routes.get("/ready", responses={503: {"model": Readiness | ErrorBody, "description": "Not ready; parts say why."}})
+    async def ready(request: Request, response: Response) -> Readiness:
         """Say whether predictions are answered, part by part."""
         found = readiness()
-        response.status_code = 200 if found.ready else 503
-        return found
+        if not found.ready:
+            response.status_code = 503
+            response.headers["Retry-After"] = str(AWAY_S)
+        if request.state.caller.is_operator:
+            return found
+        return Readiness(ready=found.ready, parts={name: OK if it == OK else AWAY for name, it in found.parts.items()})
 
     @routes.get("/version")
     async def version() -> ServedVersion:

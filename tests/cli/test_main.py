@@ -4,6 +4,7 @@ import re
 
 import pytest
 
+from cli.main import app
 from tests.cli.conftest import Moderation
 
 COMMANDS: list[tuple[str, ...]] = [
@@ -24,6 +25,11 @@ def test_every_command_explains_itself(moderation: Moderation, command: tuple[st
     assert done.stdout.startswith(" ".join(("Usage: moderation", *command)))
     assert "\u2026" not in done.stdout
     assert "..." not in done.stdout.partition("Commands:")[2]  # a summary that is cut short
+
+
+def test_every_command_is_registered_once() -> None:
+    functions = [command.callback for command in app.registered_commands]
+    assert len(functions) == len(set(functions))
 
 
 def test_no_arguments_is_a_call_for_help(moderation: Moderation) -> None:

@@ -1,5 +1,6 @@
-"""A database that goes away and comes back when a test says so."""
+"""Databases that go away, come back or hang when a test says so."""
 
+import threading
 from collections.abc import Callable, Sequence
 
 from sqlalchemy import Engine
@@ -40,3 +41,17 @@ class UnsteadyLog(PredictionLog):
     def _check(self) -> None:
         if self.away:
             raise UnavailableError("cannot use database: it is away")
+
+
+class HangingLog(PredictionLog):
+    """The real log, whose look-ups do not return until a test says so."""
+
+    def __init__(self, engine: Engine) -> None:
+        super().__init__(engine)
+        self.asked = threading.Event()
+        self.answers = threading.Event()
+
+    def has_prediction(self, prediction_id: str) -> bool:
+        self.asked.set()
+        self.answers.wait(30)
+        return super().has_prediction(prediction_id)

@@ -1,3 +1,4 @@
+import asyncio
 import json
 import re
 import socket
@@ -13,18 +14,24 @@ import httpx
 import pytest
 from sqlalchemy import Engine, select
 
+from moderation.contracts import FeedbackRequest
 from moderation.db.models import Feedback, Prediction
 from moderation.errors import ConfigurationError
 from moderation.labels import LABELS
 from moderation.settings import ApiSettings
 from serve.app import create_app
+from serve.feedback import FeedbackDesk
 from serve.ids import uuid7
 from serve.model import Model, TextScores
 from serve.outbox import Outbox
 from serve.prediction_log import PredictionLog
+from serve.predictor import Call
 from serve.watcher import Watcher
-from tests.serve.fakes import UnsteadyLog
+from tests.serve.fakes import HangingLog, UnsteadyLog
 from tests.serve.server import Score, Server, served, settings_in, wait_until, with_scoring
+
+OLD_ID = "01934f6e-9d2a-7c51-9f5e-2b1d3c4a5e6f"
+"""Of a prediction of 2024."""
 
 
 def rows(engine: Engine, table: type[Prediction] | type[Feedback]) -> dict[str, object]:
@@ -102,10 +109,48 @@ def test_feedback_is_recorded_with_its_labels(api: httpx.Client, server: Server)
     assert (row.prediction_id, row.agree, row.labels) == (prediction_id, False, {"obscene": True, "toxic": False})
 
 
-@pytest.mark.parametrize("prediction_id", ["nothing", "\x00", uuid7(), "x" * 64, "'; DROP TABLE predictions"])
+@pytest.mark.parametrize("prediction_id", ["nothing", "\x00", OLD_ID, "x" * 64, "'; DROP TABLE predictions"])
 def test_feedback_on_an_unknown_prediction_is_not_found(api: httpx.Client, prediction_id: str) -> None:
     response = api.post("/feedback", json={"prediction_id": prediction_id, "agree": True})
     assert prediction_id not in refused(response, 404, "not_found")
+
+
+def test_feedback_on_a_prediction_that_another_server_may_still_hold_is_taken(api: httpx.Client) -> None:
+    assert api.post("/feedback", json={"prediction_id": uuid7(), "agree": True}).status_code == 200
+
+
+def test_predictions_go_on_while_look_ups_for_feedback_hang(tmp_path: Path, model: Model) -> None:
+    logs: list[HangingLog] = []
+
+    def hanging(engine: Engine) -> HangingLog:
+        logs.append(HangingLog(engine))
+        return logs[0]
+
+    with served(settings_in(tmp_path), model, log=hanging) as server, ThreadPoolExecutor(20) as pool:
+        verdict = {"prediction_id": OLD_ID, "agree": True}
+        asked = [pool.submit(server.http.post, "/feedback", json=verdict) for _ in range(20)]
+        assert logs[0].asked.wait(20)
+        begun = time.monotonic()
+        # Without a plain letter, so that a thread of the pool that all share looks at it.
+        assert hello(server, "你好").status_code == 200
+        assert time.monotonic() - begun < 10
+        assert {future.result().status_code for future in asked} == {200}
+        logs[0].answers.set()
+
+
+def test_while_the_database_is_known_to_be_away_it_is_not_asked_for_a_prediction(
+    tmp_path: Path, sqlite_engine: Engine
+) -> None:
+    outbox, log = Outbox(tmp_path / "outbox.db", 100), HangingLog(sqlite_engine)
+    outbox.start()
+    desk = FeedbackDesk(LABELS, outbox, log, reachable=lambda: False)
+    request = FeedbackRequest(prediction_id=OLD_ID, agree=True)
+    asyncio.run(desk.take(request, Call("request", "/feedback", time.perf_counter())))
+    assert not log.asked.is_set()
+    assert outbox.pending() == 1
+    desk.close()
+    outbox.stop()
+    outbox.close()
 
 
 def test_feedback_with_an_unknown_label_names_the_known_ones(api: httpx.Client) -> None:
@@ -309,7 +354,7 @@ def test_answers_go_on_while_the_database_is_away(tmp_path: Path, model: Model) 
         wait_until(lambda: "away" in server.http.get("/ready").json()["parts"]["database"])
         assert server.http.get("/ready").status_code == 200
         known = server.http.post("/feedback", json={"prediction_id": answered[0], "agree": True})
-        unsure = server.http.post("/feedback", json={"prediction_id": uuid7(), "agree": True})
+        unsure = server.http.post("/feedback", json={"prediction_id": OLD_ID, "agree": True})
         assert (known.status_code, unsure.status_code) == (200, 200)
         logs[0].away = False
         wait_until(lambda: server.outbox.pending() == 0)

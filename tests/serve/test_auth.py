@@ -296,23 +296,37 @@ def test_readiness_and_metrics_tell_of_keys_that_cannot_be_read(
         return made[0]
 
     with served(settings_in(tmp_path), model, access=remembered) as server:
+        admin = bearer(make(server.engine, "admin", "admin"))
         assert server.http.get("/ready").json()["parts"]["keys"] == "ok"
-        assert (
-            "moderation_keys_age_seconds"
-            in server.http.get("/metrics", headers=bearer(make(server.engine, "admin", "admin"))).text
-        )
+        assert "moderation_keys_age_seconds" in server.http.get("/metrics", headers=admin).text
         ring = made[0].keys
         assert ring is not None
         ring._read = functools.partial(broken_read)
         ring.refresh()
-        ready = server.http.get("/ready")
+        ready = server.http.get("/ready", headers=admin)
         assert ready.status_code == 200
         assert "cannot be read, those of" in ready.json()["parts"]["keys"]
         ring._max_age_s = 0
-        ready = server.http.get("/ready")
-        assert ready.status_code == 503
-        assert "too old" in ready.json()["parts"]["keys"]
+        for headers in ({}, admin):  # no key can be known to be an operator's any more
+            ready = server.http.get("/ready", headers=headers)
+            assert (ready.status_code, ready.json()["parts"]["keys"]) == (503, "away")
+            assert int(ready.headers["retry-after"]) >= 1
         assert server.http.post("/predict", json=HELLO, headers=bearer(f"mod_{'0' * 12}_{SECRET}")).status_code == 503
+
+
+def test_only_operators_are_told_what_is_wrong(tmp_path: Path, model: Model) -> None:
+    settings = settings_in(tmp_path)
+    watcher = Watcher(model, problem="no bundle in /srv/registry")
+    with served(settings, model, watcher=watcher, access=functools.partial(access, settings)) as server:
+
+        def told(token: str | None) -> str:
+            headers = {} if token is None else bearer(token)
+            ready = server.http.get("/ready", headers=headers)
+            assert ready.status_code == 200
+            return str(ready.json()["parts"]["registry"])
+
+        assert told(make(server.engine, "ops", "admin")) == "no bundle in /srv/registry"
+        assert {told(None), told("nonsense"), told(make(server.engine, "site", "predict"))} == {"away"}
 
 
 def broken_read() -> None:

@@ -66,9 +66,9 @@ request_lists = st.lists(
 
 
 @settings(max_examples=150, deadline=None)
-@given(requests=request_lists, workers=st.integers(1, 3), tokens_per_call=st.integers(0, 30), pause=st.booleans())
+@given(requests=request_lists, workers=st.integers(1, 3), pause=st.booleans())
 def test_each_caller_gets_its_own_results_or_its_own_failure(
-    requests: list[tuple[int, bool, bool, int]], workers: int, tokens_per_call: int, pause: bool
+    requests: list[tuple[int, bool, bool, int]], workers: int, pause: bool
 ) -> None:
     calls: list[list[str]] = []
 
@@ -81,7 +81,7 @@ def test_each_caller_gets_its_own_results_or_its_own_failure(
         return upper(texts)
 
     async def scenario() -> None:
-        batcher = batcher_of(score, workers, tokens_per_call=tokens_per_call)
+        batcher = batcher_of(score, workers)
         batcher.start()
 
         async def ask(number: int, count: int, fails: bool, turns: int) -> list[str]:
@@ -111,7 +111,7 @@ def test_each_caller_gets_its_own_results_or_its_own_failure(
         assert await results(batcher, ["after"]) == ["AFTER"]
         assert batcher.running
         await asyncio.to_thread(batcher.close)
-        assert all(len(call) == 1 or sum(map(len, call)) <= tokens_per_call for call in calls)
+        assert all(len(call) == 1 for call in calls)
 
     asyncio.run(scenario())
 
@@ -133,23 +133,6 @@ def test_a_large_request_does_not_hold_up_a_single_text() -> None:
 
     asyncio.run(scenario())
     assert ["single"] in gate.calls[:4]  # one runs, one is tokenised ahead, one has its turn
-
-
-def test_what_waits_is_shared_evenly_between_idle_workers() -> None:
-    gate = Gate()
-
-    async def scenario() -> None:
-        batcher = batcher_of(gate.score, workers=2, tokens_per_call=4)
-        waiting = asyncio.create_task(results(batcher, ["a", "b", "c", "d"]))
-        await settle()
-        batcher.start()
-        await asyncio.to_thread(wait_until, lambda: len(gate.calls) >= 2)
-        gate.open.set()
-        assert await waiting == ["A", "B", "C", "D"]
-        await asyncio.to_thread(batcher.close)
-
-    asyncio.run(scenario())
-    assert max(map(len, gate.calls)) <= 2
 
 
 def test_no_more_texts_are_admitted_than_may_wait_and_room_comes_back() -> None:
@@ -246,30 +229,6 @@ def test_no_texts_need_no_worker() -> None:
     assert asyncio.run(batcher_of(upper).score([])) == []
 
 
-def test_a_failing_text_fails_its_own_request_and_no_other_of_its_call() -> None:
-    gate = Gate()
-
-    def score(texts: Sequence[str]) -> list[str]:
-        gate.score(texts)
-        if any(text.startswith("bad") for text in texts):
-            raise ValueError("planted")
-        return upper(texts)
-
-    async def scenario() -> None:
-        batcher = batcher_of(score, tokens_per_call=100)
-        waiting = [asyncio.create_task(results(batcher, [text])) for text in ("good 1", "bad", "good 2")]
-        await settle()
-        batcher.start()
-        gate.open.set()
-        first, bad, second = await asyncio.gather(*waiting, return_exceptions=True)
-        assert (first, second) == (["GOOD 1"], ["GOOD 2"])
-        assert isinstance(bad, ModerationError)
-        await asyncio.to_thread(batcher.close)
-
-    asyncio.run(scenario())
-    assert ["good 1", "bad", "good 2"] in gate.calls  # they did share a call
-
-
 def test_a_text_that_cannot_be_tokenised_fails_its_own_request_only() -> None:
     def tokenize(texts: Sequence[str]) -> list[Work[str]]:
         if "bad" in texts:
@@ -355,6 +314,36 @@ def test_a_request_that_would_wait_too_long_is_refused_at_once_with_when_to_come
         held.set()
         for task in set(waiting) - set(refused):
             await task
+        await asyncio.to_thread(batcher.close)
+
+    asyncio.run(scenario())
+
+
+def test_the_expected_wait_goes_by_what_the_waiting_texts_cost_and_not_by_their_number() -> None:
+    held = threading.Event()
+    held.set()
+
+    def score(texts: Sequence[str]) -> list[str]:
+        time.sleep(0.005 * len(texts[0]))
+        assert held.wait(20)
+        return upper(texts)
+
+    async def scenario() -> None:
+        batcher = batcher_of(score, max_wait_s=1.0, size_of=len)
+        batcher.start()
+        await results(batcher, ["x" * 4] * 3)  # 20 ms each
+        held.clear()
+        short = [asyncio.create_task(results(batcher, ["xxxx"])) for _ in range(10)]
+        await settle()
+        assert not any(task.done() for task in short)
+        long = asyncio.create_task(results(batcher, ["x" * 400]))  # two seconds
+        await settle()
+        assert not long.done()
+        with pytest.raises(OverloadedError):
+            await results(batcher, ["xxxx"])
+        long.cancel()
+        held.set()
+        await asyncio.gather(*short)
         await asyncio.to_thread(batcher.close)
 
     asyncio.run(scenario())

@@ -37,6 +37,12 @@ def test_overload_says_when_to_come_back() -> None:
     assert error_response(OverloadedError("full", retry_after_s=7), "id-1").headers["retry-after"] == "7"
 
 
+def test_every_503_says_when_to_come_back() -> None:
+    refused = [error_response(kind("what is wrong"), "id-1") for kind, status in STATUS.items() if status == 503]
+    assert refused
+    assert all(int(response.headers["retry-after"]) >= 1 for response in refused)
+
+
 def test_over_quota_says_when_to_come_back_and_no_key_says_how_to_show_one() -> None:
     assert error_response(OverQuotaError("used up", retry_after_s=9), "id-1").headers["retry-after"] == "9"
     assert error_response(UnauthorizedError("no key"), "id-1").headers["www-authenticate"].startswith("Bearer ")
@@ -44,5 +50,5 @@ def test_over_quota_says_when_to_come_back_and_no_key_says_how_to_show_one() -> 
 
 def test_documented_answers_show_the_body_of_that_error() -> None:
     answers = documented(OverloadedError)
-    assert set(answers) == {401, 403, 500, 503}
+    assert set(answers) == {401, 403, 408, 413, 415, 500, 503}
     assert answers[503]["content"]["application/json"]["example"]["code"] == "overloaded"

@@ -1,12 +1,13 @@
 import asyncio
+from typing import Any
 
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from moderation.errors import InvalidInputError, TooLargeError
+from moderation.errors import InvalidInputError, OverloadedError, TooLargeError
 from moderation.text import normalize
-from serve.limits import check_texts
+from serve.limits import BodyLimit, check_texts
 
 # Characters that vanish, join, reorder or blank out what stands beside them.
 TRICKY = st.text(
@@ -33,3 +34,38 @@ def test_the_limit_is_in_bytes_of_utf8(text: str, limit: int) -> None:
     else:
         with pytest.raises(TooLargeError, match=f"^field is longer than {limit} bytes"):
             asyncio.run(check_texts({"field": text}, limit))
+
+
+def test_all_bodies_together_are_bounded_and_room_comes_back() -> None:
+    async def scenario() -> None:
+        leave, answered = asyncio.Event(), []
+
+        async def app(scope: Any, receive: Any, send: Any) -> None:
+            answered.append((await receive())["body"])
+            await leave.wait()
+
+        limit = BodyLimit(app, max_bytes=6, timeout_s=20, max_held_bytes=10)
+
+        async def ask(*chunks: bytes) -> None:
+            left = [{"type": "http.request", "body": chunk, "more_body": True} for chunk in chunks]
+            left[-1]["more_body"] = False
+
+            async def receive() -> Any:
+                return left.pop(0) if left else await asyncio.Event().wait()
+
+            await limit({"type": "http", "headers": []}, receive, lambda message: asyncio.sleep(0))
+
+        held = asyncio.create_task(ask(b"abc", b"def"))
+        await asyncio.sleep(0.05)
+        with pytest.raises(OverloadedError, match="10 bytes"):
+            await ask(b"ghi", b"jk")
+        small = asyncio.create_task(ask(b"ghij"))
+        await asyncio.sleep(0.05)
+        with pytest.raises(OverloadedError):
+            await ask(b"k")
+        leave.set()
+        await asyncio.gather(held, small)
+        await ask(b"lmnopq")
+        assert answered == [b"abcdef", b"ghij", b"lmnopq"]
+
+    asyncio.run(scenario())

@@ -13,6 +13,7 @@ from moderation.db.log import PredictionRecord
 from moderation.errors import ConfigurationError, OverloadedError, UnavailableError
 from serve.outbox import Outbox, erase_waiting
 from tests.moderation.db.records import feedback, prediction
+from tests.serve.server import wait_until
 
 
 @pytest.fixture
@@ -132,6 +133,28 @@ def test_a_file_that_cannot_be_written_is_told_to_callers_and_heals(outbox: Outb
     asyncio.run(outbox.append([prediction()]))
     assert outbox.problem is None
     assert outbox.pending() == 1
+
+
+def test_a_problem_passes_without_an_append(outbox: Outbox, path: Path) -> None:
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("ALTER TABLE outbox RENAME TO away")
+        with pytest.raises(UnavailableError):
+            asyncio.run(outbox.append([prediction()]))
+        other.execute("ALTER TABLE away RENAME TO outbox")
+    wait_until(lambda: outbox.problem is None)
+    assert outbox.pending() == 0
+    assert outbox.oldest(10) == []
+
+
+def test_an_outbox_is_half_full_from_half_of_its_bound_on(path: Path) -> None:
+    outbox = Outbox(path, max_rows=4)
+    outbox.start()
+    asyncio.run(outbox.append([prediction()]))
+    assert not outbox.half_full
+    asyncio.run(outbox.append([prediction()]))
+    assert outbox.half_full
+    outbox.stop()
+    outbox.close()
 
 
 def test_a_caller_who_leaves_does_not_stop_the_writer(outbox: Outbox) -> None:

@@ -113,7 +113,7 @@ def test_a_server_restarted_without_its_database_knows_the_keys_and_loses_nothin
     database, hidden = tmp_path / "database" / "moderation.db", tmp_path / "hidden.db"
     engine = connect(f"sqlite:///{database}")
     migrate(engine)
-    token = make(engine, "site")
+    token = make(engine, "site", "predict", "admin")
     engine.dispose()
     tiny_registry(settings_in(tmp_path), tmp_path)
     variables = environment(tmp_path / "state", DATABASE_URL=f"sqlite:///{database}", AUTH="on", ALIAS_POLL_S="0.5")
@@ -126,7 +126,7 @@ def test_a_server_restarted_without_its_database_knows_the_keys_and_loses_nothin
     with running(variables, tmp_path / "log") as (url, _):
         assert status(url, token) == 200
         assert status(url, f"mod_{'0' * 12}_{'0' * 64}") == 401
-        parts = httpx.get(f"{url}/ready", trust_env=False).json()["parts"]
+        parts = httpx.get(f"{url}/ready", headers=bearer(token), trust_env=False).json()["parts"]
         assert parts["keys"].startswith("cannot be read, those of 20")
         database.rmdir()
         hidden.replace(database)

@@ -5,8 +5,11 @@ the description is refused.
 """
 
 import copy
+from collections import Counter
+from collections.abc import Iterator
 from typing import Any
 
+import httpx
 import pytest
 import schemathesis
 from hypothesis import HealthCheck, Phase, given, settings
@@ -16,7 +19,9 @@ from schemathesis.core.failures import FailureGroup
 from schemathesis.openapi.checks import UndefinedStatusCode
 from schemathesis.specs.openapi import checks
 
-from tests.serve.server import Server
+from serve.model import Model
+from tests.serve.keyed import bearer, make, served_with_keys
+from tests.serve.server import Server, settings_in
 
 EXAMPLES = 40
 CHECKS = [
@@ -28,12 +33,28 @@ CHECKS = [
     checks.unsupported_method,
 ]
 TAKE_A_BODY = ["POST /predict", "POST /predict/batch", "POST /feedback"]
-TAKE_NOTHING = ["GET /health", "GET /ready", "GET /version", "GET /metrics"]
+TAKE_NOTHING = ["GET /health", "GET /ready", "GET /version", "GET /metrics", "POST /admin/reload"]
+WANT_A_KEY = [*TAKE_A_BODY, "GET /version", "GET /metrics", "POST /admin/reload"]
 
 
 @pytest.fixture(scope="module")
 def description(server: Server) -> dict[str, Any]:
     """The API's own description."""
+    return described(server)
+
+
+@pytest.fixture(scope="module")
+def keyed(tmp_path_factory: pytest.TempPathFactory, model: Model) -> Iterator[Server]:
+    """A server that asks for keys."""
+    with served_with_keys(settings_in(tmp_path_factory.mktemp("keyed")), model) as running:
+        yield running
+
+
+def key_name(label: str) -> str:
+    return label.replace(" ", "").replace("/", "-")
+
+
+def described(server: Server) -> dict[str, Any]:
     return dict(server.http.get("/openapi.json").raise_for_status().json())
 
 
@@ -42,9 +63,16 @@ def operations(description: dict[str, Any]) -> dict[str, schemathesis.APIOperati
     return {operation.label: operation for operation in (each.ok() for each in found)}
 
 
-def ask(server: Server, operation: schemathesis.APIOperation, mode: GenerationMode, used: list[Any], most: int) -> int:
-    """Make requests and check their answers; return how many there were."""
-    answered = 0
+def ask(
+    server: Server,
+    operation: schemathesis.APIOperation,
+    mode: GenerationMode,
+    used: list[Any],
+    most: int,
+    headers: dict[str, str] | None = None,
+) -> Counter[int]:
+    """Make requests and check their answers; return how many there were of each status."""
+    answered: Counter[int] = Counter()
 
     @settings(
         max_examples=most,
@@ -55,9 +83,8 @@ def ask(server: Server, operation: schemathesis.APIOperation, mode: GenerationMo
     )
     @given(case=operation.as_strategy(generation_mode=mode))
     def one(case: schemathesis.Case) -> None:
-        nonlocal answered
-        case.call_and_validate(base_url=server.url, checks=used)
-        answered += 1
+        response = case.call_and_validate(base_url=server.url, checks=used, headers=headers)
+        answered[response.status_code] += 1
 
     one()
     return answered
@@ -71,7 +98,7 @@ def test_every_route_is_described(description: dict[str, Any]) -> None:
 def test_what_fits_the_description_is_answered_as_described(
     server: Server, description: dict[str, Any], label: str
 ) -> None:
-    assert ask(server, operations(description)[label], GenerationMode.POSITIVE, CHECKS, EXAMPLES) > 0
+    assert ask(server, operations(description)[label], GenerationMode.POSITIVE, CHECKS, EXAMPLES)
 
 
 @pytest.mark.parametrize("label", TAKE_A_BODY)
@@ -79,7 +106,38 @@ def test_what_breaks_the_description_is_refused_as_described(
     server: Server, description: dict[str, Any], label: str
 ) -> None:
     used = [*CHECKS, checks.negative_data_rejection]
-    assert ask(server, operations(description)[label], GenerationMode.NEGATIVE, used, EXAMPLES) > 0
+    assert ask(server, operations(description)[label], GenerationMode.NEGATIVE, used, EXAMPLES)
+
+
+@pytest.mark.parametrize("label", WANT_A_KEY)
+def test_who_has_no_key_or_lacks_the_scope_is_refused_as_described(keyed: Server, label: str) -> None:
+    operation = operations(described(keyed))[label]
+    assert set(ask(keyed, operation, GenerationMode.POSITIVE, CHECKS, 5)) == {401}
+    scope = "feedback" if "predict" in label else "predict"
+    if label != "GET /version":  # which any scope opens
+        other = bearer(make(keyed.engine, key_name(label), scope))
+        assert set(ask(keyed, operation, GenerationMode.POSITIVE, CHECKS, 5, other)) == {403}
+
+
+@pytest.mark.parametrize("label", ["POST /predict", "POST /predict/batch"])
+def test_a_quota_that_is_used_up_is_answered_as_described(keyed: Server, label: str) -> None:
+    small = bearer(make(keyed.engine, f"{key_name(label)}-small", "predict", quota_per_minute=1))
+    asked = ask(keyed, operations(described(keyed))[label], GenerationMode.POSITIVE, CHECKS, EXAMPLES, small)
+    assert 429 in asked
+
+
+@pytest.mark.parametrize("label", [*TAKE_A_BODY, *TAKE_NOTHING])
+def test_a_body_that_is_refused_before_any_route_is_described_for_each(
+    server: Server, description: dict[str, Any], label: str
+) -> None:
+    method, path = label.split()
+    large = {"content": b"x" * 1_000_001}
+    encoded = {"headers": {"Content-Encoding": "gzip"}}
+    # On a connection each: what is left of a refused body is in the way of another request.
+    refusals = [httpx.request(method, f"{server.url}{path}", **sent, trust_env=False) for sent in (large, encoded)]  # type: ignore[arg-type]
+    assert [refusal.status_code for refusal in refusals] == [413, 415]
+    responses = description["paths"][path][method.lower()]["responses"]
+    assert {"408", "413", "415", "503"} <= set(responses)
 
 
 def test_a_status_that_is_not_described_would_be_noticed(server: Server, description: dict[str, Any]) -> None:

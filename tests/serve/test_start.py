@@ -1,5 +1,6 @@
 from pathlib import Path
 
+import httpx
 import pytest
 from pydantic import SecretStr
 from sqlalchemy import select
@@ -8,10 +9,12 @@ from moderation.db.database import connect, migrate
 from moderation.db.models import Version
 from moderation.errors import BundleError, ConfigurationError, NotFoundError
 from moderation.labels import LABELS
+from moderation.registry.local import LocalRegistry
 from moderation.settings import ApiSettings
 from serve.app import prepared
+from tests.bundles import build_tiny_bundle
 from tests.serve.process import free_port
-from tests.serve.server import settings_in, tiny_registry
+from tests.serve.server import listening, settings_in, tiny_registry
 
 
 @pytest.fixture
@@ -57,6 +60,30 @@ def test_a_corrupt_bundle_is_refused(settings: ApiSettings) -> None:
     (weights,) = settings.resolved_registry_dir().glob("versions/*/model.int8.onnx")
     whole = weights.read_bytes()
     weights.write_bytes(whole[:-1] + b"\x00")
+    with pytest.raises(BundleError, match=r"model\.int8\.onnx"), prepared(settings):
+        pass
+
+
+def damage(settings: ApiSettings, version: str) -> None:
+    weights = settings.resolved_registry_dir() / "versions" / version / "model.int8.onnx"
+    weights.write_bytes(weights.read_bytes()[:-1] + b"\x00")
+
+
+def test_a_restart_on_a_corrupt_version_serves_the_last_good_one_and_says_why(
+    settings: ApiSettings, tmp_path: Path
+) -> None:
+    first = LocalRegistry(settings.resolved_registry_dir()).resolve("production")
+    with prepared(settings):
+        pass
+    registry = LocalRegistry(settings.resolved_registry_dir())
+    second = registry.publish(build_tiny_bundle(tmp_path / "second", bias=-5.0))
+    damage(settings, second)
+    (registry.path / "aliases" / "production").write_text(second + "\n")
+    with prepared(settings) as (app, _), listening(app) as url, httpx.Client(base_url=url, trust_env=False) as http:
+        assert http.get("/version").json()["version"] == first
+        ready = http.get("/ready")
+        assert (ready.status_code, "model.int8.onnx" in ready.json()["parts"]["registry"]) == (200, True)
+    damage(settings, first)  # then there is nothing to go by
     with pytest.raises(BundleError, match=r"model\.int8\.onnx"), prepared(settings):
         pass
 

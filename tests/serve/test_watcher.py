@@ -2,23 +2,25 @@
 
 import shutil
 import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import httpx
 import pytest
-from sqlalchemy import select
+from sqlalchemy import Engine, select
 
 from moderation.db.database import connect, migrate
 from moderation.db.models import Version
 from moderation.registry.local import LocalRegistry
 from moderation.registry.registry import Move
 from serve.app import prepared
-from serve.watcher import Watcher
+from serve.watcher import Follower, Watcher
 from tests.bundles import build_tiny_bundle
+from tests.serve.fakes import UnsteadyLog
 from tests.serve.process import free_port
 from tests.serve.server import (
     current_model,
@@ -219,6 +221,27 @@ def test_a_candidate_is_followed_besides_and_its_absence_is_no_fault(tmp_path: P
         assert server.http.post("/admin/reload").json()["shadow_version"] == second
         assert server.version() == server.first
         assert "moderation_shadow_up 1.0" in server.figures()
+
+
+def test_the_candidate_gives_way_while_the_outbox_is_half_full(tmp_path: Path) -> None:
+    settings = settings_in(tmp_path, max_outbox_rows=4, max_batch_texts=4, shadow_share=1)
+    model = tiny_model(settings, tmp_path)
+    follower = Follower("candidate", replace(model, served=model.served.model_copy(update={"version": "b" * 64})))
+    logs: list[UnsteadyLog] = []
+
+    def unsteady(engine: Engine) -> UnsteadyLog:
+        logs.append(UnsteadyLog(engine))
+        logs[0].away = True
+        return logs[0]
+
+    with served(settings, model, log=unsteady, watcher=Watcher(model, shadow=follower)) as server:
+        batch = {"comment_texts": ["hello", "damn", "thanks"]}
+        assert server.http.post("/predict/batch", json=batch).status_code == 200
+        time.sleep(0.3)  # ten times as long as the candidate would need
+        assert server.outbox.pending() == 3
+        assert server.http.post("/predict", json={"comment_text": "hello"}).status_code == 200
+        logs[0].away = False
+        wait_until(lambda: "moderation_shadow_scored 4.0" in server.http.get("/metrics").text)
 
 
 class HangingSource:

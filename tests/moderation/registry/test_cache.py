@@ -63,5 +63,11 @@ def test_a_folder_that_cannot_be_made_is_one_line(tmp_path: Path) -> None:
     cache = BundleCache(tmp_path / "file" / "cache")
     with pytest.raises(RegistryError, match="cannot write to cache .*: Not a directory"), cache.staging():
         pass
-    with pytest.raises(RegistryError, match="Not a directory"):
-        cache.remember("production", "0" * 64)
+
+
+def test_a_disk_that_refuses_the_note_stops_nothing(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (tmp_path / "file").write_text("")
+    cache = BundleCache(tmp_path / "file" / "cache")
+    cache.remember("production", "0" * 64)
+    assert cache.remembered("production") is None
+    assert "Not a directory" in caplog.text

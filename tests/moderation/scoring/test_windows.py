@@ -1,5 +1,6 @@
 """Texts that are longer than one window."""
 
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from moderation.bundle import TOKENIZER, Windows, read_bundle, write_manifest
+from moderation.errors import BundleError
 from moderation.registry.starter import STARTER_DIR
 from moderation.scoring.scorer import Scorer
 from moderation.scoring.tokens import TextTokenizer
@@ -70,6 +72,23 @@ def test_windows_hold_every_token_once_and_the_shared_ones_twice(words: list[str
     assert found.tokens_read == len(whole)
     assert found.cost_tokens == sum(len(window) for window in found.windows)
     assert all(window[0] == whole[0] and window[-1] == whole[-1] for window in found.windows)
+
+
+def test_one_thread_computes_every_window_in_the_calling_thread_with_the_same_scores(tmp_path: Path) -> None:
+    bundle = read_bundle(build_tiny_bundle(tmp_path))
+    some = ["thank", "word " * 150 + "idiot", "kill"]
+    before = set(threading.enumerate())
+    alone = Scorer.load(bundle, threads=1)
+    found = alone.score(some).scores
+    assert set(threading.enumerate()) <= before
+    assert found.tobytes() == Scorer.load(bundle, threads=2).score(some).scores.tobytes()
+
+
+def test_a_file_that_is_no_tokenizer_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / TOKENIZER
+    path.write_text('{"model": 1}')
+    with pytest.raises(BundleError, match=TOKENIZER):
+        TextTokenizer(path, 64)
 
 
 def test_an_old_manifest_reads_one_window(tmp_path: Path) -> None:
