@@ -85,11 +85,11 @@ class ModelSource:
         """Fetch ``version``, check it, and remember it as good for ``alias``.
 
         Raises:
-            BundleError: the bundle is corrupt, has other labels, or does not score its probes as stated.
+            BundleError: the bundle is corrupt or another version, has other labels, or misses its probes' scores.
             ConfigurationError: the policy cannot be read or does not fit the bundle.
             NotFoundError, RegistryError, UnavailableError: the registry cannot give it.
         """
-        model = _load(self._registry.fetch(version), self._settings, alias)
+        model = _load(self._registry.fetch(version), version, self._settings, alias)
         if self._cache is not None:
             self._cache.remember(alias, version)
         return model
@@ -106,10 +106,10 @@ class ModelSource:
         except (BundleError, NotFoundError, RegistryError, UnavailableError) as error:
             version = self._cache.remembered(alias) if self._cache is not None else None
             copy = self._cache.find(version) if self._cache is not None and version is not None else None
-            if copy is None:
+            if version is None or copy is None:
                 raise
             logger.error("starting with the last good copy, version %s: %s", version, error)
-            return _load(copy, self._settings, alias), f"last good copy: {error}"
+            return _load(copy, version, self._settings, alias), f"last good copy: {error}"
 
     def close(self) -> None:
         """Let go of the registry."""
@@ -117,8 +117,8 @@ class ModelSource:
             self._registry.close()
 
 
-def _load(path: Path, settings: ApiSettings, alias: str) -> Model:
-    bundle = read_bundle(path, LABELS)
+def _load(path: Path, version: str, settings: ApiSettings, alias: str) -> Model:
+    bundle = read_bundle(path, LABELS, version)
     policy = read_policy(settings.policy_path, bundle.manifest.thresholds)
     scorer = Scorer.load(bundle, settings.threads, settings.backend)
     served = ServedVersion(
