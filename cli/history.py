@@ -27,14 +27,13 @@ ROLLBACK = "rollback"
 def standing(events: "list[AliasEvent]", current: str) -> list[str]:
     """Return the versions that were promoted and not rolled back, oldest first; the last is ``current``.
 
-    ``events`` are the moves of one alias. One after which the alias pointed to what it had before never happened: its
-    writer was stopped after the record. A version that was set without a record shows as the next event's ``previous``.
+    ``events`` are the moves of one alias. A version that was set without a record shows as the next event's
+    ``previous``.
     """
+    from moderation.registry.registry import happened
+
     found: list[str] = []
-    after = [*(event.previous for event in events[1:]), current]
-    for event, pointed in zip(events, after, strict=False):
-        if pointed == event.previous != event.version:
-            continue
+    for event in happened(events, current):
         if event.previous is not None and found[-1:] != [event.previous]:
             found.append(event.previous)
         if event.reason.startswith(ROLLBACK) and found[-2:-1] == [event.version]:
@@ -42,6 +41,13 @@ def standing(events: "list[AliasEvent]", current: str) -> list[str]:
         elif found[-1:] != [event.version]:
             found.append(event.version)
     return found if found[-1:] == [current] else [*found, current]
+
+
+def all_moves(registry: "Registry") -> "list[AliasEvent]":
+    """Return the moves of every alias that took place."""
+    from moderation.registry.registry import happened
+
+    return [move for alias, current in registry.aliases().items() for move in happened(registry.events(alias), current)]
 
 
 def record(registry: "Registry", settings: "ApiSettings", version: str) -> None:
@@ -55,10 +61,10 @@ def record(registry: "Registry", settings: "ApiSettings", version: str) -> None:
         if engine is None:
             return
         require_current(engine)
-        events = [event for alias in registry.aliases() for event in registry.events(alias)]
+        moves = all_moves(registry)
         with engine.begin() as connection:
             record_version(connection, version_record(registry, settings, version))
-            record_moves(connection, events)
+            record_moves(connection, moves)
             record_verdicts(connection, verdicts(registry, version))
         engine.dispose()
     except ModerationError as error:

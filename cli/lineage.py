@@ -29,7 +29,7 @@ def lineage(
     trained on the next datasets, which are there once they were judged by the gate or served; the rest comes from the
     registry.
     """
-    from cli.history import open_database, verdicts
+    from cli.history import all_moves, open_database, verdicts
     from cli.names import find_version
     from cli.registry import open_registry
     from moderation.bundle import read_bundle
@@ -44,14 +44,13 @@ def lineage(
     manifest = read_bundle(registry.fetch(found)).manifest
     if engine is not None:
         require_current(engine)
-    moves = [move for alias in registry.aliases() for move in registry.events(alias)]
     graph = build(
         Facts(
             version=found,
             name=manifest.name,
             provenance=manifest.provenance.model_dump(mode="json"),
             verdicts=verdicts(registry, found),
-            moves=moves,
+            moves=all_moves(registry),
             use=None if engine is None else use(engine, found),
             others=() if engine is None else relatives(engine, found),
         )

@@ -33,4 +33,5 @@ def find_bundle(registry: Registry, name: str) -> Bundle:
     folder = Path(name)
     if (folder / MANIFEST).is_file():
         return read_bundle(folder, LABELS)
-    return read_bundle(registry.fetch(find_version(registry, name)), LABELS)
+    version = find_version(registry, name)
+    return read_bundle(registry.fetch(version), LABELS, version)

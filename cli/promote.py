@@ -140,4 +140,4 @@ def _check_loads(registry: "Registry", version: str) -> None:
     from moderation.labels import LABELS
     from moderation.scoring.scorer import Scorer
 
-    Scorer.load(read_bundle(registry.fetch(version), LABELS), threads=1)
+    Scorer.load(read_bundle(registry.fetch(version), LABELS, version), threads=1)

@@ -199,17 +199,23 @@ def write_manifest(path: Path, manifest: Manifest) -> str:
     return read_bundle(path).version
 
 
-def read_bundle(path: Path, expected_labels: Iterable[str] | None = None) -> Bundle:
+def read_bundle(
+    path: Path, expected_labels: Iterable[str] | None = None, expected_version: str | None = None
+) -> Bundle:
     """Read and verify the bundle in ``path``.
 
     Raises:
         BundleError: no readable manifest, a file missing, extra, or with another size or hash, a normaliser
-            other than this code's, or labels that are not ``expected_labels`` in that order.
+            other than this code's, labels that are not ``expected_labels`` in that order, or a version that is not
+            ``expected_version``.
     """
     try:
         content = (path / MANIFEST).read_bytes()
     except OSError as error:
         raise BundleError(f"{path} is no bundle: cannot read {MANIFEST} ({error.strerror})") from error
+    version = hashlib.sha256(content).hexdigest()
+    if expected_version not in (None, version):  # first: a manifest that was edited may be wrong in any way
+        raise BundleError(f"{path / MANIFEST} is that of version {version[:12]}, expected {expected_version}; {AGAIN}")
     manifest = _parse(path, content)
     _check_files(path, manifest.files)
     if manifest.normalizer_version != NORMALIZER_VERSION:
@@ -222,7 +228,7 @@ def read_bundle(path: Path, expected_labels: Iterable[str] | None = None) -> Bun
             f"{path} has labels {', '.join(manifest.label_names)}; expected {', '.join(expected_labels)} "
             "in that order; serve another bundle, or train this one again"
         )
-    return Bundle(path, hashlib.sha256(content).hexdigest(), manifest)
+    return Bundle(path, version, manifest)
 
 
 def _parse(path: Path, content: bytes) -> Manifest:

@@ -84,13 +84,13 @@ class WandbProcess:
         process = self._process or self._start()
         assert process.stdin is not None  # noqa: S101 - a pipe, as is stdout
         assert process.stdout is not None  # noqa: S101
-        line = b""
+        line, answers = b"", select.poll()  # `select.select` refuses descriptors from 1024 on: many sockets are open
+        answers.register(process.stdout, select.POLLIN)
         with contextlib.suppress(BrokenPipeError):  # it has ended: said below
             process.stdin.write(json.dumps(request).encode() + b"\n")
             process.stdin.flush()
         while not line.endswith(b"\n"):
-            readable, _, _ = select.select([process.stdout], [], [], max(0.0, deadline - time.monotonic()))
-            if not readable:
+            if not answers.poll(max(0.0, deadline - time.monotonic()) * 1000):
                 raise UnavailableError(f"W&B did not answer `{request['command']}` within {deadline_s:g} s")
             chunk = os.read(process.stdout.fileno(), 1 << 16)
             if not chunk:
@@ -136,13 +136,16 @@ class WandbProcess:
 
 def has_key() -> bool:
     """Return whether the SDK would find a key: in ``WANDB_API_KEY``, or in netrc for the server's host."""
-    if os.environ.get("WANDB_API_KEY"):
-        return True
+    return any(_keys())
+
+
+def _keys() -> list[str]:
     host = urllib.parse.urlsplit(os.environ.get("WANDB_BASE_URL", "")).hostname
     try:
-        return bool(host) and netrc.netrc(os.environ.get("NETRC")).authenticators(str(host)) is not None
+        found = netrc.netrc(os.environ.get("NETRC")).authenticators(host) if host else None
     except (OSError, netrc.NetrcParseError):
-        return False
+        found = None
+    return [key for key in (os.environ.get("WANDB_API_KEY"), found and found[2]) if key]
 
 
 def _environment(scratch: str) -> dict[str, str]:
@@ -156,7 +159,8 @@ def _environment(scratch: str) -> dict[str, str]:
 
 
 def clean(message: object) -> str:
-    """Return one line without the key."""
+    """Return one line without the keys that the SDK may have used."""
     line = " ".join(str(message).split())
-    key = os.environ.get("WANDB_API_KEY")
-    return (line.replace(key, "***") if key else line)[:500]
+    for key in _keys():
+        line = line.replace(key, "***")
+    return line[:500]

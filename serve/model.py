@@ -90,11 +90,11 @@ class ModelSource:
         """Fetch ``version``, check it, and remember it as good for ``alias``.
 
         Raises:
-            BundleError: the bundle is corrupt, has other labels, or does not score its probes as stated.
+            BundleError: the bundle is corrupt or another version, has other labels, or misses its probes' scores.
             ConfigurationError: the policy cannot be read or does not fit the bundle.
             NotFoundError, RegistryError, UnavailableError: the registry cannot give it.
         """
-        model = _load(self._registry.fetch(version), self._settings, alias)
+        model = _load(self._registry.fetch(version), version, self._settings, alias)
         self._cache.remember(alias, version)
         return model
 
@@ -110,10 +110,10 @@ class ModelSource:
         except (BundleError, NotFoundError, RegistryError, UnavailableError) as error:
             version = self._cache.remembered(alias)
             copy = None if version is None else self._copy(version)
-            if copy is None:
+            if version is None or copy is None:
                 raise
             logger.error("starting with the last good copy, version %s: %s", version, error)
-            return _load(copy, self._settings, alias), f"last good copy: {error}"
+            return _load(copy, version, self._settings, alias), f"last good copy: {error}"
 
     def _copy(self, version: str) -> Path | None:
         """Return where ``version`` lies on this machine."""
@@ -130,8 +130,8 @@ class ModelSource:
             self._registry.close()
 
 
-def _load(path: Path, settings: ApiSettings, alias: str) -> Model:
-    bundle = read_bundle(path, LABELS)
+def _load(path: Path, version: str, settings: ApiSettings, alias: str) -> Model:
+    bundle = read_bundle(path, LABELS, version)
     policy = read_policy(settings.policy_path, bundle.manifest.thresholds)
     # One thread per call: the batcher has threads of its own, and the candidate's has a lower priority.
     scorer = Scorer.load(bundle, threads=1, backend=settings.backend)

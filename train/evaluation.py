@@ -24,7 +24,7 @@ from moderation.bundle import read_bundle
 from moderation.errors import InvalidInputError
 from moderation.labels import LABELS
 from train.data.checks import require_columns
-from train.data.rows import TRUTH_PREFIX
+from train.data.columns import TRUTH_PREFIX
 from train.metrics.figures import CALIBRATED, FIGURES, LABELS_AND_MEAN, RANKED, Column, Figures
 from train.metrics.identity import AUCS, identity_figures, masks
 from train.metrics.ranking import BoolArray, FloatArray

@@ -18,7 +18,10 @@ MAX_MOVES = 1_000
 
 
 def record_moves(connection: Connection, events: Sequence[AliasEvent]) -> int:
-    """Insert the moves that are not there yet, and return how many those were; the caller commits."""
+    """Insert the moves that are not there yet, and return how many those were; the caller commits.
+
+    ``events`` took place (`moderation.registry.registry.happened`): the database does not know what an alias points to.
+    """
     return _insert_missing(connection, AliasMove, [asdict(event) for event in events], ("alias", "moved_at"))
 
 

@@ -52,6 +52,7 @@ class Relative:
 class Facts:
     """What is known of one version; ``provenance`` is the manifest's, ``use`` None without a database.
 
+    ``moves`` are those that took place (`moderation.registry.registry.happened`), oldest first per alias.
     ``others`` are the versions that can have been trained on judgements of its predictions.
     """
 

@@ -1,6 +1,6 @@
-"""Bundles fetched from elsewhere, by version, and the last version that served well per alias.
+"""Bundles and gate reports fetched from elsewhere, and the last version that served well per alias.
 
-A version appears by one rename, so several processes can share the folder. It knows no network.
+Each appears by one rename, so several processes can share the folder. It knows no network.
 """
 
 import contextlib
@@ -28,6 +28,7 @@ class BundleCache:
         self.path = path.resolve()
         self._versions = self.path / "versions"
         self._served = self.path / "served"
+        self._reports = self.path / "reports"
 
     def find(self, version: str) -> Path | None:
         """Return the folder of ``version`` if it is there and whole; a damaged copy is removed."""
@@ -35,11 +36,9 @@ class BundleCache:
         if not path.is_dir():
             return None
         try:
-            if read_bundle(path).version == version:
-                return path
+            return read_bundle(path, expected_version=version).path
         except BundleError:
-            pass
-        shutil.rmtree(path, ignore_errors=True)
+            shutil.rmtree(path, ignore_errors=True)
         return None
 
     @contextlib.contextmanager
@@ -75,6 +74,27 @@ class BundleCache:
             if not target.exists():
                 staged.rename(target)
             self._prune(keep=version)
+        except OSError as error:
+            raise RegistryError(f"cannot write to cache {self.path}: {error.strerror}") from error
+        return target
+
+    def find_report(self, digest: str) -> Path | None:
+        """Return the folder of the gate report with ``digest`` if it is there."""
+        path = self._reports / digest
+        return path if path.is_dir() else None
+
+    def add_report(self, staged: Path, digest: str) -> Path:
+        """Take the gate report in ``staged`` in as ``digest`` and return where it lies now.
+
+        Raises:
+            RegistryError: the disk refuses.
+        """
+        target = self._reports / digest
+        try:
+            staged.chmod(0o755)  # mkdtemp's folders are private
+            self._reports.mkdir(exist_ok=True)
+            if not target.exists():
+                staged.rename(target)
         except OSError as error:
             raise RegistryError(f"cannot write to cache {self.path}: {error.strerror}") from error
         return target

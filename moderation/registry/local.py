@@ -55,7 +55,7 @@ class LocalRegistry:
             staging = self._staging("publish")
             try:
                 shutil.copytree(directory, staging / version)
-                read_bundle(staging / version)  # what was copied is what will be served
+                read_bundle(staging / version, expected_version=version)  # what was copied is what will be served
                 os.utime(staging / version)  # its age in the registry, not that of the source
                 _sync_tree(staging / version)
                 if target.exists():
@@ -95,8 +95,10 @@ class LocalRegistry:
 
         Raises:
             NotFoundError: no published version matches.
+            BundleError: it is damaged.
         """
-        return self._versions / match_version(version, self.versions())
+        found = match_version(version, self.versions())
+        return read_bundle(self._versions / found, expected_version=found).path
 
     def point(self, alias: str, version: str, move: Move, expected_previous: str | None = ANYTHING) -> AliasEvent:
         """Make ``alias`` point to ``version`` (or the one version that starts with it), atomically; keep the event.
@@ -156,7 +158,7 @@ class LocalRegistry:
         if not self._events.exists():
             return []
         events = []
-        lines = self._events.read_text(encoding="utf-8").splitlines()
+        lines = self._events.read_bytes().splitlines()  # of text, it would cut at U+2028 and the like as well
         for number, line in enumerate(lines, start=1):
             try:
                 event = _parse_event(line)
@@ -235,17 +237,17 @@ class _Lock(FileLock):
 
 def _is_intact(bundle: Path) -> bool:
     try:
-        read_bundle(bundle)
+        read_bundle(bundle, expected_version=bundle.name)
     except BundleError:
         return False
     return True
 
 
 def _event_line(event: AliasEvent) -> str:
-    return json.dumps(asdict(event) | {"moved_at": event.moved_at.isoformat()}, ensure_ascii=False)
+    return json.dumps(asdict(event) | {"moved_at": event.moved_at.isoformat()})
 
 
-def _parse_event(line: str) -> AliasEvent:
+def _parse_event(line: bytes) -> AliasEvent:
     raw = json.loads(line)
     return AliasEvent(**(raw | {"moved_at": datetime.fromisoformat(raw["moved_at"])}))
 

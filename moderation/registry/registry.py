@@ -1,6 +1,7 @@
 """What a registry of bundles can do; `moderation.registry.local` is one on a plain directory."""
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -34,6 +35,17 @@ class AliasEvent:
     reason: str
 
 
+def happened(events: Sequence[AliasEvent], current: str | None) -> list[AliasEvent]:
+    """Return the moves of one alias, which points to ``current`` now (None: to nothing), that took place, oldest first.
+
+    One after which the alias pointed to what it had before never did: its writer was stopped after the record.
+    """
+    after = [*(event.previous for event in events[1:]), current]
+    return [
+        event for event, pointed in zip(events, after, strict=False) if not pointed == event.previous != event.version
+    ]
+
+
 class Registry(Protocol):
     """Content-addressed bundles, the aliases that point to them, and what is known of both."""
 
@@ -60,7 +72,7 @@ class Registry(Protocol):
         """Return every alias with its version."""
 
     def events(self, alias: str) -> list[AliasEvent]:
-        """Return the moves of ``alias``, oldest first."""
+        """Return the recorded moves of ``alias``, oldest first; `happened` tells which took place."""
 
     def keep_report(self, version: str, directory: Path) -> None:
         """Keep a gate report on ``version``: a directory with ``report.json`` and ``report.html``."""

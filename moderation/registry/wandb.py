@@ -6,7 +6,6 @@ why; a move made by hand on W&B's pages leaves none, and shows as an event whose
 event before. Gate reports are artifacts of type ``gate-report``. Every call is bounded in time.
 """
 
-import shutil
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -146,13 +145,11 @@ class WandbRegistry:
         return members
 
     def _report(self, name: str, digest: str) -> Path:
-        target = self.cache.path / "reports" / digest
-        if not target.is_dir():
-            with self.cache.staging() as staging:
-                self._process.ask("fetch_report", self._transfer_s, name=name, directory=str(staging))
-                target.parent.mkdir(exist_ok=True)
-                shutil.copytree(staging, target, dirs_exist_ok=True)
-        return target
+        if found := self.cache.find_report(digest):
+            return found
+        with self.cache.staging() as staging:
+            self._process.ask("fetch_report", self._transfer_s, name=name, directory=str(staging))
+            return self.cache.add_report(staging, digest)
 
 
 def bundle_artifact(bundle: Bundle) -> dict[str, object]:

@@ -13,8 +13,9 @@ import pytest
 from filelock import FileLock
 from sqlalchemy import Engine
 
+from apps.monitor.services.lineage import served_version
 from cli.history import standing
-from moderation.bundle import ONNX_WEIGHTS, read_bundle
+from moderation.bundle import MANIFEST, ONNX_WEIGHTS, read_bundle
 from moderation.db.database import connect
 from moderation.db.promotion import known_versions, moves, verdicts
 from moderation.registry.local import LocalRegistry
@@ -264,6 +265,14 @@ def test_weights_that_were_damaged_in_the_registry_are_never_promoted(moderation
     assert bench.registry.reports(bench.better) == []
 
 
+def test_a_manifest_that_was_edited_in_the_registry_is_never_promoted(moderation: Moderation, bench: Bench) -> None:
+    manifest = bench.registry.fetch(bench.better) / MANIFEST
+    manifest.write_text(manifest.read_text().replace('"threshold": 0.5', '"threshold": 0.9'))
+    for command in (("promote", bench.better, "--override", "x"), ("gate", bench.better)):
+        assert f"expected {bench.better}; publish it again" in one_line(moderation(*command))
+    assert bench.registry.resolve("production") == bench.production
+
+
 def test_bad_calls_of_the_gate_are_one_line_and_change_nothing(
     moderation: Moderation, bench: Bench, tmp_path: Path
 ) -> None:
@@ -312,6 +321,25 @@ def test_a_database_that_is_behind_stops_no_promotion(
     assert moderation("migrate", MODERATION_DATABASE_URL=url).returncode == 0
     assert moderation("rollback", MODERATION_DATABASE_URL=url).returncode == 0
     assert len(moves(connect(url))) == len(bench.registry.events("production"))
+
+
+def test_a_move_that_was_recorded_and_never_happened_is_in_no_history(
+    moderation: Moderation, bench: Bench, database: Engine
+) -> None:
+    def record_only(version: str) -> None:
+        alias = bench.registry.path / "aliases" / "production"
+        before = alias.read_text()
+        bench.registry.point("production", version, Move("test", "stopped after the record"))
+        alias.write_text(before)
+
+    record_only(bench.sibling)
+    assert moderation("promote", bench.better, "--override", "x").returncode == 0
+    assert [move.version for move in moves(database)[-2:]] == [bench.production, bench.better]
+    record_only(bench.sibling)
+    assert "period" not in moderation("lineage", bench.sibling).stdout
+    assert " to now; by " in moderation("lineage", bench.better).stdout
+    assert moderation("rollback").returncode == 0
+    assert served_version(database) == bench.registry.resolve("production") == bench.production
 
 
 def test_lineage_is_drawn_in_every_format(moderation: Moderation, bench: Bench, database: Engine) -> None:

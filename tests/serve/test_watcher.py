@@ -3,7 +3,7 @@
 import shutil
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -13,6 +13,7 @@ import httpx
 import pytest
 from sqlalchemy import Engine, select
 
+from moderation.bundle import read_bundle
 from moderation.db.database import connect, migrate
 from moderation.db.models import Version
 from moderation.registry.local import LocalRegistry
@@ -101,12 +102,23 @@ def test_a_moved_alias_is_served_and_no_request_is_dropped(tmp_path: Path) -> No
     engine.dispose()
 
 
+def spoil_weights(bundle: Path) -> None:
+    (bundle / "model.int8.onnx").write_bytes(b"spoiled")
+
+
+def edit_manifest(bundle: Path) -> None:
+    manifest = bundle / "manifest.json"
+    manifest.write_text(manifest.read_text().replace('"threshold": 0.5', '"threshold": 0.9'))
+    read_bundle(bundle)  # whole in itself, but another version
+
+
+@pytest.mark.parametrize("damage", [spoil_weights, edit_manifest])
 def test_a_version_that_is_not_fit_is_refused_once_and_the_old_one_stays(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, damage: Callable[[Path], None]
 ) -> None:
     with following(tmp_path) as server:
         bad = server.publish(-5.0)
-        (server.registry.fetch(bad) / "model.int8.onnx").write_bytes(b"spoiled")
+        damage(server.registry.fetch(bad))
         server.registry.point("production", bad, MOVE)
         wait_until(lambda: "moderation_refused_versions 1.0" in server.figures())
         ready = server.http.get("/ready")

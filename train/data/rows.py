@@ -8,11 +8,11 @@ from moderation.errors import InvalidInputError
 from moderation.labels import LABELS
 from train.config import DataConfig, TrainConfig
 from train.data import checks, overlap
+from train.data.columns import TRUTH_PREFIX
 from train.data.near import fold, text_key
 from train.data.sources import Part, read_source, read_table, without_same
 from train.data.splits import assign_splits
 
-TRUTH_PREFIX = "true_"  # in written splits, so that a scored file can hold scores under the labels' names
 COLUMNS = ("id", "comment_text", *LABELS, "weight", "split", "source", "language")
 FINDINGS = "findings"
 

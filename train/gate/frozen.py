@@ -14,12 +14,12 @@ import pandas as pd
 
 from moderation.errors import InvalidInputError
 from moderation.labels import LABELS
+from train.data.columns import TRUTH_PREFIX
 from train.gate.rules import DataRules
 from train.metrics.figures import Column
 from train.metrics.ranking import FloatArray
 
 TEXT = "comment_text"
-TRUTH_PREFIX = "true_"
 
 
 @dataclass(frozen=True)

@@ -54,6 +54,21 @@ def test_old_versions_go_but_not_the_one_that_served_last(tmp_path: Path) -> Non
     assert cache.find(others[0]) is None
 
 
+def test_a_report_appears_at_once_and_not_file_by_file(tmp_path: Path) -> None:
+    cache = BundleCache(tmp_path / "cache")
+    assert cache.find_report("digest") is None
+    for text in ("first", "of a process that was slower"):
+        with cache.staging() as staging:
+            (staging / "report.json").write_text(text)
+            path = cache.add_report(staging, "digest")
+    assert cache.find_report("digest") == path
+    assert (path / "report.json").read_text() == "first"
+    assert path.stat().st_mode & 0o777 == 0o755
+    with cache.staging() as staging:
+        staged = staging.stat().st_ino
+        assert cache.add_report(staging, "other").stat().st_ino == staged  # the folder itself, not a copy
+
+
 def test_what_never_served_is_not_remembered(tmp_path: Path) -> None:
     assert BundleCache(tmp_path / "cache").remembered("production") is None
 
@@ -63,6 +78,11 @@ def test_a_folder_that_cannot_be_made_is_one_line(tmp_path: Path) -> None:
     cache = BundleCache(tmp_path / "file" / "cache")
     with pytest.raises(RegistryError, match="cannot write to cache .*: Not a directory"), cache.staging():
         pass
+    whole = BundleCache(tmp_path / "whole")
+    with whole.staging() as staging:
+        (whole.path / "reports").write_text("")
+        with pytest.raises(RegistryError, match="cannot write to cache .*: File exists"):
+            whole.add_report(staging, "digest")
 
 
 def test_a_disk_that_refuses_the_note_stops_nothing(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

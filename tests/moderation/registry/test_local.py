@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from moderation.bundle import ONNX_WEIGHTS, read_bundle
+from moderation.bundle import MANIFEST, ONNX_WEIGHTS, read_bundle
 from moderation.errors import BundleError, NotFoundError, RegistryError
 from moderation.registry.local import LocalRegistry
-from moderation.registry.registry import Move
+from moderation.registry.registry import AliasEvent, Move, happened
 from moderation.registry.starter import seed
 from tests.bundles import build_tiny_bundle
 
@@ -86,10 +86,23 @@ def test_publishing_again_repairs_a_damaged_copy(registry: LocalRegistry, bundle
     with (registry.fetch(version) / ONNX_WEIGHTS).open("ab") as file:
         file.write(b"x")
     with pytest.raises(BundleError, match="publish it again"):
-        read_bundle(registry.fetch(version))
+        registry.fetch(version)
     assert registry.publish(bundle) == version
     assert read_bundle(registry.fetch(version)).version == version
     assert [path.name for path in registry.path.iterdir() if path.name.startswith(".publish")] == []
+
+
+def test_a_manifest_that_was_edited_is_another_version_and_publishing_again_repairs_it(
+    registry: LocalRegistry, bundle: Path
+) -> None:
+    version = registry.publish(bundle)
+    manifest = registry.fetch(version) / MANIFEST
+    manifest.write_text(manifest.read_text().replace('"threshold": 0.5', '"threshold": 0.9'))
+    edited = read_bundle(manifest.parent).version  # whole in itself
+    with pytest.raises(BundleError, match=f"is that of version {edited[:12]}, expected {version}; publish it again"):
+        registry.fetch(version)
+    assert registry.publish(bundle) == version
+    assert read_bundle(registry.fetch(version)).version == version
 
 
 @pytest.mark.parametrize("content", [b"", b"\xff\xfe", b"half a version"])
@@ -156,6 +169,34 @@ def test_half_an_event_of_a_killed_writer_is_dropped_and_damage_is_named(registr
     path.write_bytes(b"damaged\n" + path.read_bytes())
     with pytest.raises(RegistryError, match=r"events\.jsonl: line 1 is no event"):
         registry.events("production")
+
+
+@pytest.mark.parametrize("mark", ["\n", "\r", "\x85", "\u2028", "\u2029", "\udcff"])
+def test_no_character_of_a_reason_cuts_its_event(registry: LocalRegistry, bundle: Path, mark: str) -> None:
+    version = registry.publish(bundle)
+    made = [registry.point("production", version, Move("ann", reason)) for reason in (f"first{mark}second", "later")]
+    assert registry.events("production") == made
+
+
+def test_an_event_whose_characters_were_written_raw_is_read(registry: LocalRegistry, bundle: Path) -> None:
+    version = registry.publish(bundle)
+    made = [registry.point("production", version, Move("ann", reason)) for reason in ("first\u2028", "later")]
+    path = registry.path / "events.jsonl"
+    path.write_text(path.read_text().replace("\\u2028", "\u2028"), encoding="utf-8")
+    assert registry.events("production") == made
+
+
+def test_a_move_that_was_recorded_happened_only_if_the_alias_went_on_from_there() -> None:
+    def move(version: str, previous: str | None) -> AliasEvent:
+        return AliasEvent("production", version, previous, datetime.now(UTC), "ann", "why")
+
+    first, stopped, second, again = move("a", None), move("c", "a"), move("b", "a"), move("b", "b")
+    moves = [first, stopped, second, again]
+    assert happened(moves, "b") == [first, second, again]  # the alias was left where it was, on purpose
+    assert happened([first, stopped], "a") == [first]
+    assert happened([first], None) == []
+    assert happened([first], "by hand") == [first]
+    assert happened([], "by hand") == []
 
 
 def test_reports_are_kept_in_their_order(registry: LocalRegistry, bundle: Path, tmp_path: Path) -> None:

@@ -10,8 +10,11 @@ from moderation.labels import LABELS
 from tests.train.data.files import distinct_rows, one_letter_off, write_jigsaw, write_multilingual
 from train.config import DataConfig, load
 from train.data.card import digest
-from train.data.rows import COLUMNS, FINDINGS, TRUTH_PREFIX, load_rows, write_split
+from train.data.columns import TRUTH_PREFIX
+from train.data.rows import COLUMNS, FINDINGS, load_rows, write_split
 from train.data.splits import SPLITS
+from train.gate.frozen import read_frozen
+from train.gate.rules import DataRules
 
 
 def table(path: Path, **changed: object) -> dict[str, object]:
@@ -226,3 +229,5 @@ def test_written_splits_are_disjoint_and_complete(path: Path, tmp_path: Path) ->
     assert sorted(pd.concat(written.values())["id"]) == sorted(distinct_rows()["id"])
     assert [f"{TRUTH_PREFIX}{label}" in written["test"] for label in LABELS] == [True] * len(LABELS)
     assert json.dumps(written["test"].attrs) == "{}"
+    # The gate reads what is written.
+    assert read_frozen(tmp_path / "out" / "test.parquet", DataRules(min_positives=1)).labels == LABELS
