@@ -32,7 +32,7 @@ import onnx
 import onnxruntime
 from onnx import TensorProto, helper, numpy_helper
 
-from benchmarks.training_throughput import draw_texts
+from benchmarks.comments import comments
 from moderation.bundle import CONFIG, ONNX_WEIGHTS, Bundle, read_bundle
 from moderation.registry.starter import STARTER_DIR
 from moderation.scoring.onnx import MASKED_INPUT_NAMES, SLOWER_THAN_THEIR_PARTS, available_cores
@@ -60,12 +60,12 @@ def main() -> int:
     parser.add_argument(
         "--variant", action="append", default=[], metavar="NAME=BUNDLE", help="another bundle beside it"
     )
-    parser.add_argument("--rows", type=Path, help="parquet or CSV file with a column comment_text")
+    parser.add_argument("--rows", type=Path, help="parquet or CSV file with a column comment_text; else they are made")
     parser.add_argument("--count", type=int, default=512, help="comments per round (default %(default)s)")
     parser.add_argument("--rounds", type=int, default=5, help="rounds (default %(default)s)")
     arguments = parser.parse_args()
-    texts = draw_texts(arguments.rows, arguments.count)
-    bundle, cores = read_bundle(arguments.bundle), available_cores()
+    texts = comments(arguments.rows, arguments.count)
+    bundle = read_bundle(arguments.bundle)
     one_window = replace(bundle, manifest=bundle.manifest.model_copy(update={"windows": None}))
     scorers = {"ours": Scorer.load(bundle), "one window": Scorer.load(one_window)}
     if all(probe.exact_scores for probe in bundle.manifest.probes.examples):
@@ -73,19 +73,16 @@ def main() -> int:
     scorers |= {
         name: Scorer.load(read_bundle(Path(path))) for name, path in (v.split("=", 1) for v in arguments.variant)
     }
-    products = [Product(shape, height) for shape in matrices(bundle) for height in HEIGHTS]
-    best = max(products, key=lambda product: product.rate())
-    side_by_side = [Product(best.shape, best.height) for _ in range(cores)]
+    int8 = Int8Rate(bundle)
     taken = Taken()
     for _ in range(arguments.rounds):
-        taken.one_core.append(best.rate())
-        with ThreadPoolExecutor(cores) as pool:
-            taken.all_cores.append(sum(pool.map(Product.rate, side_by_side)))
+        taken.one_core.append(int8.best.rate())
+        taken.all_cores.append(int8.all_cores())
         for name, scorer in scorers.items():
             taken.seconds[name].append(_seconds(scorer, texts))
             print(f"  {name}: {len(texts) / taken.seconds[name][-1]:.1f} comments/s", file=sys.stderr)
     work = {name: Work(scorer.bundle, scorer.tokenize(texts)) for name, scorer in scorers.items()}
-    _print(taken, work, best)
+    _print(taken, work, int8.best)
     profile = Profile(bundle, scorers["ours"].tokenize(texts[:PROFILED_TEXTS]))
     print(f"\nexecuted over nominal work of ours: {profile.executed / profile.work.operations:.3f}")
     print("time by operator: " + ", ".join(f"{name} {share:.0%}" for name, share in profile.shares))
@@ -157,6 +154,27 @@ class Product:
         return 2.0 * self.height * self.shape[0] * self.shape[1] * done / elapsed
 
 
+class Int8Rate:
+    """The rate of int8 products that this machine reaches with any matrix of a bundle and any of several heights."""
+
+    def __init__(self, bundle: Bundle) -> None:
+        """Find the fastest product on one core.
+
+        Raises:
+            ValueError: the bundle has no int8 matrix.
+        """
+        products = [Product(shape, height) for shape in matrices(bundle) for height in HEIGHTS]
+        if not products:
+            raise ValueError(f"{bundle.path} has no int8 matrix; expected one that is 16 columns wide or a multiple")
+        self.best = max(products, key=Product.rate)
+        self._side_by_side = [Product(self.best.shape, self.best.height) for _ in range(available_cores())]
+
+    def all_cores(self) -> float:
+        """Return operations per second of all cores at once."""
+        with ThreadPoolExecutor(len(self._side_by_side)) as pool:
+            return sum(pool.map(Product.rate, self._side_by_side))
+
+
 class Profile:
     """Share of the time of each operator on one core, and the products that were executed, for some windows."""
 
@@ -216,9 +234,9 @@ def _print(taken: Taken, work: dict[str, Work], best: Product) -> None:
         share = statistics.median(
             own.operations / each / rate for each, rate in zip(seconds, taken.all_cores, strict=True)
         )
-        comments = _spread([own.texts / each for each in seconds], ".1f")
+        rate = _spread([own.texts / each for each in seconds], ".1f")
         print(
-            f"| {name} | {own.tokens / own.texts:.0f} | {comments} | {statistics.median(tokens):.0f} | {over:.2f} "
+            f"| {name} | {own.tokens / own.texts:.0f} | {rate} | {statistics.median(tokens):.0f} | {over:.2f} "
             f"| {share:.3f} |"
         )
 

@@ -4,6 +4,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from benchmarks.engine import Work
 from benchmarks.load import own_processes
 from moderation.bundle import read_bundle
 from moderation.scoring.scorer import Scorer
@@ -23,6 +24,10 @@ class EngineAlone:
         """Return scores, seconds of each call, and of all: one call per text, or one call for all of them."""
         return self._pool.submit(_score, list(texts), one_by_one).result()
 
+    def operations(self, texts: Sequence[str]) -> float:
+        """Return the nominal work of ``texts``, as `benchmarks.engine` counts it."""
+        return self._pool.submit(_operations, list(texts)).result()
+
     def close(self) -> None:
         """End the process."""
         self._pool.shutdown()
@@ -41,3 +46,7 @@ def _score(texts: list[str], one_by_one: bool) -> tuple[list[list[float]], list[
         scores += _loaded[0].score(call).scores.tolist()
         seconds.append(time.perf_counter() - called)
     return scores, seconds, time.perf_counter() - begun
+
+
+def _operations(texts: list[str]) -> float:
+    return Work(_loaded[0].bundle, _loaded[0].tokenize(texts)).operations

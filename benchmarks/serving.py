@@ -5,13 +5,15 @@
 Comments per second and latency at 1, 8, 64 and 256 concurrent clients (closed loop) of
 (a) `api`: our API, one comment per request; (b) `api-64`: batches of 64; (c) `engine`: the scorer in a process without
 HTTP, the same comments in the same order, tokenizing included: one call per comment for one client, else one call for
-all; (d) `plain`, (e) `infinity`, (f) `litserve`: see benchmarks/rivals. Ours runs with its defaults, its log in SQLite;
-each rival with the best of several settings, found in a trial.
+all; (d) `plain`, (e) `infinity`, (f) `litserve`: see benchmarks/rivals. Ours runs with its defaults but for the cache,
+its log in SQLite; each rival with the best of several settings, found in a trial.
 
-No comment is asked twice of one server, so no cache can answer. Per round and number of clients every server gets the
-same comments; servers take turns, those that wait are stopped (SIGSTOP); the median of the rounds counts. Every answer
-must have status 200 and scores near the engine's, ours to the last bit and with our version. The load runs on the same
-cores in a process of its own; what it takes of a core is in the table. Run it on an otherwise idle machine.
+(a) and (b) are one server, which gets every comment from both, so its cache is off. Per round and number of clients
+every server gets the same comments; servers take turns, those that wait are stopped (SIGSTOP); the median of the rounds
+counts. Every answer must have status 200 and scores near the engine's, ours to the last bit and with our version. The
+load runs on the same cores in a process of its own; what it takes of a core is in the table. The rate of int8 products
+(`benchmarks.engine`) is measured on all cores in the same turns, while all servers are stopped, and the engine's share
+of it printed. Run it on an otherwise idle machine.
 """
 
 import argparse
@@ -32,6 +34,7 @@ import psutil
 from tqdm import tqdm
 
 from benchmarks.comments import comments
+from benchmarks.engine import Int8Rate, matrices
 from benchmarks.engine_alone import EngineAlone
 from benchmarks.load import Closed, Load, in_own_process, own_processes, post
 from benchmarks.processes import Server, StartError, api, exit_on_sigterm
@@ -51,6 +54,8 @@ TARGETS = (  # a server, its rival, at least this ratio of comments per second
     ("api", "infinity", 1.5),
     ("api", "litserve", 1.1),
 )
+INT8_SHARE = 0.45
+"""At least this share of the rate of int8 products, for the engine."""
 
 
 @dataclass(frozen=True)
@@ -65,6 +70,14 @@ class Cell:
     """CPU seconds of the load's own process per second."""
     worst_difference: float
     """Largest distance of a score from the engine's."""
+
+
+@dataclass
+class Int8:
+    """The rate of int8 products per second in each turn, and by number of clients the engine's share of it."""
+
+    rates: list[float]
+    shares: dict[int, list[float]]
 
 
 @dataclass(frozen=True)
@@ -112,13 +125,16 @@ def main() -> int:
         stack.callback(engine.close)
         caller = Caller()
         stack.callback(caller.pool.shutdown)
-        contenders = _ours(stack.enter_context(api(arguments.bundle, folder / "api")), bundle)
+        contenders = _ours(stack.enter_context(api(arguments.bundle, folder / "api", cache_texts=0)), bundle)
         chosen = _start_rivals(arguments, bundle, folder, parts[0], stack, contenders)
         _warm_up(contenders, engine, caller, parts[0])
-        cells = _measure(contenders, engine, caller, parts[1:], arguments.clients)
+        int8_rate = Int8Rate(bundle) if matrices(bundle) else None
+        cells, int8 = _measure(contenders, engine, int8_rate, caller, parts[1:], arguments.clients)
     _print(cells, chosen, arguments)
+    if int8_rate:
+        _print_int8(int8, int8_rate)
     if arguments.output:
-        arguments.output.write_text(json.dumps(_record(cells, chosen, arguments, bundle), indent=1))
+        arguments.output.write_text(json.dumps(_record(cells, int8, chosen, arguments, bundle), indent=1))
     return 0
 
 
@@ -212,16 +228,21 @@ def _warm_up(contenders: dict[str, Contender], engine: EngineAlone, caller: Call
 def _measure(
     contenders: dict[str, Contender],
     engine: EngineAlone,
+    int8_rate: Int8Rate | None,
     caller: Caller,
     parts: list[list[str]],
     clients: list[int],
-) -> Cells:
+) -> tuple[Cells, Int8]:
     cells: Cells = {name: {count: [] for count in clients} for name in ("engine", *contenders)}
+    int8 = Int8([], {count: [] for count in clients})
     turns = [(number, count) for number in range(len(parts) // len(clients)) for count in clients]
     with tqdm(total=len(turns) * len(cells), desc="measuring", file=sys.stderr) as progress:
         for (round_number, count), texts in zip(turns, parts, strict=True):
             scores, seconds, total = engine.score(texts, one_by_one=count == 1)
             cells["engine"][count].append(_cell(len(texts) / total, seconds, 0.0, 0.0))
+            if int8_rate:
+                int8.rates.append(int8_rate.all_cores())
+                int8.shares[count].append(engine.operations(texts) / total / int8.rates[-1])
             progress.update()
             names = list(contenders)
             for name in names[round_number % len(names) :] + names[: round_number % len(names)]:
@@ -229,7 +250,7 @@ def _measure(
                 if len(texts) >= count * contender.texts_per_request:  # else not so many clients have work at once
                     cells[name][count].append(_ask(name, contender, caller, texts, count, np.array(scores)))
                 progress.update()
-    return cells
+    return cells, int8
 
 
 def _ask(
@@ -283,6 +304,20 @@ def _print(cells: Cells, chosen: dict[str, str], arguments: argparse.Namespace) 
         print(f"- {name}: {about}")
 
 
+def _print_int8(int8: Int8, rate: Int8Rate) -> None:
+    print(
+        f"\nInt8 products on all cores: {statistics.median(int8.rates) / 1e9:.0f} · 10⁹ operations/s "
+        f"(median; {rate.best.height} rows by {rate.best.shape}, the fastest of the model's). "
+        f"The engine's share of it, to reach {INT8_SHARE}: "
+        + ", ".join(f"{_share(shares)} at {count} clients" for count, shares in int8.shares.items())
+    )
+
+
+def _share(shares: Sequence[float]) -> str:
+    share = statistics.median(shares)
+    return f"{share:.3f} {'✓' if share >= INT8_SHARE else '✗'}"
+
+
 def _shown(name: str, clients: int, cells: Sequence[Cell]) -> str:
     if not cells:
         return "–"
@@ -313,7 +348,9 @@ def _differ(cells: Cells) -> str:
     return ", ".join(f"{name} {value:.4f}" for name, value in worst.items())
 
 
-def _record(cells: Cells, chosen: dict[str, str], arguments: argparse.Namespace, bundle: Bundle) -> dict[str, Any]:
+def _record(
+    cells: Cells, int8: Int8, chosen: dict[str, str], arguments: argparse.Namespace, bundle: Bundle
+) -> dict[str, Any]:
     return {
         "at": datetime.now(UTC).isoformat(timespec="seconds"),
         "machine": {"cpu": _cpu(), "cores": psutil.cpu_count(), "python": platform.python_version()},
@@ -321,6 +358,7 @@ def _record(cells: Cells, chosen: dict[str, str], arguments: argparse.Namespace,
         "comments": str(arguments.rows or "made"),
         "count": arguments.count,
         "rivals": chosen,
+        "int8": asdict(int8),
         "cells": {
             name: {count: [asdict(cell) for cell in found] for count, found in row.items()}
             for name, row in cells.items()

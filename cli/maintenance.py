@@ -97,10 +97,14 @@ def erase(
     # As given as well: rows from before there was a key.
     stored = sorted({name for each in authors or () for name in (each, privacy.author(each))})
     canonical = sorted({_uuid(each) for each in ids or ()})
-    erased = erasure.erase(_open(), canonical, stored)
+    engine = _open()
+    erased = erasure.erase(engine, canonical, stored)
     waiting = erase_waiting(settings.state_dir / "outbox.db", canonical, stored)
-    typer.echo(f"erased in the database: {erased.predictions} predictions, {erased.feedback} feedback")
-    typer.echo(f"erased in the outbox of {settings.state_dir}: {waiting} rows")
+    # They no longer say whose they were: without this, feedback on them that comes later would be kept.
+    late = erasure.erase(engine, waiting)
+    feedback = erased.feedback + late.feedback
+    typer.echo(f"erased in the database: {erased.predictions + late.predictions} predictions, {feedback} feedback")
+    typer.echo(f"erased in the outbox of {settings.state_dir}: {len(waiting)} rows")
 
 
 def _open() -> "Engine":

@@ -18,7 +18,7 @@ import sqlite3
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence, Set
 from contextlib import closing, suppress
 from dataclasses import dataclass
 from datetime import datetime
@@ -45,6 +45,8 @@ _CREATED_AT = re.compile(r'"created_at":"([^"]+)"')
 _APPENDS_PER_COMMIT = 256
 _PROBE_S = 1.0
 """How often a file that cannot be written is tried while nothing is appended."""
+ROWS_PER_ERASURE = 1_000
+"""How many rows an erasure reads at once, which bounds its memory and what a commit of the server waits for."""
 
 logger = logging.getLogger(__name__)
 
@@ -267,34 +269,70 @@ class Outbox:
             raise
 
 
-def erase_waiting(path: Path, ids: Sequence[str], authors: Sequence[str]) -> int:
-    """Erase text, hash and author of predictions that wait in an outbox, or were refused; return how many.
+def erase_waiting(path: Path, ids: Sequence[str], authors: Sequence[str]) -> list[str]:
+    """Erase text, hash and author of predictions that wait in an outbox, or were refused; return their ids.
 
-    May run beside the server that owns the file. A file that does not exist holds nothing.
+    Refused feedback on them goes as well; feedback that waits is dropped by the database, if it knows the ids. May run
+    beside the server that owns the file. A file that does not exist holds nothing.
 
     Raises:
         UnavailableError: the file cannot be written.
     """
     if not path.exists():
-        return 0
-    erased = 0
+        return []
+    erased: list[str] = []
     try:
         with closing(_connect(path)) as connection:
-            connection.execute("BEGIN IMMEDIATE")  # rows that are read here cannot be shipped and deleted meanwhile
-            for table, key in (("outbox", "seq"), ("refused", "id")):
-                rows = connection.execute(f"SELECT {key}, body FROM {table} WHERE kind = ?", (PREDICTION,)).fetchall()  # noqa: S608 - constants
-                for place, body in rows:
-                    fields = json.loads(body)
-                    holds = any(fields.get(name) is not None for name in NOTHING)
-                    if holds and (fields["id"] in ids or fields.get("author") in authors):
-                        changed = json.dumps(fields | NOTHING, separators=(",", ":"))
-                        connection.execute(f"UPDATE {table} SET body = ? WHERE {key} = ?", (changed, place))  # noqa: S608
-                        erased += 1
-            connection.execute("COMMIT")
+            for table in ("outbox", "refused"):
+                for rows in _predictions(connection, table):
+                    erased += _erase(connection, table, rows, set(ids), set(authors))
+            _erase_refused_feedback(connection, {*ids, *erased})
             connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # the write-ahead log still has the old pages
     except sqlite3.Error as error:
         raise UnavailableError(f"cannot erase in the outbox {path}: {error}; try again") from error
     return erased
+
+
+def _predictions(connection: sqlite3.Connection, table: str) -> Iterator[list[tuple[int, str, str]]]:
+    """Yield place, id and body of the predictions that are there now, some at a time; nothing is locked meanwhile."""
+    last, after = connection.execute(f"SELECT max(rowid) FROM {table}").fetchone()[0] or 0, 0  # noqa: S608 - a constant
+    while after < last:
+        rows = connection.execute(
+            f"SELECT rowid, id, body, kind FROM {table} WHERE rowid > ? ORDER BY rowid LIMIT ?",  # noqa: S608
+            (after, ROWS_PER_ERASURE),
+        ).fetchall()
+        after = rows[-1][0] if rows else last
+        yield [row[:3] for row in rows if row[3] == PREDICTION]
+
+
+def _erase(
+    connection: sqlite3.Connection,
+    table: str,
+    rows: Sequence[tuple[int, str, str]],
+    ids: Set[str],
+    authors: Set[str],
+) -> list[str]:
+    changed = []
+    for place, prediction_id, body in rows:
+        fields = json.loads(body)
+        holds = any(fields.get(name) is not None for name in NOTHING)
+        if holds and (prediction_id in ids or fields.get("author") in authors):
+            changed.append((json.dumps(fields | NOTHING, separators=(",", ":")), place, prediction_id))
+    if not changed:
+        return []
+    connection.execute("BEGIN IMMEDIATE")
+    # What was shipped since it was read is gone, its place perhaps another's: then its id is not found there.
+    update = f"UPDATE {table} SET body = ? WHERE rowid = ? AND id = ?"  # noqa: S608
+    erased = [each[2] for each in changed if connection.execute(update, each).rowcount]
+    connection.execute("COMMIT")
+    return erased
+
+
+def _erase_refused_feedback(connection: sqlite3.Connection, ids: Set[str]) -> None:
+    # Not that of the outbox: the server that owns it counts its rows.
+    rows = connection.execute("SELECT id, body FROM refused WHERE kind = ?", (FEEDBACK,))
+    found = [(each,) for each, body in rows if json.loads(body)["prediction_id"] in ids]
+    connection.executemany("DELETE FROM refused WHERE id = ?", found)
 
 
 def _connect(path: Path) -> sqlite3.Connection:

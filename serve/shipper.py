@@ -1,7 +1,8 @@
 """Moves rows from the outbox to the database, in order and in bulk, for as long as there are any.
 
 A row is deleted after the database has committed it, and inserts are idempotent: whenever this process
-or the database dies, every row arrives, once. What the database refuses for good is set aside.
+or the database dies, every row arrives, once. What the database refuses for good is set aside: it says so, or it fails
+on a row, again and again, and takes the rows behind it.
 """
 
 import logging
@@ -13,7 +14,7 @@ from collections.abc import Sequence
 from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, StatementError
 
 from moderation.db.log import FeedbackRecord, PredictionRecord, ShadowRecord
-from moderation.errors import InvalidInputError
+from moderation.errors import InvalidInputError, UnavailableError
 from serve.outbox import FEEDBACK, PREDICTION, SHADOW, Outbox, Row
 from serve.prediction_log import PredictionLog
 
@@ -22,6 +23,7 @@ LINGER_S = 0.1
 """How long rows come together before they are shipped."""
 PING_S = 5.0
 MIN_BACKOFF_S, MAX_BACKOFF_S = 0.2, 10.0
+FAILURES_BEFORE_NARROWING = 5
 
 logger = logging.getLogger(__name__)
 
@@ -40,6 +42,7 @@ class Shipper:
         self._behind = False  # whether there is more to ship than one insert takes
         self._asked_at = time.monotonic()
         self._refused_rows = 0
+        self._rows_at_once = ROWS_PER_INSERT
         self._thread = threading.Thread(target=self._run, name="shipper", daemon=True)
 
     @property
@@ -101,11 +104,33 @@ class Shipper:
         return True
 
     def _ship(self) -> None:
-        rows = self._outbox.oldest(ROWS_PER_INSERT, CHARACTERS_PER_INSERT)
+        rows = self._outbox.oldest(self._rows_at_once, CHARACTERS_PER_INSERT)
         if rows:
-            self._insert(rows)
+            try:
+                self._insert(rows)
+            except Exception:
+                if self._failures < FAILURES_BEFORE_NARROWING:
+                    raise
+                self._log.ping()  # it raises: the database is away, and no row is at fault
+                if len(rows) > 1:
+                    self._rows_at_once = len(rows) // 2
+                    raise
+                self._pass_over(rows[0])
             self._outbox.forget(rows)
-        self._behind = self._outbox.pending() >= ROWS_PER_INSERT
+            self._rows_at_once = min(ROWS_PER_INSERT, 2 * self._rows_at_once)
+        self._behind = self._outbox.pending() >= self._rows_at_once
+
+    def _pass_over(self, head: Row) -> None:
+        """Set the oldest row aside if the database takes the next one, and this one still not."""
+        behind = self._outbox.oldest(2)[1:]
+        if not behind:
+            raise UnavailableError("the only row that waits cannot be inserted")
+        self._insert(behind)  # a full disk, for one, refuses this as well
+        try:
+            self._insert([head])
+        except (UnavailableError, DBAPIError) as error:
+            self._log.ping()
+            self._set_aside(head, error)
 
     def _insert(self, rows: Sequence[Row]) -> None:
         """Insert ``rows``; if one of them is refused, halve until it is alone and set it aside."""
@@ -118,13 +143,16 @@ class Shipper:
             if not _is_refusal(error):
                 raise
             if len(rows) == 1:
-                self._outbox.set_aside(rows[0], type(error).__name__)
-                self._refused_rows += 1
-                logger.error("the database refuses %s %s; set aside", rows[0].kind, rows[0].id, exc_info=error)
+                self._set_aside(rows[0], error)
                 return
             middle = len(rows) // 2
             self._insert(rows[:middle])
             self._insert(rows[middle:])
+
+    def _set_aside(self, row: Row, error: Exception) -> None:
+        self._outbox.set_aside(row, type(error).__name__)
+        self._refused_rows += 1
+        logger.error("the database refuses %s %s; set aside", row.kind, row.id, exc_info=error)
 
 
 def _is_refusal(error: Exception) -> bool:

@@ -16,6 +16,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+import psutil
 import pytest
 from sqlalchemy import Engine, make_url
 
@@ -73,6 +74,21 @@ class Cluster:
     def stop(self) -> None:
         """End it at once; whoever is connected loses the connection, what was not committed is gone."""
         self._pg_ctl("--mode=immediate", "stop")
+
+    def hang(self) -> None:
+        """Stop all of its processes where they are: connections stay open, and nothing answers."""
+        for process in self._processes():
+            process.suspend()
+
+    def go_on(self) -> None:
+        """Let them run again."""
+        for process in self._processes():
+            process.resume()
+
+    def _processes(self) -> list[psutil.Process]:
+        # The first starts the others: stopped before them it starts no more.
+        first = psutil.Process(int((self._home / "data" / "postmaster.pid").read_text().split()[0]))
+        return [first, *first.children(recursive=True)]
 
     def _pg_ctl(self, *arguments: str) -> None:
         data = ("--pgdata", str(self._home / "data"), "--wait")

@@ -19,6 +19,7 @@ from moderation.bundle import CONFIG, ONNX_WEIGHTS, TOKENIZER, TORCH_WEIGHTS, re
 
 Array = npt.NDArray[np.float32]
 QUANTIZED = "_quantized"
+MERGED = "_qkv_bias"
 
 
 def write_model(bundle_dir: Path, folder: Path) -> None:
@@ -52,7 +53,8 @@ def write_model(bundle_dir: Path, folder: Path) -> None:
 def dequantised(path: Path) -> dict[str, Array]:
     """Return the weights of an int8 graph by the torch model's names, linear layers as (outputs, inputs).
 
-    A matrix has no name of its own in such a graph; it gets that of the bias which is added to its product.
+    A matrix has no name of its own in such a graph; it gets that of the bias which is added to its product. That of a
+    layer's queries, keys and values is one, and is cut into the three (`train.graph`).
 
     Raises:
         ValueError: a matrix without a bias behind it.
@@ -63,15 +65,26 @@ def dequantised(path: Path) -> dict[str, Array]:
     weights = {
         name: numpy_helper.to_array(tensor)
         for name, tensor in stored.items()
-        if name.endswith((".weight", ".bias")) and name.startswith(("encoder.", "head."))
+        if name.endswith((".weight", ".bias", MERGED))
     }
     for name in stored:
         if name.endswith(".weight" + QUANTIZED) and "embeddings" in name:
             weights[name.removesuffix(QUANTIZED)] = _values(stored, name)
     for node in graph.node:
         if node.op_type == "MatMulInteger":
-            weights[_owner(node, readers, stored)] = np.ascontiguousarray(_values(stored, node.input[1]).T)
-    return weights
+            bias = _bias(node, readers, stored)
+            weights[bias.removesuffix("bias") + "weight"] = np.ascontiguousarray(_values(stored, node.input[1]).T)
+    return {name: values for stored_name, values in weights.items() for name, values in _named(stored_name, values)}
+
+
+def _named(name: str, values: Array) -> list[tuple[str, Array]]:
+    """Return the torch model's name, or names, of what a graph stores under ``name``."""
+    node, merged, kind = name.rpartition("_qkv_")
+    if not merged:
+        return [(name.removeprefix("model."), values)]
+    layer = node.strip("/").rpartition("/")[0].replace("/", ".")
+    parts = zip(("query", "key", "value"), np.split(values, 3), strict=True)
+    return [(f"{layer}.{part}.{kind}", np.ascontiguousarray(cut)) for part, cut in parts]
 
 
 def _values(stored: dict[str, onnx.TensorProto], name: str) -> Array:
@@ -80,11 +93,11 @@ def _values(stored: dict[str, onnx.TensorProto], name: str) -> Array:
     return ((values.astype(np.float32) - zero.astype(np.float32)) * scale).astype(np.float32)
 
 
-def _owner(node: onnx.NodeProto, readers: dict[str, onnx.NodeProto], stored: dict[str, onnx.TensorProto]) -> str:
+def _bias(node: onnx.NodeProto, readers: dict[str, onnx.NodeProto], stored: dict[str, onnx.TensorProto]) -> str:
     reader = node
     for _ in range(4):
         reader = readers[reader.output[0]]
         for name in reader.input:
-            if name in stored and name.endswith(".bias"):
-                return name.removesuffix("bias") + "weight"
+            if name in stored and name.endswith((".bias", MERGED)):
+                return name
     raise ValueError(f"no bias behind {node.name}: the weights of this graph cannot be read back")

@@ -1,7 +1,8 @@
 """Erasing what is stored of a text and of its author, by id or by author.
 
 The row stays with its scores, for it is counted; its text, text hash and author go, and so does feedback on it.
-Rows that still wait in the outbox of some replica are erased when they arrive: every insert looks into ``erasures``.
+Rows that still wait in the outbox of some replica are erased when they arrive: every insert looks into ``erasures``,
+which lists every erased prediction, also those that were found by their author, so that feedback on it is dropped.
 An erasure holds for what was written until then: what an author writes later is stored as before.
 """
 
@@ -9,6 +10,8 @@ import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from itertools import groupby
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any, cast
 
 from sqlalchemy import ColumnElement, Connection, Engine, Table, and_, delete, or_, select, update
@@ -19,12 +22,14 @@ from moderation.db.ids import made_near
 from moderation.db.models import Erasure, Feedback, Prediction
 
 if TYPE_CHECKING:
-    from moderation.db.log import PredictionRecord
+    from moderation.db.log import FeedbackRecord, PredictionRecord
 
 ID, AUTHOR = "id", "author"
 NOTHING: dict[str, Any] = {"text": None, "text_hash": None, "author": None}
 _IDS_PER_STATEMENT = 500
 _TABLE = cast(Table, Erasure.__table__)
+Subject = tuple[str, str]
+"""What `Erasure` names: its kind, and an id or the fingerprint of an author."""
 
 
 @dataclass(frozen=True)
@@ -41,39 +46,44 @@ def erase(engine: Engine, ids: Sequence[str] = (), authors: Sequence[str] = ()) 
     Waits for inserts that are under way; those that come later see the erasure.
     """
     now = datetime.now(UTC)
-    subjects = [(ID, each) for each in ids] + [(AUTHOR, fingerprint(each)) for each in authors]
     with engine.begin() as connection:
         _lock(connection)
-        table = sqlite.insert(_TABLE) if connection.dialect.name == "sqlite" else postgresql.insert(_TABLE)
-        statement = table.on_conflict_do_update(
-            index_elements=["kind", "subject"], set_={"erased_at": table.excluded["erased_at"]}
-        )
-        rows = [{"kind": kind, "subject": subject, "erased_at": now} for kind, subject in sorted(set(subjects))]
-        connection.execute(statement, rows)
         found = set(ids)
         for some in _slices(authors):
             query = select(Prediction.id).where(Prediction.author.in_(some), Prediction.created_at <= now)
             found.update(connection.scalars(query))
+        _record(
+            connection, {(ID, each): now for each in found} | {(AUTHOR, fingerprint(each)): now for each in authors}
+        )
         counts = [_clear(connection, some) for some in _slices(sorted(found))]
     forget_deleted(engine)
     return Erased(sum(count.predictions for count in counts), sum(count.feedback for count in counts))
 
 
 def redact(connection: Connection, records: "Sequence[PredictionRecord]") -> "Sequence[PredictionRecord]":
-    """Return ``records``, without their texts and authors where those were erased after they were made."""
+    """Return ``records``, without their texts and authors where those were erased after they were made.
+
+    What is erased for its author is recorded by its id.
+    """
     subjects = {(ID, record.id) for record in records if record.text or record.text_hash or record.author}
     subjects |= {(AUTHOR, fingerprint(record.author)) for record in records if record.author}
-    erased: dict[tuple[str, str], datetime] = {}
-    for kind in (ID, AUTHOR):
-        for some in _slices([subject for each, subject in subjects if each == kind]):
-            query = select(Erasure.subject, Erasure.erased_at).where(Erasure.kind == kind, Erasure.subject.in_(some))
-            erased |= {(kind, subject): at for subject, at in connection.execute(query)}
+    erased = _read(connection, subjects)
     if not erased:
         return records
+    authors = [(each.id, (AUTHOR, fingerprint(each.author))) for each in records if each.author]
+    late = {(ID, id_): erased[author] for id_, author in authors if author in erased}
+    _record(connection, {subject: at for subject, at in late.items() if subject not in erased})
     return [replace(each, **NOTHING) if is_erased(each, erased) else each for each in records]
 
 
-def is_erased(record: "PredictionRecord", erased: dict[tuple[str, str], datetime]) -> bool:
+def without_erased(connection: Connection, feedback: "Sequence[FeedbackRecord]") -> "Sequence[FeedbackRecord]":
+    """Return ``feedback`` but for what was said, before its erasure, of a prediction that was erased."""
+    erased = _read(connection, {(ID, record.prediction_id) for record in feedback})
+    never = datetime.min.replace(tzinfo=UTC)
+    return [each for each in feedback if each.created_at > erased.get((ID, each.prediction_id), never)]
+
+
+def is_erased(record: "PredictionRecord", erased: dict[Subject, datetime]) -> bool:
     """Return whether one of the erasures (kind and subject to time) holds for ``record``."""
     author = erased.get((AUTHOR, fingerprint(record.author))) if record.author else None
     return any(at is not None and record.created_at <= at for at in (erased.get((ID, record.id)), author))
@@ -82,6 +92,28 @@ def is_erased(record: "PredictionRecord", erased: dict[tuple[str, str], datetime
 def fingerprint(author: str) -> str:
     """Return what stands for an author in ``erasures``, so that whoever asked to be erased is not listed there."""
     return hashlib.sha256(author.encode("utf-8", "replace")).hexdigest()
+
+
+def _read(connection: Connection, subjects: Iterable[Subject]) -> dict[Subject, datetime]:
+    """Return when those of ``subjects`` that were erased were."""
+    erased: dict[Subject, datetime] = {}
+    for kind, some in groupby(sorted(subjects), key=itemgetter(0)):
+        for values in _slices(subject for _, subject in some):
+            query = select(Erasure.subject, Erasure.erased_at).where(Erasure.kind == kind, Erasure.subject.in_(values))
+            erased |= {(kind, subject): at for subject, at in connection.execute(query)}
+    return erased
+
+
+def _record(connection: Connection, erased: dict[Subject, datetime]) -> None:
+    if not erased:
+        return
+    table = sqlite.insert(_TABLE) if connection.dialect.name == "sqlite" else postgresql.insert(_TABLE)
+    statement = table.on_conflict_do_update(
+        index_elements=["kind", "subject"], set_={"erased_at": table.excluded["erased_at"]}
+    )
+    # In one order everywhere: no deadlock.
+    rows = [{"kind": kind, "subject": subject, "erased_at": at} for (kind, subject), at in sorted(erased.items())]
+    connection.execute(statement, rows)
 
 
 def _clear(connection: Connection, ids: Sequence[str]) -> Erased:

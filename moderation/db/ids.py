@@ -11,6 +11,11 @@ TOLERANCE = timedelta(days=1)
 """How far a row's time and that in its id may lie apart, should the clock be set between the two."""
 
 
+def first_id(at: datetime) -> str:
+    """Return the lowest id of what is made at ``at``: ids sort by time."""
+    return str(uuid.UUID(int=int(at.timestamp() * 1000) << 80))
+
+
 def made_near(instant: InstrumentedAttribute[datetime], ids: Sequence[str]) -> list[ColumnElement[bool]]:
     """Return conditions that rows with these ids fulfil, so that other partitions are not searched.
 

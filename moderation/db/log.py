@@ -179,11 +179,13 @@ def insert(
 ) -> int:
     """Insert what is not there yet, and return how many rows that were; the caller commits.
 
-    What was erased meanwhile is inserted without its text and author. The roll-ups count what is inserted.
+    What was erased meanwhile is inserted without its text and author, and feedback on it is not. The roll-ups count
+    what is inserted.
     Any number of processes may insert the same records at once, in any order.
     """
     begin_writing(connection)
     predictions = erasure.redact(connection, predictions)
+    feedback = erasure.without_erased(connection, feedback)  # after it: that may erase more
     inserted = _insert_missing(connection, Prediction, list(map(_scored_row, predictions)))
     shadowed = _insert_missing(connection, ShadowPrediction, list(map(_scored_row, shadows)))
     judged = [vars(record) | {"labels": record.labels or None} for record in feedback]

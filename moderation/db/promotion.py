@@ -2,11 +2,13 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict
+from datetime import datetime
 from typing import Any, cast
 
-from sqlalchemy import Connection, Engine, Table, case, func, select
+from sqlalchemy import Connection, Engine, Select, Table, case, func, select
 from sqlalchemy.dialects import postgresql, sqlite
 
+from moderation.db.ids import TOLERANCE, first_id
 from moderation.db.log import VersionRecord
 from moderation.db.models import AliasMove, Base, Feedback, GateVerdict, Prediction, Rollup, Version
 from moderation.db.rollups import DAY_S
@@ -15,6 +17,8 @@ from moderation.registry.registry import AliasEvent
 
 MAX_VERSIONS = 1_000
 MAX_MOVES = 1_000
+MAX_JUDGED = 10_000
+"""The newest feedback that `use` looks into: each needs its prediction's row."""
 
 
 def record_moves(connection: Connection, events: Sequence[AliasEvent]) -> int:
@@ -66,20 +70,37 @@ def relatives(engine: Engine, version: str) -> list[Relative]:
 
 
 def use(engine: Engine, version: str) -> Use:
-    """Return how much a version was used; this reads all feedback."""
+    """Return how much a version was used.
+
+    Feedback is counted among the newest `MAX_JUDGED` on predictions, of any version, that were made in its time.
+    """
     answered = select(func.sum(Rollup.predictions), func.min(Rollup.first_at), func.max(Rollup.last_at)).where(
         Rollup.period_s == DAY_S, Rollup.version == version
     )
-    judged = (
-        select(func.count(), func.count(case((Feedback.agree, 1))))
-        .select_from(Feedback)
-        .join(Prediction, Prediction.id == Feedback.prediction_id)
-        .where(Prediction.version == version)
-    )
     with engine.connect() as connection:
         predictions, first_at, last_at = connection.execute(answered).one()
-        feedback, agreed = connection.execute(judged).one()
-    return Use(int(predictions or 0), first_at, last_at, feedback, agreed)
+        if not predictions:
+            return Use(0, None, None, 0, 0)
+        feedback, agreed = connection.execute(_judged(version, first_at, last_at)).one()
+    return Use(int(predictions), first_at, last_at, feedback, agreed)
+
+
+def _judged(version: str, first_at: datetime, last_at: datetime) -> Select[int, int]:
+    # By the index of prediction ids, which hold their time: feedback itself may come long after.
+    of_its_time = (
+        select(Feedback.prediction_id, Feedback.agree)
+        .where(Feedback.prediction_id >= first_id(first_at - TOLERANCE))
+        .where(Feedback.prediction_id < first_id(last_at + TOLERANCE))
+        .order_by(Feedback.prediction_id.desc())
+        .limit(MAX_JUDGED)
+        .subquery()
+    )
+    return (
+        select(func.count(), func.count(case((of_its_time.c.agree, 1))))
+        .select_from(of_its_time)
+        .join(Prediction, Prediction.id == of_its_time.c.prediction_id)
+        .where(Prediction.version == version, Prediction.created_at >= first_at, Prediction.created_at <= last_at)
+    )
 
 
 def _insert_missing(connection: Connection, model: type[Base], rows: list[dict[str, Any]], key: tuple[str, str]) -> int:

@@ -4,12 +4,12 @@ PostgreSQL drops the partitions that are old as a whole; what is left, and every
 rows at a time, so that nobody waits long. Roll-ups stay.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Delete, Engine, Update, delete, func, or_, select, text, update
+from sqlalchemy import ColumnElement, Connection, Delete, Engine, Update, delete, func, or_, select, text, update
 
 from moderation.db import partitions
 from moderation.db.database import forget_deleted, lift_time_limit
@@ -53,7 +53,7 @@ def delete_rows(engine: Engine, before: datetime, done: Callable[[int], object])
 
 def delete_texts(engine: Engine, before: datetime, done: Callable[[int], object]) -> None:
     """Delete text, hash and author of every prediction older than ``before``; the rest of the row stays."""
-    _in_slices(engine, Prediction, before, lambda: update(Prediction).where(_HAS_TEXT).values(NOTHING), done)
+    _in_slices(engine, Prediction, before, lambda: update(Prediction).values(NOTHING), done, [_HAS_TEXT])
 
 
 def _drop_partitions(engine: Engine, table: str, before: datetime, done: Callable[[int], object]) -> None:
@@ -75,12 +75,13 @@ def _in_slices(
     before: datetime,
     statement: Callable[[], Delete | Update],
     done: Callable[[int], object],
+    among: Sequence[ColumnElement[bool]] = (),
 ) -> None:
-    """Run ``statement`` on the rows older than ``before``, oldest first, each slice in a transaction of its own."""
+    """Run ``statement`` on the rows ``among`` those older than ``before``, oldest first, a slice per transaction."""
     after: datetime | None = None
     while True:
         with engine.begin() as connection:
-            within = [model.created_at < before, *([model.created_at > after] if after is not None else [])]
+            within = [*among, model.created_at < before, *([model.created_at > after] if after is not None else [])]
             last = _slice_end(connection, model, within)
             if last is None:
                 break

@@ -19,7 +19,7 @@ _API: dict[str, tuple[str, ...]] = {
     "shadow_predictions": _LOG,
     "feedback": _LOG,
     "rollups": ("SELECT", "INSERT", "UPDATE"),
-    "erasures": ("SELECT",),
+    "erasures": ("SELECT", "INSERT", "UPDATE"),  # what comes late of an erased author is listed by its id
     "versions": ("SELECT", "INSERT", "UPDATE"),
     "api_keys": ("SELECT", "UPDATE (last_used_at)"),
     "quota_minutes": _CHANGE,

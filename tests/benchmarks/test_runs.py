@@ -1,5 +1,6 @@
 """The benchmarks run, on a bundle that is made in milliseconds; what they measure then means nothing."""
 
+import importlib
 import json
 import re
 import subprocess
@@ -9,8 +10,11 @@ from pathlib import Path
 import pytest
 
 from benchmarks.comments import comments
+from benchmarks.engine import Int8Rate
+from benchmarks.processes import StartError
 from benchmarks.rivals.weights import dequantised
 from benchmarks.usage import Samples
+from moderation.bundle import read_bundle
 from tests.bundles import build_tiny_bundle
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -34,6 +38,37 @@ def test_serving_compares_the_api_with_the_engine(bundle: Path, tmp_path: Path) 
     figures = json.loads((tmp_path / "figures.json").read_text())
     assert set(figures["cells"]) == {"engine", "api", "api-64"}
     assert figures["cells"]["api"]["8"][0]["comments_per_s"] > 0
+
+
+@pytest.mark.full
+def test_serving_measures_the_int8_rate_of_the_starter_in_the_same_run() -> None:
+    done = benchmark("serving", "--quick", timeout_s=300)
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"10⁹ operations/s .* to reach 0.45: 0\.\d+ . at 1 clients, 0\.\d+ . at 8 clients", done.stdout)
+
+
+def test_the_int8_rate_is_of_a_bundle_with_int8_matrices(bundle: Path) -> None:
+    assert Int8Rate(read_bundle(ROOT / "models" / "starter")).all_cores() > 1e8
+    with pytest.raises(ValueError, match="has no int8 matrix"):
+        Int8Rate(read_bundle(bundle))
+
+
+@pytest.mark.parametrize("name", ["serving", "overload", "soak"])
+def test_a_server_that_is_asked_again_does_not_answer_from_its_cache(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: dict[str, object] = {}
+
+    def api(*_: object, **settings: object) -> None:
+        asked.update(settings)
+        raise StartError("far enough")
+
+    module = importlib.import_module(f"benchmarks.{name}")
+    monkeypatch.setattr(module, "api", api)
+    monkeypatch.setattr("sys.argv", [name])
+    with pytest.raises(StartError):
+        module.main()
+    assert asked["cache_texts"] == (64 if name == "soak" else 0)
 
 
 @pytest.mark.full
@@ -69,7 +104,11 @@ def test_growth_is_between_the_medians_of_the_first_and_the_last_quarter() -> No
 
 def test_the_starters_weights_are_read_back_by_name() -> None:
     weights = dequantised(ROOT / "models" / "starter" / "model.int8.onnx")
+    assert all(name.startswith(("encoder.", "head.")) for name in weights)
     assert weights["encoder.embeddings.word_embeddings.weight"].shape == (30522, 384)
     assert weights["encoder.encoder.layer.5.intermediate.dense.weight"].shape == (1536, 384)
     assert weights["head.weight"].shape == (6, 768)
-    assert all(weights[f"encoder.encoder.layer.{n}.attention.self.key.weight"].std() > 0 for n in range(6))
+    for part in ("query", "key", "value"):
+        parts = [f"encoder.encoder.layer.{n}.attention.self.{part}" for n in range(6)]
+        assert all(weights[f"{name}.weight"].shape == (384, 384) for name in parts)
+        assert all(weights[f"{name}.bias"].shape == (384,) for name in parts)

@@ -10,12 +10,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import httpx
-from sqlalchemy import select
+from sqlalchemy import func, select
 
 from benchmarks.load import Answer, Closed, Load, own_processes, post, run
 from moderation.bundle import read_bundle
 from moderation.db.database import connect, migrate
-from moderation.db.models import Prediction
+from moderation.db.models import Feedback, Prediction, Rollup
+from moderation.db.rollups import PERIODS_S
 from moderation.labels import LABELS
 from moderation.registry.local import LocalRegistry
 from moderation.registry.registry import Move
@@ -44,10 +45,11 @@ class Prediction200:
 
 @dataclass
 class Seen:
-    """What the callers got: every answered prediction, and how often which status."""
+    """What the callers got: every answered prediction, how often which status, and ids of feedback that was taken."""
 
     predictions: list[Prediction200] = field(default_factory=list)
     statuses: "Counter[int]" = field(default_factory=Counter)
+    feedback: list[str] = field(default_factory=list)
 
 
 class System:
@@ -79,12 +81,16 @@ class System:
         self.registry.point("production", self.versions[number], Move("test", "chaos"))
 
     @contextmanager
-    def load(self) -> Iterator[Seen]:
-        """Ask from several processes while the block runs; what they saw is in the yielded object after it."""
+    def load(self, judged: Sequence[Prediction200] = ()) -> Iterator[Seen]:
+        """Ask from several processes while the block runs; what they saw is in the yielded object after it.
+
+        Between predictions they give feedback on those that were ``judged``.
+        """
         single = [(text,) for text in self.texts]
         batches = [tuple(self.texts[at : at + BATCH]) for at in range(0, len(self.texts), BATCH)]
         asked = [texts for pair in zip(single, batches * BATCH, strict=True) for texts in pair]
         requests = [_request(texts) for texts in asked]
+        requests += [post("/feedback", {"prediction_id": each.id, "agree": True}) for each in judged]
         seen, stop = Seen(), self.log.with_name("stop")
         stop.unlink(missing_ok=True)
         with own_processes(PROCESSES) as pool:
@@ -96,10 +102,13 @@ class System:
                 stop.touch()
             for load in loads:
                 for answer in load.result().answers:
-                    self._note(answer, asked[answer.number], seen)
+                    if answer.number < len(asked):
+                        self._note(answer, asked[answer.number], seen)
+                    else:
+                        self._note_feedback(answer, seen)
 
     def check(self, *seen: Seen) -> None:
-        """Every prediction that a caller got is in the database exactly once, with what was answered."""
+        """Everything that a caller got is in the database exactly once, with what was answered, and counted once."""
         answered = [prediction for one in seen for prediction in one.predictions]
         stored = self._stored()
         lost = [one.id for one in answered if one.id not in stored]
@@ -109,6 +118,17 @@ class System:
         assert len({one.id for one in answered}) == len(answered)
         assert lost == []
         assert all(stored[one.id] == (one.version, one.scores) for one in answered)
+        taken = [id_ for one in seen for id_ in one.feedback]
+        engine = connect(self.postgres.url)
+        with engine.connect() as connection:
+            kept = list(connection.scalars(select(Feedback.id)))
+            counted = select(Rollup.period_s, func.sum(Rollup.predictions)).group_by(Rollup.period_s)
+            rollups = {period_s: int(count) for period_s, count in connection.execute(counted)}
+        engine.dispose()
+        print(f"{len(taken)} feedback taken, {len(kept)} stored; roll-ups count {rollups}")
+        assert len(set(kept)) == len(kept)
+        assert set(taken) <= set(kept)
+        assert rollups == dict.fromkeys(PERIODS_S, len(stored))
 
     def wait_for_answers(self, count: int = 100) -> None:
         """Wait until the API that runs now has answered so many predictions."""
@@ -131,6 +151,11 @@ class System:
         for text, one in zip(texts, body.get("predictions", [body]), strict=True):
             assert one["scores"] == self._expected[one["version"]][text], one["version"]
             seen.predictions.append(Prediction200(one["id"], one["version"], one["scores"]))
+
+    def _note_feedback(self, answer: Answer, seen: Seen) -> None:
+        seen.statuses[answer.status] += 1
+        if answer.status == 200:
+            seen.feedback.append(json.loads(answer.body)["id"])
 
     def _scores(self, version: str) -> dict[str, Scores]:
         scored = Scorer.load(read_bundle(self.registry.fetch(version)), threads=1).score(self.texts).scores.tolist()

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from moderation.bundle import read_bundle, write_manifest
 from tests.bundles import build_tiny_bundle
 from tests.chaos.disk import small_disk
 from tests.chaos.system import NO_ANSWER, System, pause
@@ -47,6 +48,26 @@ def test_postgresql_stopped_under_load(system: System, stopped_s: float) -> None
         system.wait_until_shipped()
     assert set(seen.statuses) == {200}
     system.check(seen)
+
+
+@pytest.mark.full
+def test_postgresql_hung_under_load(system: System) -> None:
+    with running(system.environment, system.log):
+        with system.load() as before:
+            system.wait_for_answers()
+        system.wait_until_shipped()
+        with system.load(judged=before.predictions[:20]) as during:
+            pause(1)
+            system.postgres.hang()
+            try:
+                pause(8)
+            finally:
+                system.postgres.go_on()
+            pause(3)
+        system.wait_until_shipped()
+    assert during.feedback
+    assert set(before.statuses) | set(during.statuses) == {200}
+    system.check(before, during)
 
 
 @pytest.mark.full
@@ -101,11 +122,27 @@ def test_alias_moved_under_load(system: System) -> None:
     system.check(seen)
 
 
-@pytest.mark.full
-def test_corrupt_version_published_under_load(system: System, tmp_path: Path) -> None:
-    corrupt = system.registry.publish(build_tiny_bundle(tmp_path / "corrupt", bias=-1.0))
-    weights = next(system.registry.fetch(corrupt).glob("*.onnx"))
+def flip_a_byte(bundle: Path) -> None:
+    weights = next(bundle.glob("*.onnx"))
     weights.write_bytes(weights.read_bytes()[:-1] + b"\0")
+
+
+def state_other_probes(bundle: Path) -> None:
+    manifest = read_bundle(bundle).manifest
+    probes = [probe.model_copy(update={"scores": [0.5] * len(probe.scores)}) for probe in manifest.probes.examples]
+    stated = manifest.probes.model_copy(update={"examples": probes})
+    write_manifest(bundle, manifest.model_copy(update={"probes": stated}))
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("published_whole", [True, False])
+def test_corrupt_version_published_under_load(system: System, tmp_path: Path, published_whole: bool) -> None:
+    bundle = build_tiny_bundle(tmp_path / "corrupt", bias=-1.0)
+    if published_whole:  # every byte is as its manifest says, but it does not score as it says
+        state_other_probes(bundle)
+    corrupt = system.registry.publish(bundle)
+    if not published_whole:
+        flip_a_byte(system.registry.fetch(corrupt))
     system.versions.append(corrupt)
     with running(system.environment, system.log):
         with system.load() as seen:

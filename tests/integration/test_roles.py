@@ -1,8 +1,10 @@
 """One PostgreSQL role per process: the API runs under its own, and what a role need not do it cannot."""
 
+import asyncio
 import os
 import uuid
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import httpx
@@ -10,14 +12,23 @@ import pytest
 from sqlalchemy import Engine, make_url, text
 from sqlalchemy.exc import ProgrammingError
 
-from moderation.db import keys
+from moderation.db import erasure, keys, partitions, promotion, queries, retention
 from moderation.db.database import connect, migrate, require_current
+from moderation.db.erasure import Erased
+from moderation.db.log import FeedbackRecord, PredictionRecord, ShadowRecord
 from moderation.db.models import Base
 from moderation.db.roles import ROLES, rights_on, statements
+from moderation.lineage.graph import Use
+from serve.ids import uuid7
+from serve.outbox import Outbox
+from serve.prediction_log import PredictionLog
+from serve.shipper import Shipper
+from tests.moderation.db.records import feedback, prediction
 from tests.serve.keyed import bearer, make
 from tests.serve.process import environment, running
 from tests.serve.server import settings_in, tiny_registry, wait_until
 
+HOUR = timedelta(hours=1)
 FORBIDDEN = {
     "api": [
         "SELECT text FROM predictions",
@@ -98,6 +109,56 @@ def test_the_tools_make_list_and_revoke_keys_and_the_monitor_reads_the_log(urls:
             connection.execute(text(f"SELECT * FROM {table}"))
     tools.dispose()
     monitor.dispose()
+
+
+def test_each_role_does_its_part_with_what_was_answered_said_and_erased(urls: dict[str, str], tmp_path: Path) -> None:
+    now = datetime.now(UTC)
+    kept, erased, late = (prediction(id=uuid7(), created_at=now, author=name) for name in ("you", "me", "me"))
+    verdicts = [feedback(prediction_id=each.id, created_at=now) for each in (kept, erased, late)]
+    shadow = ShadowRecord(kept.id, now, "b" * 64, dict(kept.scores), "allow", 1.0)
+    api, tools, monitor = (connect(urls[role]) for role in ("api", "tools", "monitor"))
+    outbox = Outbox(tmp_path / "outbox.db", max_rows=100)
+    outbox.start()
+    shipper = Shipper(outbox, PredictionLog(api))
+    shipper.start()
+
+    def ship(*records: PredictionRecord | FeedbackRecord | ShadowRecord) -> None:
+        asyncio.run(outbox.append(records))
+        wait_until(lambda: outbox.pending() == 0)
+
+    ship(kept, shadow, erased, verdicts[0], verdicts[1])
+    assert erasure.erase(tools, authors=["me"]) == Erased(1, 1)
+    ship(late, verdicts[2])
+    shipper.close(flush_s=1)
+    outbox.stop()
+    outbox.close()
+    assert shipper.refused_rows == 0
+    newest = queries.newest(monitor, now - HOUR, now + HOUR)
+    authors = {each.prediction.id: each.prediction.author for each in newest}
+    assert authors == {kept.id: "you", erased.id: None, late.id: None}
+    assert queries.traffic(monitor, now - HOUR, now + HOUR, 60)[1].predictions == 3
+    assert queries.feedback_summary(monitor, now - HOUR, now + HOUR).received == 1
+    assert [each.predictions for each in queries.versions(monitor, now - HOUR, now + HOUR, 60)] == [3]
+    assert queries.last_prediction_at(monitor) == now
+    assert promotion.use(monitor, kept.version) == Use(3, now, now, 1, 1)
+    with monitor.connect() as connection:
+        assert connection.scalar(text("SELECT count(*) FROM shadow_predictions")) == 1
+        partition = partitions.find(connection, "predictions")[0].name
+        with pytest.raises(ProgrammingError, match=f"permission denied for table {partition}"):
+            connection.execute(text(f"SELECT 1 FROM {partition}"))
+    for engine in (api, tools, monitor):
+        engine.dispose()
+
+
+def test_maintenance_but_erasing_needs_the_owner(urls: dict[str, str]) -> None:
+    tools = connect(urls["tools"])
+    months = 2 * partitions.MONTHS_AHEAD
+    with tools.connect() as connection, pytest.raises(ProgrammingError, match="permission denied|must be owner"):
+        partitions.make_ahead(connection, datetime.now(UTC), months)
+    long_after = datetime.now(UTC) + timedelta(days=1_000)
+    with pytest.raises(ProgrammingError, match="permission denied|must be owner"):
+        retention.delete_rows(tools, long_after, lambda _: None)
+    tools.dispose()
 
 
 def test_the_api_does_all_that_it_does_under_its_role(owner: Engine, urls: dict[str, str], tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from sqlalchemy.exc import DataError
 
 from moderation.db.log import FeedbackRecord, PredictionRecord, ShadowRecord
 from moderation.db.models import Feedback, Prediction, Rollup, ShadowPrediction
+from moderation.errors import UnavailableError
 from serve.outbox import Outbox
 from serve.shipper import ROWS_PER_INSERT, Shipper
 from tests.moderation.db.records import feedback, prediction
@@ -124,6 +125,53 @@ def test_a_row_that_the_database_refuses_does_not_hold_up_the_others(
     assert sorted(stored(sqlite_engine)) == sorted(record.id for record in before + after)
     assert refused.id in caplog.messages[0]
     assert "secret" not in " ".join(caplog.messages)
+
+
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+def test_a_row_on_which_the_database_fails_is_set_aside_once_those_behind_it_are_taken(
+    engine: Engine, outbox: Outbox, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("serve.shipper.MAX_BACKOFF_S", 0.01)
+    with engine.begin() as connection:
+        connection.exec_driver_sql(
+            "CREATE FUNCTION too_large() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN"
+            " RAISE EXCEPTION 'row is too big' USING ERRCODE = '54000'; END $$"
+        )
+        connection.exec_driver_sql(
+            "CREATE TRIGGER t BEFORE INSERT ON predictions FOR EACH ROW WHEN (NEW.client = 'large')"
+            " EXECUTE FUNCTION too_large()"
+        )
+    records = [prediction(client="large" if number in (0, 7) else "c", text="secret") for number in range(20)]
+    append(outbox, records)
+    with shipping(outbox, UnsteadyLog(engine)) as shipper:
+        wait_until(lambda: outbox.pending() == 0)
+        assert shipper.refused_rows == 2
+    assert sorted(stored(engine)) == sorted(record.id for record in records if record.client == "c")
+    assert "secret" not in caplog.text
+
+
+def test_rows_are_not_set_aside_when_the_database_answers_but_takes_none(
+    sqlite_engine: Engine, outbox: Outbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("serve.shipper.MAX_BACKOFF_S", 0.01)
+
+    class Full(UnsteadyLog):
+        full = True
+
+        def insert(self, *records: Any) -> None:
+            if self.full:
+                raise UnavailableError("cannot use database: its disk is full")
+            super().insert(*records)
+
+    log = Full(sqlite_engine)
+    append(outbox, [prediction() for _ in range(20)])
+    with shipping(outbox, log) as shipper:
+        wait_until(lambda: shipper._failures > 20)
+        assert shipper._rows_at_once == 1
+        log.full = False
+        wait_until(lambda: outbox.pending() == 0)
+        assert shipper.refused_rows == 0
+    assert len(stored(sqlite_engine)) == 20
 
 
 def test_closing_ships_what_is_left_but_does_not_wait_for_an_absent_database(

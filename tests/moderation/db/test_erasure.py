@@ -1,6 +1,7 @@
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import pytest
 from sqlalchemy import Engine, func, select
 
 from moderation.db.erasure import Erased, erase
@@ -56,6 +57,20 @@ def test_rows_that_arrive_after_their_erasure_are_erased(engine: Engine) -> None
     assert erase(engine, ids=[by_id.id], authors=["me"]) == Erased(0, 0)
     store(engine, by_id, by_author, free)
     assert kept(engine) == {by_id.id: NOTHING, by_author.id: NOTHING, free.id: ("three", None, None)}
+
+
+@pytest.mark.parametrize("by_id", [True, False])
+def test_feedback_on_what_was_erased_is_dropped_whenever_it_comes(engine: Engine, by_id: bool) -> None:
+    stored, late, free = made(author="me"), made(author="me"), made(author="you")
+    verdicts = [feedback(prediction_id=each.id, created_at=datetime.now(UTC)) for each in (stored, late, free)]
+    store(engine, stored)
+    erase(engine, **({"ids": [stored.id, late.id]} if by_id else {"authors": ["me"]}))
+    store(engine, late, free)
+    store(engine, feedback=verdicts)
+    after = feedback(prediction_id=stored.id, created_at=datetime.now(UTC) + timedelta(seconds=1))
+    store(engine, feedback=[after])
+    with engine.connect() as connection:
+        assert set(connection.scalars(select(Feedback.id))) == {verdicts[2].id, after.id}
 
 
 def test_whoever_asked_to_be_erased_is_not_listed(engine: Engine) -> None:

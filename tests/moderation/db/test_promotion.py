@@ -1,13 +1,19 @@
+import re
+import uuid
 from dataclasses import replace
 from datetime import timedelta
 from importlib import import_module
+from typing import Any
 
+import pytest
 from alembic.migration import MigrationContext
 from alembic.operations import Operations
-from sqlalchemy import Engine
+from sqlalchemy import Engine, event
 
+from moderation.db import promotion
 from moderation.db.database import connect, migrate
-from moderation.db.log import insert, record_version
+from moderation.db.ids import first_id
+from moderation.db.log import PredictionRecord, insert, record_version
 from moderation.db.promotion import known_versions, moves, record_moves, record_verdicts, use, verdicts
 from moderation.lineage.graph import Use, Verdict
 from moderation.registry.registry import AliasEvent
@@ -63,10 +69,38 @@ def test_a_version_of_the_release_before_is_kept_without_a_provenance(database_u
     engine.dispose()
 
 
+def made(number: int = 0, **fields: object) -> PredictionRecord:
+    """A prediction whose id holds its time, as those that are answered do."""
+    created_at = NOON + number * HOUR
+    return prediction(id=first_id(created_at)[:-12] + uuid.uuid4().hex[:12], created_at=created_at, **fields)
+
+
 def test_use_counts_predictions_and_feedback_of_one_version(engine: Engine) -> None:
-    first, second, other = prediction(), prediction(created_at=NOON + HOUR), prediction(version="b" * 64)
+    first, second, other = made(), made(1), made(version="b" * 64)
     judged = [feedback(prediction_id=first.id), feedback(prediction_id=second.id, agree=False)]
     with engine.begin() as connection:
         insert(connection, [first, second, other], [*judged, feedback(prediction_id=other.id)])
     assert use(engine, VERSION) == Use(2, NOON, NOON + HOUR, 2, 1)
     assert use(engine, "c" * 64) == Use(0, None, None, 0, 0)
+
+
+def test_use_looks_into_the_newest_feedback_of_the_versions_time_alone(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(promotion, "MAX_JUDGED", 2)
+    of_its_time = [made(number) for number in range(3)]
+    later = [made(100 + number, version="b" * 64) for number in range(3)]
+    with engine.begin() as connection:
+        insert(connection, of_its_time + later, [feedback(prediction_id=each.id) for each in of_its_time + later])
+    assert use(engine, VERSION).feedback == 2
+    queries: list[tuple[str, Any]] = []
+    event.listen(engine, "before_cursor_execute", lambda _c, _u, said, values, *_: queries.append((said, values)))
+    use(engine, VERSION)
+    (said, values) = next(query for query in queries if "feedback" in query[0])
+    explain = "EXPLAIN QUERY PLAN" if engine.dialect.name == "sqlite" else "EXPLAIN"
+    with engine.begin() as connection:
+        if engine.dialect.name == "postgresql":  # so few rows are scanned
+            connection.exec_driver_sql("SET LOCAL enable_seqscan = off")
+        plan = "\n".join(row[-1] for row in connection.exec_driver_sql(f"{explain} {said}", values))
+    assert "ix_feedback_prediction_id" in plan
+    assert not re.search("Seq Scan|SCAN (feedback|predictions)(?! USING INDEX)", plan), plan

@@ -1,7 +1,8 @@
 from datetime import timedelta
+from typing import Any
 
 import pytest
-from sqlalchemy import Engine, func, select
+from sqlalchemy import Engine, event, func, select
 
 from moderation.db import retention
 from moderation.db.log import ShadowRecord, insert
@@ -62,6 +63,25 @@ def test_old_texts_go_and_their_rows_stay(filled: Engine) -> None:
     with filled.connect() as connection:
         kept = connection.execute(select(Prediction.text, Prediction.author).order_by(Prediction.created_at)).all()
     assert kept == [(None, None)] * 6 + [("a comment", "me")] * 4
+
+
+def test_texts_are_found_without_reading_the_rows_that_have_none(engine: Engine) -> None:
+    queries: list[tuple[str, Any]] = []
+    event.listen(engine, "before_cursor_execute", lambda _c, _u, said, values, *_: queries.append((said, values)))
+    count(engine, None, NOON)
+    delete_texts(engine, NOON, lambda _: None)
+    asked = [(said, values) for said, values in queries if "predictions" in said and said.startswith("SELECT")]
+    assert len(asked) == 2
+    explain = "EXPLAIN QUERY PLAN" if engine.dialect.name == "sqlite" else "EXPLAIN"
+    with engine.begin() as connection:
+        if engine.dialect.name == "postgresql":  # empty tables are scanned
+            connection.exec_driver_sql("SET LOCAL enable_seqscan = off; SET LOCAL enable_bitmapscan = off")
+        for said, values in asked:
+            plan = [row[-1] for row in connection.exec_driver_sql(f"{explain} {said}", values)]
+            # PostgreSQL names a partition's index after its own table and columns; the key's would be called _pkey.
+            scans = [line for line in plan if "using" in line or "INDEX" in line]
+            assert scans, plan
+            assert all("with_text" in line or "_created_at_idx" in line for line in scans), plan
 
 
 def test_rows_of_one_moment_are_deleted_whatever_a_slice_holds(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:

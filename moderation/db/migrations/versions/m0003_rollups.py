@@ -20,6 +20,7 @@ down_revision = "0002"
 
 _ROWS_AT_ONCE = 10_000
 _HAS_AUTHOR = sa.text("author IS NOT NULL")
+_HAS_TEXT = sa.text("text IS NOT NULL OR text_hash IS NOT NULL OR author IS NOT NULL")
 
 
 def upgrade() -> None:
@@ -46,9 +47,8 @@ def upgrade() -> None:
     )
     if partitions.exist(op.get_bind()):
         _partition()
-    op.create_index(
-        "ix_predictions_author", "predictions", ["author"], postgresql_where=_HAS_AUTHOR, sqlite_where=_HAS_AUTHOR
-    )
+    for name, column, where in (("author", "author", _HAS_AUTHOR), ("with_text", "created_at", _HAS_TEXT)):
+        op.create_index(f"ix_predictions_{name}", "predictions", [column], postgresql_where=where, sqlite_where=where)
     _count_existing()
 
 
