@@ -148,7 +148,7 @@ class Manifest(_Part):
     windows: Windows | None = None
     """None: of a longer text only the first ``max_tokens`` tokens are read."""
     backend: Backend | None = None
-    """The faster one where the bundle was exported; its figures are that one's. None: int8."""
+    """What its calibration, thresholds and figures were computed with. None: int8."""
     provenance: Provenance
     metrics: dict[str, object]
     reference: Reference

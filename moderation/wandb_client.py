@@ -20,7 +20,7 @@ from typing import Any
 
 from moderation.errors import BundleError, ModerationError, NotFoundError, RegistryError, UnavailableError
 from moderation.registry.registry import check_unmoved
-from moderation.wandb_process import KINDS, MODEL, MOVE, REPORT, Answer, clean
+from moderation.wandb_process import KINDS, MODEL, MOVE, REPORT, STEP, Answer, clean
 
 REACH_S = 8.0
 """How long the server may take to answer anything at all."""
@@ -157,6 +157,7 @@ def _publish(collection: str, artifact: dict[str, Any]) -> Answer:
 def _record(
     run: dict[str, Any],
     dataset: dict[str, Any] | None = None,
+    history: list[dict[str, Any]] | None = None,
     summary: dict[str, Any] | None = None,
     curves: dict[str, Any] | None = None,
     tables: dict[str, Any] | None = None,
@@ -169,6 +170,8 @@ def _record(
     with _run(**run) as active:
         if dataset is not None:
             active.use_artifact(_artifact(dataset))
+        for row in _missing(active, history or []):
+            active.log(row)
         for name, curve in (curves or {}).items():
             active.log({name: wandb.plot.line_series(**curve)})
         for name, table in (tables or {}).items():
@@ -179,6 +182,18 @@ def _record(
             if collection is not None:
                 logged.link(collection)
         return {"path": active.path, "url": active.url}
+
+
+def _missing(run: Any, history: list[dict[str, Any]]) -> list[dict[str, Any]]:  # noqa: ANN401
+    """Return the rows that W&B does not have; one step has a row of training and one of validation at most."""
+    if not history:
+        return []
+
+    def place(row: dict[str, Any]) -> tuple[int | None, bool]:
+        return row.get(STEP), any(name.startswith("eval/") for name in row)
+
+    there = {place(row) for row in _api().run(run.path).scan_history()}
+    return [row for row in history if place(row) not in there]
 
 
 def _point(collection: str, alias: str, version: str, expected_previous: str | None, event: dict[str, Any]) -> Answer:

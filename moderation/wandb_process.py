@@ -41,6 +41,8 @@ KINDS: tuple[type[ModerationError], ...] = (
 )
 MODEL, REPORT, MOVE = "model", "gate-report", "alias-move"
 """Types of artifacts, and the job type of the run that records a move."""
+STEP = "train/global_step"
+"""Under which the Trainer's callback logs how many steps were taken."""
 
 
 class WandbProcess:

@@ -81,7 +81,7 @@ def _sweep_folder() -> list[str]:
 
 
 def _summary(config: "TrainConfig", bundle: "Bundle") -> str:
-    from moderation.settings import RegistrySettings, load
+    from moderation.settings import GateSettings, RegistrySettings, load
     from train.evaluation import HEADLINE
 
     mean = bundle.manifest.metrics["test"]["figures"]["mean"]  # type: ignore[index]
@@ -90,9 +90,16 @@ def _summary(config: "TrainConfig", bundle: "Bundle") -> str:
     )
     lines = [f"test split, mean over labels: {figures}", f"bundle {bundle.version[:12]} written to {bundle.path}"]
     if config.publish:
-        directory = load(RegistrySettings).resolved_registry_dir()
+        settings, gate = load(RegistrySettings), load(GateSettings)
+        lines.append(f"published to {settings.resolved_registry_dir()}")
+        if settings.registry == "wandb":
+            lines.append(
+                f"MODERATION_REGISTRY=wandb: gate and promote look in {settings.wandb_collection}, which holds what "
+                f"was tracked online; any other: `moderation registry push {bundle.version[:12]}`"
+            )
         lines.append(
-            f"published to {directory}; `moderation gate {bundle.version[:12]} --data FILE` compares it with production"
+            f"`moderation gate {bundle.version[:12]}` compares it with {settings.alias} on "
+            f"{gate.resolved_gate_data_path()} (MODERATION_GATE_DATA_PATH)"
         )
     return "\n".join(lines)
 

@@ -42,6 +42,7 @@ from train.config import TrainConfig
 from train.data.card import digest
 from train.evaluation import calibration_change, compare, evaluate
 from train.export import export_int8, torch_logits
+from train.folder import write_text
 from train.metrics.identity import masks
 from train.model import CommentClassifier
 from train.probes import PROBES
@@ -54,6 +55,7 @@ PROBE_TOLERANCE = 0.02
 # 16 windows of 256 tokens hold 3,600.
 OVERLAP_SHARE = 1 / 8
 MAX_WINDOWS = 16
+BACKEND = "backend.json"
 TIMED_TEXTS = 32
 CLEARLY_FASTER = 0.8
 SCORE_BINS = np.linspace(0.0, 1.0, 21)
@@ -66,9 +68,10 @@ def write_bundle(
     rival: npt.NDArray[np.float64] | None,
     origin: dict[str, Any],
 ) -> tuple[Bundle, npt.NDArray[np.float32]]:
-    """Export ``model`` to ``<run folder>/bundle``, measure it from the int8 weights, and state everything about it.
+    """Export ``model`` to ``<run folder>/bundle``, measure it as its backend scores, and state everything about it.
 
-    Returned with the calibrated scores (N, K) of the test split, in row order.
+    Returned with the calibrated scores (N, K) of the test split, in row order. It is made beside and takes the place
+    of an earlier one when it is whole.
 
     ``rival`` holds the baseline's scores (N, K) of the test split, in row order; ``origin`` is what `Provenance` says
     of the training itself.
@@ -88,15 +91,20 @@ def write_bundle(
     }
     parts = {split: rows[rows["split"] == split] for split in ("validation", "test")}
     tokens = {split: tokenizer.windows(parts[split]["comment_text"].tolist()) for split in parts}
-    backend = _faster(models, tokens["test"][:TIMED_TEXTS])
+    backend = _backend(config, models, tokens["test"][:TIMED_TEXTS])
     logits = {split: text_logits(tokens[split], models[backend].logits) for split in parts}
+    int8 = logits["test"] if backend == "int8" else text_logits(tokens["test"], models["int8"].logits)
     fitted = fit_calibrations(parts["validation"], logits["validation"])
     calibrations = [label.calibration for label in fitted]
     thresholds = choose_thresholds(
         parts["validation"], to_scores(logits["validation"], calibrations), config.thresholds
     )
     scores = to_scores(logits["test"], calibrations)
-    exact = to_scores(text_logits(tokens["test"], partial(torch_logits, model)), calibrations)
+    parity = {
+        "served": scores,
+        "int8": to_scores(int8, calibrations),
+        "torch": to_scores(text_logits(tokens["test"], partial(torch_logits, model)), calibrations),
+    }
     manifest = Manifest(
         name=config.name,
         architecture=f"{config.model.encoder} + {config.model.pooling} pooling",
@@ -109,22 +117,21 @@ def write_bundle(
         windows=windows,
         backend=backend,
         provenance=_provenance(config, rows, origin),
-        metrics=_metrics(parts["test"], thresholds, fitted, logits["test"], exact, rival),
+        metrics=_metrics(parts["test"], thresholds, fitted, logits["test"], parity, rival),
         reference=_reference(parts["test"], scores, tokens["test"], config.model.max_tokens),
         probes=_probes(tokenizer, models, calibrations),
         files={},
     )
     (directory / CARD).write_text(model_card(manifest, config, rows), encoding="utf-8")
     write_manifest(directory, manifest)
-    bundle = read_bundle(directory, expected_labels=LABELS)
-    Scorer.load(bundle)  # what cannot be served is no result
-    return bundle, scores
+    Scorer.load(read_bundle(directory, expected_labels=LABELS))  # what cannot be served is no result
+    return read_bundle(_take_place(directory, config.run_dir / "bundle"), expected_labels=LABELS), scores
 
 
 def _export(config: TrainConfig, model: CommentClassifier) -> Path:
     """Write tokenizer, architecture and weights into a fresh directory and return it."""
-    directory = config.run_dir / "bundle"
-    shutil.rmtree(directory, ignore_errors=True)
+    directory = config.run_dir / ".bundle"
+    shutil.rmtree(directory, ignore_errors=True)  # of a run that was killed
     directory.mkdir()
     shutil.copy(config.run_dir / TOKENIZER, directory / TOKENIZER)
     encoder = model.encoder.config.to_dict()
@@ -133,6 +140,17 @@ def _export(config: TrainConfig, model: CommentClassifier) -> Path:
     (directory / CONFIG).write_text(json.dumps({**encoder, "head": head}, indent=2) + "\n")
     export_int8(model, directory / ONNX_WEIGHTS)
     return directory
+
+
+def _take_place(directory: Path, place: Path) -> Path:
+    """Rename ``directory`` to ``place`` and delete what was there; return ``place``."""
+    earlier = place.with_name(f".{place.name}-earlier")
+    shutil.rmtree(earlier, ignore_errors=True)
+    if place.exists():
+        place.rename(earlier)  # a folder that holds something cannot be replaced in one step
+    directory.rename(place)
+    shutil.rmtree(earlier, ignore_errors=True)
+    return place
 
 
 def _probes(tokenizer: TextTokenizer, models: dict[Backend, OnnxModel], calibrations: list[Calibration]) -> Probes:
@@ -145,6 +163,17 @@ def _probes(tokenizer: TextTokenizer, models: dict[Backend, OnnxModel], calibrat
         tolerance=PROBE_TOLERANCE,
         examples=[Probe(text=text, scores=row, exact_scores=exact_row) for text, row, exact_row in rows],
     )
+
+
+def _backend(config: TrainConfig, models: dict[Backend, OnnxModel], tokens: list[TextTokens]) -> Backend:
+    """Return the config's backend; ``auto`` is measured once per run folder, else a resumed run could choose anew."""
+    if config.model.backend != "auto":
+        return config.model.backend
+    path = config.run_dir / BACKEND
+    if not path.exists():
+        write_text(path, json.dumps({"backend": _faster(models, tokens)}) + "\n")
+    chosen: Backend = json.loads(path.read_text(encoding="utf-8"))["backend"]
+    return chosen
 
 
 def _faster(models: dict[Backend, OnnxModel], tokens: list[TextTokens]) -> Backend:
@@ -200,11 +229,11 @@ def _metrics(
     thresholds: dict[str, float],
     fitted: list[FittedCalibration],
     logits: npt.NDArray[np.float32],
-    exact: npt.NDArray[np.float32],
+    parity: dict[str, npt.NDArray[np.float32]],
     rival: npt.NDArray[np.float64] | None,
 ) -> dict[str, object]:
     labels, weights = test[list(LABELS)].to_numpy(dtype=np.float64), test["weight"].to_numpy(dtype=np.float64)
-    scores = to_scores(logits, [label.calibration for label in fitted]).astype(np.float64)
+    scores, int8, exact = (parity[name].astype(np.float64) for name in ("served", "int8", "torch"))
     raw = to_scores(logits, uncalibrated()).astype(np.float64)
     return {
         "test": evaluate(
@@ -216,9 +245,9 @@ def _metrics(
         },
         "above_tfidf": compare(labels, scores, rival, weights) if rival is not None else None,
         "int8": {
-            "max_score_difference": float(np.abs(scores - exact).max()),
-            "mean_score_difference": float(np.abs(scores - exact).mean()),
-            "above_fp32": compare(labels, scores, exact.astype(np.float64), weights),
+            "max_score_difference": float(np.abs(int8 - exact).max()),
+            "mean_score_difference": float(np.abs(int8 - exact).mean()),
+            "above_fp32": compare(labels, int8, exact, weights),
         },
     }
 

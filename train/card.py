@@ -23,7 +23,7 @@ one another. Made by `python -m train`; serve it with `moderation serve`.
 | | |
 |---|---|
 | encoder | {architecture}, windows of at most {max_tokens} tokens{windows} |
-| weights | int8, ONNX Runtime on CPU |
+| weights | int8, ONNX Runtime on CPU, computed in {backend} |
 | trained on | {dataset}, digest `{digest}`; {licence} |
 | rows | {rows} |
 | code | trained at commit `{commit}`{dirty}, exported at `{exported}`, config `{name}`, seed {seed} |
@@ -32,9 +32,9 @@ one another. Made by `python -m train`; serve it with `moderation serve`.
 ## Measured
 
 On the held-out test split ({test_rows} rows that training, thresholds and calibration never saw), weighted to the
-prevalence of the original data, with 95 % bootstrap intervals; from the int8 weights. F1 is at the threshold below,
-which the validation split chose. A split of the training file reads better than the challenge's own test rows
-would, because those are a shifted distribution.
+prevalence of the original data, with 95 % bootstrap intervals; from the weights as computed in {backend}.
+F1 is at the threshold below, which the validation split chose. A split of the training file reads better than the
+challenge's own test rows would, because those are a shifted distribution.
 
 {figures}
 
@@ -48,6 +48,7 @@ What each figure means: `docs/metrics.md`.
 {unknown}{languages}{identity}{baseline}
 ## int8 against fp32
 
+The integer products against the trained fp32 model, whatever the backend that serves.
 Largest difference of a score on the test split: {max_difference:.3f}, mean {mean_difference:.5f}.
 Differences of the metrics (int8 minus fp32), paired:
 
@@ -122,6 +123,7 @@ def model_card(manifest: Manifest, config: TrainConfig, rows: pd.DataFrame) -> s
         architecture=manifest.architecture,
         max_tokens=manifest.max_tokens,
         windows=_windows(manifest),
+        backend=manifest.backend or "int8",
         dataset=provenance.dataset,
         digest=provenance.dataset_digest[:16],
         licence=config.data.licence,

@@ -184,6 +184,13 @@ class ModelConfig(_Section):
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.1
     encoder_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.1
     attention: Literal["eager", "sdpa"] = "sdpa"
+    backend: Annotated[
+        Literal["int8", "fp32", "auto"],
+        Field(
+            description="What computes the int8 weights when they are served, and thus in calibration and figures; "
+            "auto: fp32 if it is clearly faster where the run is first exported, which its folder keeps."
+        ),
+    ] = "int8"
 
 
 class BceLoss(_Section):
@@ -242,7 +249,9 @@ class FitConfig(_Section):
         Field(ge=1, description="Stop after this many evaluations without a better macro average precision."),
     ] = None
     precision: Literal["auto", "fp32", "bf16"] = "auto"
-    compile: Annotated[Literal["off", "on", "auto"], Field(description="torch.compile; auto: on a GPU.")] = "auto"
+    compile: Annotated[
+        Literal["off", "on", "auto"], Field(description="torch.compile; auto: on a GPU, where it was never measured.")
+    ] = "off"
     deterministic: Annotated[bool, Field(description="Only algorithms that repeat on a GPU too; slower there.")] = False
     workers: Annotated[
         int | None, Field(ge=0, description="Processes that prepare batches; null: none on CPU, up to four with a GPU.")

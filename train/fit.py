@@ -7,7 +7,6 @@ of rows is the same.
 
 import ctypes
 import os
-from collections.abc import Sequence
 from pathlib import Path
 from typing import cast
 
@@ -16,10 +15,11 @@ import pandas as pd
 import torch
 from safetensors.torch import load_file
 from transformers import TrainingArguments
+from transformers.integrations.integration_utils import get_reporting_integration_callbacks
 from transformers.trainer_utils import EvalPrediction
 from transformers.utils import SAFE_WEIGHTS_NAME
 
-from moderation.errors import ConfigurationError
+from moderation.errors import ConfigurationError, UnavailableError
 from moderation.scoring.tokens import TextTokenizer
 from train.batches import Collator, Comments
 from train.checkpoints import BEST_METRIC, is_finished, last_whole, state_of
@@ -42,7 +42,7 @@ def fit(
     """Train ``model`` in place and leave the weights with the best macro average precision in it.
 
     Raises:
-        UnavailableError: a checkpoint cannot be written; the last good one is kept.
+        UnavailableError: a checkpoint cannot be written, and the last good one is kept; a GPU without enough memory.
     """
     keep_freed_memory()
     checkpoints = Path(str(arguments.output_dir))
@@ -64,12 +64,17 @@ def fit(
     )
     try:
         trainer.train(resume_from_checkpoint=str(last) if last else None)
+    except torch.OutOfMemoryError as error:
+        raise UnavailableError(
+            f"the GPU's memory is too small for fit.batch_size {config.fit.batch_size}: make it smaller and "
+            f"fit.gradient_accumulation (now {config.fit.gradient_accumulation}) larger, with --restart or a new name"
+        ) from error
     finally:
         trainer.progress.close()
 
 
-def training_arguments(config: TrainConfig, trackers: Sequence[str] = ()) -> TrainingArguments:
-    """Return the Trainer's arguments; it reports to ``trackers`` and to those of the config.
+def training_arguments(config: TrainConfig) -> TrainingArguments:
+    """Return the Trainer's arguments; it reports to the integrations of the config.
 
     Under `torchrun` or `accelerate launch` this joins the other processes.
 
@@ -82,6 +87,7 @@ def training_arguments(config: TrainConfig, trackers: Sequence[str] = ()) -> Tra
     unit, steps = ("epoch", 1) if fit.interval == "epoch" else ("steps", fit.interval)
     per_device = _rows_per_device(fit)
     try:
+        get_reporting_integration_callbacks(list(fit.report_to))  # type: ignore[no-untyped-call]  # refuses unknown ones
         return TrainingArguments(
             output_dir=str(config.run_dir / "checkpoints"),
             run_name=config.name,
@@ -111,7 +117,7 @@ def training_arguments(config: TrainConfig, trackers: Sequence[str] = ()) -> Tra
             load_best_model_at_end=True,
             metric_for_best_model=BEST_METRIC,
             logging_steps=50,
-            report_to=list(dict.fromkeys([*trackers, *fit.report_to])) or ["none"],
+            report_to=list(fit.report_to) or ["none"],
             remove_unused_columns=False,
             label_names=["labels", "weight"],
             seed=fit.seed,

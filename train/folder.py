@@ -2,9 +2,12 @@
 
 import json
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock, Timeout
 from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import nn
@@ -16,29 +19,56 @@ from train.config import TrainConfig
 
 RECIPE = "recipe.json"
 FINISHED = "finished.json"
+LOCK_S = 10.0
+"""How long those that prepare batches may outlive a killed process; they hold its lock."""
 # These change how fast a run is or who hears of it, and not its weights.
 FREE = ("workers", "report_to")
+# What is served computes with it, and nothing is trained with it.
+SERVED = ("backend",)
 
 
-def recipe(config: TrainConfig, digest: str, processes: int) -> dict[str, Any]:
+@contextmanager
+def alone(config: TrainConfig) -> Iterator[None]:
+    """Keep other processes out of the run's folder; the kernel lets go of it when this one ends, however it ends.
+
+    The lock lies beside the folder, which `restart` deletes.
+
+    Raises:
+        ConfigurationError: another process trains there.
+    """
+    config.output_dir.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(config.output_dir / f".{config.name}.lock", timeout=LOCK_S)
+    try:
+        lock.acquire()
+    except Timeout:
+        raise ConfigurationError(
+            f"another process trains in {config.run_dir}: let it end, or train into another folder with --set name=NAME"
+        ) from None
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def recipe(config: TrainConfig, digest: str, order: str, processes: int) -> dict[str, Any]:
     """Return everything that decides the weights of a run, by dotted name."""
     raw = config.model_dump(mode="json", include={"model": True, "fit": True})
     flat = {
         f"{section}.{key}": value
         for section in ("model", "fit")
         for key, value in raw[section].items()
-        if key not in FREE
+        if key not in FREE + SERVED
     }
-    return {"dataset digest": digest, **flat, "processes": processes}
+    return {"dataset digest": digest, "order of rows": order, **flat, "processes": processes}
 
 
-def claim(config: TrainConfig, digest: str, processes: int) -> None:
+def claim(config: TrainConfig, digest: str, order: str, processes: int) -> None:
     """Make the run's folder, or go on with one that was begun with the same recipe.
 
     Raises:
         ConfigurationError: the folder holds the checkpoints of another run; the differences are named.
     """
-    wanted, path = recipe(config, digest, processes), config.run_dir / RECIPE
+    wanted, path = recipe(config, digest, order, processes), config.run_dir / RECIPE
     if not path.exists():
         config.run_dir.mkdir(parents=True, exist_ok=True)
         write_text(path, json.dumps(wanted, indent=2) + "\n")

@@ -3,8 +3,11 @@
 import json
 import os
 import sys
+from collections.abc import Mapping
+from contextlib import nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -20,12 +23,12 @@ from moderation.settings import RegistrySettings, load
 from train.baseline import baseline_scores
 from train.bundling import write_bundle
 from train.checkpoints import remove_torn
-from train.commit import commit
+from train.commit import code
 from train.config import TrainConfig
-from train.data.card import dataset_card, digest
+from train.data.card import dataset_card, digest, order
 from train.data.rows import FINDINGS, exports, load_rows
 from train.fit import fit, training_arguments
-from train.folder import claim, finish, finished, restart, save_weights, write_text
+from train.folder import alone, claim, finish, finished, restart, save_weights, write_text
 from train.model import build, encoder_path, save_tokenizer
 from train.tiny import TINY, make_encoder
 from train.tracking import Scored, Tracker, is_main
@@ -43,19 +46,28 @@ def run(config: TrainConfig, anew: bool = False) -> Bundle | None:
 
     Raises:
         InvalidInputError: data that cannot be used.
-        ConfigurationError: an encoder that cannot be found, or a run folder that belongs to another run.
+        ConfigurationError: an encoder that cannot be found, or a run folder that belongs to another run
+            or to another process.
         UnavailableError: a checkpoint cannot be written.
     """
-    if anew and is_main():
-        restart(config)
+    with alone(config) if is_main() else nullcontext():
+        return _run(config, anew)
+
+
+def _run(config: TrainConfig, anew: bool) -> Bundle | None:
     rows = load_rows(config.data)
+    arguments = training_arguments(config)
     if is_main():
-        claim(config, digest(rows), _processes())
+        if anew:
+            _check_encoder(config)  # with the line below the last that can be wrong: no error may cost the earlier run
+            Tracker(config.tracking, config.run_dir).check()
+            restart(config)
+        claim(config, digest(rows), order(rows), _processes())
     earlier = None if anew else finished(config)  # while the first process deletes, the others must not look
     if earlier is not None:
         return _again(config, earlier) if is_main() else None
     tracker = _begin(config, rows)
-    arguments = training_arguments(config, tracker.report_to)
+    arguments.report_to = list(dict.fromkeys([*tracker.report_to, *config.fit.report_to]))
     encoder = _train(config, rows, arguments)
     if arguments.process_index > 0:
         return None
@@ -63,7 +75,8 @@ def run(config: TrainConfig, anew: bool = False) -> Bundle | None:
     model = build(config.model, encoder)
     model.load_state_dict(load_file(config.run_dir / TORCH_WEIGHTS))
     rival = _baseline(config, rows) if config.baseline else None
-    origin = json.loads((config.run_dir / RUN).read_text(encoding="utf-8"))
+    begun = json.loads((config.run_dir / RUN).read_text(encoding="utf-8"))
+    origin = {key: begun[key] for key in ("git_commit", "git_dirty", "created_at")}
     origin |= {"run_url": tracker.url, "exports": exports(rows)}
     bundle, scores = write_bundle(config, rows, model.eval(), rival, origin)
     tracker.results(bundle.manifest.metrics, Scored(rows[rows["split"] == "test"], scores))
@@ -100,10 +113,9 @@ def _begin(config: TrainConfig, rows: pd.DataFrame) -> Tracker:
         for split, labels in rows.attrs[FINDINGS]["unknown"].items():
             if labels:
                 print(f"the {split} split does not know {', '.join(labels)}: see the bundle's card", file=sys.stderr)
-        if not (config.run_dir / RUN).exists():
-            write_text(config.run_dir / RUN, json.dumps(_origin()) + "\n")
+        begun = _begun(config)
         remove_torn(config.run_dir / "checkpoints", _processes())
-        tracker.start(config, rows, dataset_card(rows, config.data).model_dump(mode="json"))
+        tracker.start(config, rows, dataset_card(rows, config.data).model_dump(mode="json"), begun)
     return tracker
 
 
@@ -123,6 +135,11 @@ def _train(config: TrainConfig, rows: pd.DataFrame, arguments: TrainingArguments
     return encoder
 
 
+def _check_encoder(config: TrainConfig) -> None:
+    if config.model.encoder != TINY:
+        build(config.model, encoder_path(config.model.encoder))
+
+
 def _encoder(config: TrainConfig, rows: pd.DataFrame) -> Path | str:
     if config.model.encoder != TINY:
         return encoder_path(config.model.encoder)
@@ -139,5 +156,26 @@ def _baseline(config: TrainConfig, rows: pd.DataFrame) -> npt.NDArray[np.float64
     return pd.read_parquet(path).to_numpy()
 
 
-def _origin() -> dict[str, object]:
-    return {**commit(), "created_at": datetime.now(UTC).isoformat(timespec="seconds")}
+def _begun(config: TrainConfig) -> dict[str, Any]:
+    """Return the code that the run was begun with, and under ``gone_on`` any other that trained a part of it."""
+    path, now = config.run_dir / RUN, code()
+    if not path.exists():
+        begun = {**now, "created_at": datetime.now(UTC).isoformat(timespec="seconds"), "gone_on": []}
+        write_text(path, json.dumps(begun) + "\n")
+        return begun
+    begun = json.loads(path.read_text(encoding="utf-8"))
+    last = (begun["gone_on"] or [begun])[-1]
+    changed = any(last[key] != value for key, value in now.items())
+    if changed and not (config.run_dir / TORCH_WEIGHTS).exists():
+        print(
+            f"{config.run_dir} was begun at commit {_named(begun)} and goes on at {_named(now)}: its bundle names the "
+            f"first, {path} both. To train it with one code: --restart",
+            file=sys.stderr,
+        )
+        begun["gone_on"].append(now)
+        write_text(path, json.dumps(begun) + "\n")
+    return dict(begun)
+
+
+def _named(code: Mapping[str, Any]) -> str:
+    return f"{code['git_commit'][:12]}{' with uncommitted changes' if code['git_dirty'] else ''}"

@@ -63,8 +63,8 @@ class Tracker:
         """What the Trainer's ``report_to`` gets."""
         return ["wandb"] if self._run is not None else []
 
-    def start(self, config: TrainConfig, rows: pd.DataFrame, card: Mapping[str, Any]) -> None:
-        """Write what is known at the start, and begin the run; ``card`` describes the dataset.
+    def start(self, config: TrainConfig, rows: pd.DataFrame, card: Mapping[str, Any], begun: Mapping[str, Any]) -> None:
+        """Write what is known at the start, and begin the run; ``card`` describes the dataset, ``begun`` the code.
 
         Raises:
             UnavailableError, RegistryError, ConfigurationError: the mode is online and W&B cannot be used.
@@ -77,7 +77,7 @@ class Tracker:
             "job_type": "train",
             "group": config.tracking.group,
             "tags": list(config.tracking.tags),
-            "config": {**chosen, "dataset_digest": card["digest"], **code(), "environment": environment()},
+            "config": {**chosen, "dataset_digest": card["digest"], **begun, "environment": environment()},
         }
         self.connect(run, dataset)
         self.join(run)
@@ -87,15 +87,26 @@ class Tracker:
         begun = self._folder.read("run").get("id")
         return str(begun or os.environ.get("WANDB_RUN_ID") or uuid.uuid4().hex[:12])
 
+    def check(self) -> None:
+        """Raise what `start` would if the mode is online."""
+        if self._config.mode == "online":
+            try:
+                self._reach()
+            finally:
+                self._registry.close()
+
+    def _reach(self) -> None:
+        if not has_key():
+            raise ConfigurationError("no key in WANDB_API_KEY or netrc")
+        self._registry.probe()
+
     def connect(self, run: dict[str, Any], dataset: dict[str, Any] | None) -> None:
         """Find out whether the run is online, and put it and its dataset on W&B if it is."""
         self._folder.write("run", run)
         self.mode = self._config.mode
         if self.mode in ("auto", "online"):
             try:
-                if not has_key():
-                    raise ConfigurationError("no key in WANDB_API_KEY or netrc")
-                self._registry.probe()
+                self._reach()
                 self.url = self._registry.record(run={**run, "resume": "allow"}, dataset=dataset)["url"]
                 self.mode = "online"
             except ModerationError as error:

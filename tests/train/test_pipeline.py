@@ -1,5 +1,6 @@
 import json
 import os
+import resource
 import subprocess
 import sys
 from pathlib import Path
@@ -14,6 +15,7 @@ from moderation.labels import LABELS
 from moderation.registry.local import LocalRegistry
 from moderation.scoring.scorer import Scorer
 from tests.fixtures.make_comments import THINGS
+from train.__main__ import _summary
 from train.config import load
 from train.data.rows import load_rows
 from train.model import encoder_path
@@ -41,10 +43,13 @@ def start(*options: str, state_dir: Path) -> subprocess.Popen[str]:
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Bundle]:
     directory = tmp_path_factory.mktemp("run")
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
     process = start(f"output_dir={directory / 'runs'}", state_dir=directory)
     output, errors = process.communicate(timeout=600)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
     assert process.returncode == 0, errors
-    assert "published to" in output
+    (directory / "output.txt").write_text(output)
+    (directory / "cpu_s.txt").write_text(str(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime))
     return directory, read_bundle(directory / "runs" / "tiny" / "bundle", expected_labels=LABELS)
 
 
@@ -57,6 +62,26 @@ def test_a_run_ends_in_a_published_bundle_that_learned_the_labels(trained: tuple
     threshold = bundle.manifest.thresholds["insult"]
     assert (scores[: len(texts)] >= threshold).mean() > 0.8
     assert (scores[len(texts) :] < threshold).mean() > 0.8
+
+
+def test_the_tiny_config_takes_less_than_two_minutes_of_processor_time(trained: tuple[Path, Bundle]) -> None:
+    assert 1 < float((trained[0] / "cpu_s.txt").read_text()) < 120  # about 26; a busy machine changes only the clock
+
+
+def test_a_run_says_what_compares_its_bundle_with_which_data(
+    trained: tuple[Path, Bundle], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    directory, bundle = trained
+    said = f"`moderation gate {bundle.version[:12]}` compares it with production on {directory / 'gate/test.parquet'}"
+    output = (directory / "output.txt").read_text()
+    assert f"published to {directory / 'registry'}" in output
+    assert said in output
+    assert "registry push" not in output
+    monkeypatch.setenv("MODERATION_STATE_DIR", str(directory))
+    monkeypatch.setenv("MODERATION_REGISTRY", "wandb")
+    summary = _summary(load(REPOSITORY / "configs" / "train" / "tiny.yaml"), bundle)
+    assert said in summary
+    assert f"`moderation registry push {bundle.version[:12]}`" in summary
 
 
 def test_the_manifest_states_where_the_bundle_comes_from(trained: tuple[Path, Bundle]) -> None:

@@ -7,14 +7,16 @@ from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 
 from moderation.bundle import TORCH_WEIGHTS, read_bundle
 from moderation.errors import ConfigurationError
 from moderation.labels import LABELS
 from tests.train.processes import start
+from train.bundling import BACKEND
 from train.config import load
-from train.folder import FINISHED, RECIPE, restart
+from train.folder import FINISHED, RECIPE, alone, restart
 
 pytestmark = pytest.mark.timeout(900)  # seconds each on an idle machine
 OPTIONS = ["configs/train/tiny.yaml", "--set", "fit.epochs=3", "fit.interval=10", "baseline=false", "publish=false"]
@@ -146,6 +148,84 @@ def test_a_restart_deletes_the_old_run(tmp_path: Path) -> None:
     assert runs.finish("fit.seed=5", "--restart") == 0, runs.log.read_text()
     assert json.loads((runs.run_dir / RECIPE).read_text())["fit.seed"] == 5
     assert not (runs.run_dir / "left-over").exists()
+
+
+@pytest.mark.parametrize(
+    "typo",
+    ["data.sources.0.path=nowhere.csv", "fit.report_to=[nothing]", "model.encoder=./nowhere", "tracking.mode=online"],
+)
+def test_a_restart_that_cannot_begin_costs_nothing(finished: Runs, typo: str) -> None:
+    before = finished.result()
+    assert finished.finish(typo, "--restart", variables={"WANDB_API_KEY": "", "NETRC": "./nowhere"}) == 1
+    assert any(cause in finished.error() for cause in ("nowhere", "nothing", "no key"))
+    assert finished.result() == before
+
+
+def test_a_bundle_stays_until_the_next_one_is_whole(finished: Runs) -> None:
+    version = read_bundle(finished.run_dir / "bundle").version
+    limit = int(0.9 * (finished.run_dir / TORCH_WEIGHTS).stat().st_size)  # the export does not fit
+    rule = "thresholds.default={rule: recall, at_least: 0.9}"
+    assert finished.finish(rule, largest_file_bytes=limit) == 1
+    assert (finished.run_dir / ".bundle").exists(), finished.log.read_text()
+    assert read_bundle(finished.run_dir / "bundle").version == version
+    assert finished.finish(rule) == 0
+    assert read_bundle(finished.run_dir / "bundle").version != version
+    assert not list(finished.run_dir.glob(".bundle*"))
+
+
+def test_the_backend_is_chosen_once_per_run_and_int8_is_judged_whatever_serves(finished: Runs) -> None:
+    def export(*options: str) -> tuple[str | None, float]:
+        assert finished.finish(*options) == 0, finished.log.read_text()
+        manifest = read_bundle(finished.run_dir / "bundle").manifest
+        assert f"computed in {manifest.backend}" in (finished.run_dir / "bundle" / "README.md").read_text()
+        return manifest.backend, manifest.metrics["int8"]["max_score_difference"]  # type: ignore[index]
+
+    int8, difference = export()
+    assert int8 == "int8"
+    fp32, of_int8 = export("model.backend=fp32")
+    assert fp32 == "fp32"
+    assert of_int8 == pytest.approx(difference, rel=0.5)  # calibrated otherwise, and no rounding of fp32
+    measured, _ = export("model.backend=auto")
+    kept = finished.run_dir / BACKEND
+    assert json.loads(kept.read_text()) == {"backend": measured}
+    other = {"int8": "fp32", "fp32": "int8"}[str(measured)]
+    kept.write_text(json.dumps({"backend": other}))
+    (finished.run_dir / FINISHED).unlink()
+    assert export("model.backend=auto")[0] == other
+
+
+def test_two_processes_do_not_train_in_one_folder(tmp_path: Path) -> None:
+    runs = Runs(tmp_path)
+    with alone(load(Path("configs/train/tiny.yaml"), [f"output_dir={tmp_path}"])):
+        assert runs.finish() == 1
+    assert "another process trains in" in runs.error()
+    assert not runs.run_dir.exists()
+
+
+def test_rows_in_another_order_are_another_run(finished: Runs, tmp_path: Path) -> None:
+    pd.read_csv("tests/fixtures/comments.csv")[::-1].to_csv(tmp_path / "comments.csv", index=False)
+    assert finished.finish(f"data.sources.0.path={tmp_path / 'comments.csv'}") == 1
+    assert "order of rows was" in finished.error()
+    assert "dataset digest" not in finished.error()
+
+
+def test_a_run_that_goes_on_at_another_commit_says_so_and_names_both(tmp_path: Path) -> None:
+    runs = Runs(tmp_path)
+    runs.kill_after_checkpoint(10, delay_s=0)
+    begun = json.loads((runs.run_dir / "run.json").read_text())
+    assert "goes on at" not in runs.log.read_text()
+    later = tmp_path / "later"
+    named = ["-c", "user.name=a", "-c", "user.email=a@example.org"]
+    subprocess.run(["git", "init", "-q", str(later)], check=True)
+    subprocess.run(["git", "-C", str(later), *named, "commit", "-q", "--allow-empty", "-m", "later"], check=True)
+    assert runs.finish(variables={"GIT_DIR": str(later / ".git")}) == 0, runs.log.read_text()
+    commit = begun["git_commit"]
+    assert f"begun at commit {commit[:12]}" in runs.log.read_text()
+    noted = json.loads((runs.run_dir / "run.json").read_text())
+    assert [each["git_commit"] != commit for each in noted["gone_on"]] == [True]
+    tracked = json.loads((runs.run_dir / "tracking" / "run.json").read_text())["config"]
+    assert (tracked["git_commit"], tracked["gone_on"]) == (commit, noted["gone_on"])
+    assert read_bundle(runs.run_dir / "bundle").manifest.provenance.git_commit == commit
 
 
 def test_a_folder_that_no_run_made_is_not_deleted(tmp_path: Path) -> None:

@@ -122,7 +122,11 @@ def check_run(registry: WandbRegistry, server: WandbServer, run_dir: Path) -> No
     assert 0 <= summary["test/figures/mean/average_precision"] <= 1
     assert {"curves/roc_table", "worst_errors"} <= set(summary)
     history = [json.loads(line) for line in run["streams"]["wandb-history.jsonl"]]
-    assert [row["eval/macro_average_precision"] for row in history if "eval/macro_average_precision" in row]
+    found = [(row["train/global_step"], row["eval/loss"]) for row in history if "eval/loss" in row]
+    assert found == [
+        (row["train/global_step"], row["eval/loss"]) for row in RunFolder(run_dir).history() if "eval/loss" in row
+    ]
+    assert len(found) > 2
     assert len({row["_step"] for row in history}) == len(history)  # one line of steps, whoever wrote them
     assert run["group"] == "tests"
     stored = "\n".join(path.read_text(errors="ignore") for path in (run_dir / "tracking").rglob("*") if path.is_file())
@@ -131,6 +135,52 @@ def check_run(registry: WandbRegistry, server: WandbServer, run_dir: Path) -> No
     state = server.state()
     assert text not in json.dumps(state)
     assert state["unknown_fields"] == {}  # else the SDK asks for more than the stand-in knows
+
+
+def push(run_dir: Path) -> None:
+    command = [sys.executable, "-m", "cli", "registry", "push", "--run", str(run_dir)]
+    own = {"MODERATION_WANDB_COLLECTION": "wandb-registry-model/trained", "MODERATION_STATE_DIR": str(run_dir.parent)}
+    variables = {**os.environ, **own}
+    done = subprocess.run(
+        command, cwd=REPOSITORY, env=variables, capture_output=True, text=True, timeout=240, check=False
+    )
+    assert done.returncode == 0, done.stderr
+
+
+OFFLINE_PART = """
+import os, sys, wandb
+run = wandb.init(project="moderation", id="killed-once", mode="offline", dir=sys.argv[1])
+for step in range(int(sys.argv[2]), int(sys.argv[3])):
+    run.log({"train/loss": float(step), "train/global_step": step})
+    run.log({"eval/loss": float(step), "train/global_step": step, "large": os.urandom(6000).hex()})
+if sys.argv[4] == "kill":
+    import time
+    time.sleep(2)
+    os.kill(os.getpid(), 9)
+run.finish()
+"""
+
+
+def test_a_run_that_was_killed_offline_has_every_row_once_however_often_it_is_pushed(
+    registry: WandbRegistry, wandb_server: WandbServer, tmp_path: Path
+) -> None:
+    folder = RunFolder(tmp_path / "killed")
+    folder.write("run", {"id": "killed-once", "name": "killed", "job_type": "train"})
+    for part in (["0", "7", "kill"], ["3", "9", "end"]):  # each counts its own steps from 0
+        subprocess.run([sys.executable, "-c", OFFLINE_PART, str(folder.tracking), *part], check=False, timeout=100)
+    assert len(list(folder.tracking.glob("wandb/offline-run-*"))) == 2
+    checkpoint = folder.path / "checkpoints" / "checkpoint-9"
+    checkpoint.mkdir(parents=True)
+    logged = [{name: float(step), "step": step} for step in range(9) for name in ("loss", "eval_loss")]
+    (checkpoint / "trainer_state.json").write_text(json.dumps({"global_step": 9, "log_history": logged}))
+    for _ in range(2):
+        folder.upload(registry)
+    (run,) = [run for key, run in wandb_server.state()["runs"].items() if key.endswith("/killed-once")]
+    history = [json.loads(line) for line in run["streams"]["wandb-history.jsonl"]]
+    for name in ("train/loss", "eval/loss"):
+        assert sorted(row[name] for row in history if name in row) == list(range(9))
+    steps = [row["_step"] for row in history]
+    assert steps == sorted(set(steps))
 
 
 @pytest.mark.timeout(400)
@@ -225,13 +275,7 @@ def test_an_offline_run_is_pushed_later_and_what_arrived_is_verified(
     assert "no key" in errors
     run_dir = tmp_path / "runs" / "tiny"
     assert f"registry push --run {run_dir}" in errors
-    command = [sys.executable, "-m", "cli", "registry", "push", "--run", str(run_dir)]
-    own = {"MODERATION_WANDB_COLLECTION": "wandb-registry-model/trained", "MODERATION_STATE_DIR": str(tmp_path)}
-    variables = {**os.environ, **own}
-    done = subprocess.run(
-        command, cwd=REPOSITORY, env=variables, capture_output=True, text=True, timeout=240, check=False
-    )
-    assert done.returncode == 0, done.stderr
+    push(run_dir)
     check_run(registry, wandb_server, run_dir)
 
 
@@ -250,5 +294,9 @@ def test_a_server_that_dies_in_a_run_costs_bounded_time_and_no_result(
     assert time.monotonic() - begun < 240
     assert "not on W&B" in errors
     assert "registry push --run" in errors
-    version = read_bundle(tmp_path / "runs" / "tiny" / "bundle").version
+    run_dir = tmp_path / "runs" / "tiny"
+    version = read_bundle(run_dir / "bundle").version
     assert (tmp_path / "state" / "registry" / "versions" / version).is_dir()
+    wandb_server.calm()
+    push(run_dir)
+    check_run(registry, wandb_server, run_dir)

@@ -115,6 +115,12 @@ def digest(rows: pd.DataFrame) -> str:
     return hashlib.sha256("\n".join(hashes).encode()).hexdigest()
 
 
+def order(rows: pd.DataFrame) -> str:
+    """Return the SHA-256 of what `digest` reads in the order of rows, which decides the rows of each step."""
+    read = rows[["comment_text", *LABELS, "weight", "split"]]
+    return hashlib.sha256(pd.util.hash_pandas_object(read, index=False).to_numpy().tobytes()).hexdigest()
+
+
 def _label_text(value: float) -> str:
     if np.isnan(value):
         return ""
