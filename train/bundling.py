@@ -187,43 +187,6 @@ def _faster(models: dict[Backend, OnnxModel], tokens: list[TextTokens]) -> Backe
     return "fp32" if seconds["fp32"] < CLEARLY_FASTER * seconds["int8"] else "int8"
 
 
-def _export(config: TrainConfig, model: CommentClassifier) -> Path:
-    """Write tokenizer, architecture and weights into a fresh directory and return it."""
-    directory = config.run_dir / "bundle"
-    shutil.rmtree(directory, ignore_errors=True)
-    directory.mkdir()
-    shutil.copy(config.run_dir / TOKENIZER, directory / TOKENIZER)
-    encoder = model.encoder.config.to_dict()
-    encoder.pop("_name_or_path", None)  # a path of this machine
-    head = {"pooling": config.model.pooling, "labels": list(LABELS)}
-    (directory / CONFIG).write_text(json.dumps({**encoder, "head": head}, indent=2) + "\n")
-    export_int8(model, directory / ONNX_WEIGHTS)
-    return directory
-
-
-def _probes(tokenizer: TextTokenizer, models: dict[Backend, OnnxModel], calibrations: list[Calibration]) -> Probes:
-    tokens = tokenizer.windows(PROBES)
-    scores, exact = (
-        to_scores(text_logits(tokens, models[name].logits), calibrations).tolist() for name in ("int8", "fp32")
-    )
-    rows = zip(PROBES, scores, exact, strict=True)
-    return Probes(
-        tolerance=PROBE_TOLERANCE,
-        examples=[Probe(text=text, scores=row, exact_scores=exact_row) for text, row, exact_row in rows],
-    )
-
-
-def _faster(models: dict[Backend, OnnxModel], tokens: list[TextTokens]) -> Backend:
-    """Return which backend scores the texts faster here, by the better of two rounds; fp32 only if clearly so."""
-    seconds = dict.fromkeys(models, float("inf"))
-    for _ in range(2):
-        for name, model in models.items():
-            begun = time.perf_counter()
-            text_logits(tokens, model.logits)
-            seconds[name] = min(seconds[name], time.perf_counter() - begun)
-    return "fp32" if seconds["fp32"] < CLEARLY_FASTER * seconds["int8"] else "int8"
-
-
 def _metrics(
     test: pd.DataFrame,
     thresholds: dict[str, float],
