@@ -1,19 +1,20 @@
 """HTTP connections that cannot hold the server up: uvicorn's own protocol, bounded where it is not.
 
-uvicorn waits for the head of a request for ever, reads a head of any size when httptools parses it, and takes any
-number of connections. Here a head has a time and a size, also on a connection that has never sent a byte, and
-connections have a number. Bodies are `serve.limits`'s to bound.
+uvicorn waits for the head of a request for ever and takes any number of connections. Here a head has a time and a
+size, also on a connection that has never sent a byte, and connections have a number. Bodies are `serve.limits`'s to
+bound; what is left of one that was refused is read and dropped, since a connection that is closed before may lose the
+refusal on its way.
 """
 
 import asyncio
 import resource
 from typing import Any
 
-from uvicorn.protocols.http.auto import AutoHTTPProtocol
+import h11
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 HEAD_TIMEOUT_S = 10.0
 MAX_HEAD_BYTES = 65_536
-MAX_HEADERS = 100
 MAX_FILES = 65_536
 """Also where the system sets no bound: each connection costs memory."""
 SPARE_FILES = 256
@@ -33,7 +34,7 @@ def protocol(max_connections: int, head_timeout_s: float = HEAD_TIMEOUT_S) -> ty
     """Return uvicorn's protocol with these bounds."""
     return type(
         "BoundedProtocol",
-        (_Bounded, AutoHTTPProtocol),
+        (_Bounded, H11Protocol),
         {"max_connections": max_connections, "head_timeout_s": head_timeout_s},
     )
 
@@ -60,7 +61,7 @@ class _Bounded:
     loop: asyncio.AbstractEventLoop
     connections: set[Any]
     cycle: Any
-    headers: list[tuple[bytes, bytes]]
+    conn: h11.Connection
     _timer: asyncio.TimerHandle | None = None
     _head_bytes = 0
 
@@ -74,22 +75,16 @@ class _Bounded:
 
     def data_received(self, data: bytes) -> None:
         """Read on; a head that is not complete afterwards counts against its bounds."""
-        between_requests = self._between_requests()
-        if between_requests and self._timer is None:
+        if self._between_requests() and self._timer is None:
             self._await_head()
+        in_head = self.conn.their_state is h11.IDLE  # not in the rest of a refused body
         super().data_received(data)  # type: ignore[misc]
         if not self._between_requests():
             self._head_came()
-        elif between_requests:
+        elif in_head:
             self._head_bytes += len(data)
             if self._head_bytes > MAX_HEAD_BYTES and not self.transport.is_closing():
                 self._refuse(_TOO_LARGE, b'{"code":"too_large","message":"the head is too large","request_id":""}')
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        """Take a header, or a trailer after a body; httptools calls this, h11 bounds both itself."""
-        if len(self.headers) >= MAX_HEADERS:
-            raise ValueError(f"more than {MAX_HEADERS} headers")  # uvicorn answers 400
-        super().on_header(name, value)  # type: ignore[misc]
 
     def connection_lost(self, error: Exception | None) -> None:
         """Forget the timer."""

@@ -200,6 +200,18 @@ def test_a_body_over_its_limit_is_too_large(api: httpx.Client) -> None:
     assert response.json()["code"] == "too_large"
 
 
+def test_what_is_left_of_a_refused_body_is_no_head_of_the_next_request(server: Server) -> None:
+    body = b"x" * 1_000_001
+    with by_hand(server, f"Content-Type: application/json\r\nContent-Length: {len(body)}") as connection:
+        time.sleep(0.2)  # answered before the body comes
+        connection.sendall(body + b"GET /health HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n")
+        answers = b"".join(iter(lambda: connection.recv(65_536), b""))
+    assert [line for line in answers.split(b"\r\n") if line.startswith(b"HTTP/1.1 ")] == [
+        b"HTTP/1.1 413 Request Entity Too Large",
+        b"HTTP/1.1 200 OK",
+    ]
+
+
 def answer_to(server: Server, head: str, *pieces: bytes, pause_s: float = 0) -> tuple[int, bytes]:
     """Send a request by hand; return status and body of the answer."""
     with by_hand(server, head) as connection:
