@@ -3,6 +3,7 @@
 import http.client
 import json
 import logging
+import re
 import socket
 import time
 from collections.abc import Iterator
@@ -206,10 +207,7 @@ def test_what_is_left_of_a_refused_body_is_no_head_of_the_next_request(server: S
         time.sleep(0.2)  # answered before the body comes
         connection.sendall(body + b"GET /health HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n")
         answers = b"".join(iter(lambda: connection.recv(65_536), b""))
-    assert [line for line in answers.split(b"\r\n") if line.startswith(b"HTTP/1.1 ")] == [
-        b"HTTP/1.1 413 Request Entity Too Large",
-        b"HTTP/1.1 200 OK",
-    ]
+    assert re.findall(rb"HTTP/1.1 (\d+)", answers) == [b"413", b"200"]
 
 
 def answer_to(server: Server, head: str, *pieces: bytes, pause_s: float = 0) -> tuple[int, bytes]:

@@ -114,7 +114,7 @@ def test_the_probes_are_measured_on_this_machine(refused: GateReport) -> None:
     (probes,) = [check for check in refused.checks if check.group == "probes"]
     assert probes.value is not None
     assert 0 <= probes.value < 1e-5
-    assert "4 probes from the manifest, by onnxruntime-int8" in probes.reason
+    assert "4 probes from the manifest, by int8" in probes.reason
 
 
 def test_a_manifest_without_int8_figures_fails_that_check(
@@ -131,7 +131,7 @@ def test_weights_that_do_not_score_the_probes_are_an_error(
 ) -> None:
     swapped = build_tiny_bundle(tmp_path / "swapped", words=FORGETFUL)
     broken = Bundle(swapped, "0" * 64, production.manifest)
-    with pytest.raises(BundleError, match="scores its probes"):
+    with pytest.raises(BundleError, match="does not score its probes"):
         run_gate(broken, production, rules, data, 1)
     (swapped / ONNX_WEIGHTS).write_bytes(b"cut")
     with pytest.raises(BundleError, match="is not the file that the manifest states"):
