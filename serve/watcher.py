@@ -124,7 +124,8 @@ class Watcher:
         """Start the thread; ``changed`` is called in it with each new version that answers."""
         self._changed = changed
         if self._source is not None:
-            self._wanted.set()  # the candidate is not loaded yet
+            if self.shadow is not None:
+                self._wanted.set()  # the candidate is not loaded yet
             self._thread.start()
 
     def record_later(self, model: Model) -> None:

@@ -148,6 +148,7 @@ def test_a_report_counts_for_one_candidate_production_rules_and_data_only(
     assert bench.registry.resolve("production") == bench.sibling
 
 
+@pytest.mark.full
 def test_rules_and_data_that_the_caller_brings_are_for_trying_out_and_promote_nothing(
     moderation: Moderation, bench: Bench, tmp_path: Path
 ) -> None:

@@ -112,7 +112,7 @@ def test_errors_are_those_that_the_server_raised(client: ModerationClient) -> No
     with pytest.raises(TooLargeError, match="at most 3"):
         client.predict_batch(["x"] * 4)
     with pytest.raises(NotFoundError):
-        client.feedback(uuid7(), agree=True)
+        client.feedback("01800000-0000-7000-8000-000000000000", agree=True)  # of 2022
     with pytest.raises(InvalidInputError, match="known are"):
         client.feedback(uuid7(), agree=True, labels={"rude": True})
 

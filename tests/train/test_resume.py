@@ -173,6 +173,7 @@ def test_a_bundle_stays_until_the_next_one_is_whole(finished: Runs) -> None:
     assert not list(finished.run_dir.glob(".bundle*"))
 
 
+@pytest.mark.full
 def test_the_backend_is_chosen_once_per_run_and_int8_is_judged_whatever_serves(finished: Runs) -> None:
     def export(*options: str) -> tuple[str | None, float]:
         assert finished.finish(*options) == 0, finished.log.read_text()
@@ -209,6 +210,7 @@ def test_rows_in_another_order_are_another_run(finished: Runs, tmp_path: Path) -
     assert "dataset digest" not in finished.error()
 
 
+@pytest.mark.full
 def test_a_run_that_goes_on_at_another_commit_says_so_and_names_both(tmp_path: Path) -> None:
     runs = Runs(tmp_path)
     runs.kill_after_checkpoint(10, delay_s=0)
