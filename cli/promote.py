@@ -91,13 +91,19 @@ def _passing_report(
     from train.gate.report import read_report
     from train.gate.rules import read_rules
 
-    rules = read_rules(settings.gate_rules_path)
-    digests = rules.digest(), rules.data.digest or read_frozen(settings.resolved_gate_data_path(), rules.data).digest
     command = f"moderation gate {version[:12]}"
     if alias != settings.alias:
         command = f"MODERATION_ALIAS={alias} {command}"
-    problem = "it has no gate report"
-    for number, directory in enumerate(reversed(registry.reports(version))):
+    reports = registry.reports(version)
+    if not reports:  # said before the data are read, which may not be there either
+        raise InvalidInputError(
+            f"{version[:12]} is not promoted: it has no gate report; run `{command}`, "
+            "or promote it with --override REASON"
+        )
+    rules = read_rules(settings.gate_rules_path)
+    digests = rules.digest(), rules.data.digest or read_frozen(settings.resolved_gate_data_path(), rules.data).digest
+    problem = ""
+    for number, directory in enumerate(reversed(reports)):
         try:
             report = read_report(directory)
             found = _mismatch(report, version, current, digests)

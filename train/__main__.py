@@ -97,10 +97,13 @@ def _summary(config: "TrainConfig", bundle: "Bundle") -> str:
                 f"MODERATION_REGISTRY=wandb: gate and promote look in {settings.wandb_collection}, which holds what "
                 f"was tracked online; any other: `moderation registry push {bundle.version[:12]}`"
             )
+        frozen = gate.resolved_gate_data_path()
         lines.append(
             f"`moderation gate {bundle.version[:12]}` compares it with {settings.alias} on "
-            f"{gate.resolved_gate_data_path()} (MODERATION_GATE_DATA_PATH)"
+            f"{frozen} (MODERATION_GATE_DATA_PATH)"
         )
+        if not frozen.exists():
+            lines.append(f"not there yet; `python -m train.data CONFIG --split test --output {frozen}` writes it")
     return "\n".join(lines)
 
 
