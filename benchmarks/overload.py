@@ -10,7 +10,6 @@ missed. The load shares the cores with the server, as a proxy beside it would.
 
 import argparse
 import json
-import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,7 +18,7 @@ import numpy as np
 
 from benchmarks.comments import comments
 from benchmarks.load import Answer, Closed, Load, Open, in_own_process, own_processes, post, run
-from benchmarks.processes import Server, StartError, api, exit_on_sigterm
+from benchmarks.processes import Server, StartError, api, exit_with
 from benchmarks.usage import Samples, sampled
 
 CAPACITY_CLIENTS = 64
@@ -114,8 +113,4 @@ def _percentiles(answers: Sequence[Answer]) -> tuple[float, float]:
 
 
 if __name__ == "__main__":
-    exit_on_sigterm()
-    try:
-        sys.exit(main())
-    except (StartError, ValueError) as error:
-        sys.exit(f"error: {error}")
+    exit_with(main)

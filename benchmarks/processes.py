@@ -8,15 +8,17 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NoReturn
 
 import psutil
 
 from moderation.bundle import read_bundle, write_manifest
 from moderation.db.database import connect, migrate
+from moderation.errors import ModerationError
 from moderation.registry.local import LocalRegistry
 from moderation.registry.registry import Move
 from moderation.settings import PREFIX
@@ -116,6 +118,15 @@ def inherited() -> dict[str, str]:
 def exit_on_sigterm() -> None:
     """Make SIGTERM end this process as Ctrl-C does, so that the servers it started are ended too."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+
+
+def exit_with(main: Callable[[], int]) -> NoReturn:
+    """End the process with the status of ``main``; a server that does not come up or wrong input is one line."""
+    exit_on_sigterm()
+    try:
+        sys.exit(main())
+    except (StartError, ModerationError, ValueError) as error:
+        sys.exit(f"error: {error}")
 
 
 def free_port() -> int:

@@ -37,7 +37,7 @@ from benchmarks.comments import comments
 from benchmarks.engine import Int8Rate, matrices
 from benchmarks.engine_alone import EngineAlone
 from benchmarks.load import Closed, Load, in_own_process, own_processes, post
-from benchmarks.processes import Server, StartError, api, exit_on_sigterm
+from benchmarks.processes import Server, api, exit_with
 from benchmarks.rivals.rivals import RIVALS, Rival, install, serve
 from benchmarks.rivals.weights import write_model
 from moderation.bundle import Bundle, read_bundle
@@ -372,8 +372,4 @@ def _cpu() -> str:
 
 
 if __name__ == "__main__":
-    exit_on_sigterm()
-    try:
-        sys.exit(main())
-    except (StartError, ValueError) as error:
-        sys.exit(f"error: {error}")
+    exit_with(main)

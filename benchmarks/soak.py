@@ -13,7 +13,6 @@ import argparse
 import itertools
 import json
 import socket
-import sys
 import tempfile
 import threading
 from collections import Counter
@@ -22,7 +21,7 @@ from pathlib import Path
 
 from benchmarks.comments import comments
 from benchmarks.load import HOST, Closed, Load, own_processes, post, run
-from benchmarks.processes import Server, StartError, api, exit_on_sigterm, second_version
+from benchmarks.processes import Server, api, exit_with, second_version
 from benchmarks.usage import Samples, sampled
 from moderation.registry.local import LocalRegistry
 from moderation.registry.registry import Move
@@ -163,8 +162,4 @@ def _report(samples: Samples) -> bool:
 
 
 if __name__ == "__main__":
-    exit_on_sigterm()
-    try:
-        sys.exit(main())
-    except (StartError, ValueError) as error:
-        sys.exit(f"error: {error}")
+    exit_with(main)
