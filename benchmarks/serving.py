@@ -195,8 +195,10 @@ def _start_rivals(
         for setting in tqdm(rival.settings, desc=f"trying {name}", file=sys.stderr):
             with serve(rival, setting, python, model, folder / f"{name}.log") as server:
                 in_own_process(Closed(server.port, [rival.request(text) for text in texts[:TRIAL_CLIENTS]], 2))
-                plan = Closed(server.port, [rival.request(text) for text in texts], TRIAL_CLIENTS)
-                rates[setting] = len(texts) / in_own_process(plan).seconds
+                load = in_own_process(Closed(server.port, [rival.request(text) for text in texts], TRIAL_CLIENTS))
+                if set(load.statuses) != {200}:
+                    raise SystemExit(f"error: {name} with {setting} answered {load.statuses}; expected 200 alone")
+                rates[setting] = len(texts) / load.seconds
         best = max(rates, key=lambda setting: rates[setting])
         chosen[name] = f"{rival.about}; {best} (" + ", ".join(f"{key}: {rates[key]:.0f}/s" for key in rates) + ")"
         server = stack.enter_context(serve(rival, best, python, model, folder / f"{name}.log"))

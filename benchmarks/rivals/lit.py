@@ -1,30 +1,27 @@
 """LitServe around the int8 ONNX graph that we serve.
 
-``python benchmarks/rivals/lit.py MODEL_DIR --port N --workers N --threads N --batch N``; a batch is padded to its
-longest text. Logits become scores by a sigmoid, without our calibration.
+``python benchmarks/rivals/lit.py MODEL_DIR --port N --workers N --threads N``. The graph reads one window and has no
+mask, so texts are not batched: padding would move their scores. Logits become scores by a sigmoid, without our
+calibration.
 """
 
 import argparse
 import json
 from pathlib import Path
-from typing import Any
 
 import litserve
 import numpy as np
 import onnxruntime
 from tokenizers import Tokenizer
 
-BATCH_TIMEOUT_S = 0.002
-
 
 class Classify(litserve.LitAPI):
     """One worker: a tokenizer and a session of its own."""
 
-    def __init__(self, folder: Path, threads: int, batch: int) -> None:
-        super().__init__(max_batch_size=batch, batch_timeout=BATCH_TIMEOUT_S)
+    def __init__(self, folder: Path, threads: int) -> None:
+        super().__init__()
         self._folder = folder
         self._threads = threads
-        self._batched = batch > 1
 
     def setup(self, device: str) -> None:
         options = onnxruntime.SessionOptions()
@@ -36,17 +33,15 @@ class Classify(litserve.LitAPI):
         limit = json.loads((self._folder / "tokenizer_config.json").read_text())["model_max_length"]
         self._labels = [config["id2label"][str(number)] for number in range(config["num_labels"])]
         self._tokenizer.enable_truncation(limit)
-        self._tokenizer.enable_padding(pad_id=config["pad_token_id"])
 
     def decode_request(self, request: dict[str, str]) -> str:
         return request["comment_text"]
 
-    def predict(self, given: Any) -> Any:
-        encodings = self._tokenizer.encode_batch_fast(given if self._batched else [given])
-        ids, mask = (np.array([getattr(one, name) for one in encodings]) for name in ("ids", "attention_mask"))
-        (logits,) = self._session.run(["logits"], {"input_ids": ids, "attention_mask": mask})
-        scores = (1 / (1 + np.exp(-logits))).tolist()
-        return scores if self._batched else scores[0]
+    def predict(self, given: str) -> list[float]:
+        ids = np.array([self._tokenizer.encode(given).ids])
+        (logits,) = self._session.run(["logits"], {"input_ids": ids})
+        scores: list[float] = (1 / (1 + np.exp(-logits[0]))).tolist()
+        return scores
 
     def encode_response(self, output: list[float]) -> dict[str, dict[str, float]]:
         return {"scores": dict(zip(self._labels, output, strict=True))}
@@ -56,11 +51,11 @@ def main() -> None:
     """Serve until stopped."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("model", type=Path)
-    for name in ("port", "workers", "threads", "batch"):
+    for name in ("port", "workers", "threads"):
         parser.add_argument(f"--{name}", type=int, required=True)
     arguments = parser.parse_args()
     server = litserve.LitServer(
-        Classify(arguments.model, arguments.threads, arguments.batch),
+        Classify(arguments.model, arguments.threads),
         accelerator="cpu",
         workers_per_device=arguments.workers,
         timeout=False,

@@ -61,7 +61,7 @@ RIVALS = {
         "infinity",
         "infinity-emb 0.0.78 /classify, engine optimum, our int8 graph",
         "infinity.py",
-        {"batches of up to 32": ["--batch-size", "32"], "batches of up to 4": ["--batch-size", "4"]},
+        {"one text at a time": ["--batch-size", "1"]},
         _classify,
         _labelled,
     ),
@@ -70,12 +70,8 @@ RIVALS = {
         "LitServe 0.2.19, our int8 graph",
         "lit.py",
         {
-            f"{workers} workers of {threads} threads, batches of {batch}": [
-                *("--workers", str(workers)),
-                *("--threads", str(threads)),
-                *("--batch", str(batch)),
-            ]
-            for workers, threads, batch in ((1, 2, 1), (1, 2, 4), (2, 1, 1), (2, 1, 4))
+            f"{workers} workers of {threads} threads": ["--workers", str(workers), "--threads", str(threads)]
+            for workers, threads in ((1, 2), (2, 1), (3, 1))
         },
         _predict,
         _scores,
