@@ -12,7 +12,15 @@ if TYPE_CHECKING:
 Name = Annotated[str, typer.Argument(help="A version or its beginning, an alias, or the folder of a bundle.")]
 
 
-def compare(first: Name, second: Name) -> None:
+Every = Annotated[
+    bool,
+    typer.Option("--all", help="Every figure of every label and group; else the means and the average precisions."),
+]
+SHOWN = ("average_precision", "roc_auc", "f1", "precision", "recall", "calibration_slope", "exact_match")
+"""What is printed of the means over labels; of single labels and groups only the average precision is."""
+
+
+def compare(first: Name, second: Name, every: Every = False) -> None:
     """Print two bundles side by side.
 
     Where they come from, their thresholds, the figures that they state of their own test split, and what the gate said
@@ -23,7 +31,7 @@ def compare(first: Name, second: Name) -> None:
 
     registry = open_registry()
     bundles = [find_bundle(registry, name) for name in (first, second)]
-    facts = [dict(_facts(bundle)) for bundle in bundles]
+    facts = [dict(_facts(bundle, every)) for bundle in bundles]
     rows = [(key, *(each.get(key, "-") for each in facts)) for key in dict.fromkeys([*facts[0], *facts[1]])]
     widths = [max(len(row[column]) for row in rows) for column in range(3)]
     for row in rows:
@@ -34,7 +42,7 @@ def compare(first: Name, second: Name) -> None:
             typer.echo(line)
 
 
-def _facts(bundle: "Bundle") -> Iterator[tuple[str, str]]:
+def _facts(bundle: "Bundle", every: bool) -> Iterator[tuple[str, str]]:
     manifest, origin = bundle.manifest, bundle.manifest.provenance
     yield "version", bundle.version[:12]
     yield "name", manifest.name
@@ -45,7 +53,9 @@ def _facts(bundle: "Bundle") -> Iterator[tuple[str, str]]:
     yield "seed", str(origin.seed)
     for label, threshold in manifest.thresholds.items():
         yield f"threshold {label}", f"{threshold:.4f}"
-    yield from _figures("", manifest.metrics.get("test"))
+    for name, figure in _figures("", manifest.metrics.get("test")):
+        if every or name.removeprefix("mean ") in SHOWN or name.endswith(" average_precision"):
+            yield name, figure
 
 
 def _figures(name: str, found: object) -> Iterator[tuple[str, str]]:

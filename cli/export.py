@@ -70,7 +70,14 @@ def feedback(
         )
         manifest_path(output).unlink(missing_ok=True)  # never that of another file
     write_manifest(output, export)
-    typer.echo(f"Wrote {output}: {export.rows} rows of {len(export.versions)} versions, {manifest_path(output).name}.")
+    typer.echo(
+        f"Wrote {output}: {_count(export.rows, 'row')} of {_count(len(export.versions), 'version')}, "
+        f"{manifest_path(output).name}."
+    )
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 class _Written:

@@ -20,7 +20,8 @@ def find_version(registry: Registry, name: str) -> str:
     try:
         return match_version(name, registry.versions())
     except NotFoundError as error:
-        raise NotFoundError(f"{error} (aliases: {', '.join(aliases) or 'none'})") from None
+        none = f"no alias (there are: {', '.join(aliases) or 'none'}), and no folder of a bundle"
+        raise NotFoundError(f"{error}, {none}") from None
 
 
 def find_bundle(registry: Registry, name: str) -> Bundle:

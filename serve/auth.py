@@ -99,6 +99,11 @@ ANYONE = Caller()
 STRANGER = Caller(known=False)
 
 
+def is_scoring(path: str) -> bool:
+    """Return whether ``path`` is one that comments are sent to."""
+    return NEEDED.get(root_of(path)) == ("predict",)
+
+
 class Access:
     """Decides on each request; `start` and `close` are those of its parts."""
 

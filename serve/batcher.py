@@ -138,6 +138,7 @@ class Batcher(Generic[T, W, R]):
         self._queue: OrderedDict[_Job[T, R], None] = OrderedDict()  # jobs with texts that nobody has taken
         self._ready: deque[_Ready[T, W, R]] = deque()
         self._ready_tokens = 0
+        self._queued_size = self._turn_size = 0.0  # of all texts in the queue, and of one of each job
         self._waiting_texts = 0
         self._closing = False
         self._all_tokenized = False
@@ -193,7 +194,7 @@ class Batcher(Generic[T, W, R]):
                 raise UnavailableError("the server is shutting down")
             self._require_room(len(texts))
             self._waiting_texts += len(texts)
-            self._queue[job] = None
+            self._enqueue(job)
             self._tokenizer_wanted.notify()
         try:
             return await job.answer
@@ -218,17 +219,33 @@ class Batcher(Generic[T, W, R]):
         """Return how long those before it hold up a request of ``texts`` texts: each goes first as often as it."""
         if not self._answered_tokens:
             return 0.0
-        size = sum(min(job.untaken, texts) * job.mean_size for job in self._queue)
+        # At most so much, and exactly where all have one text: to look at each job would cost an overloaded server
+        # more than what it turns away.
+        size = min(self._queued_size, texts * self._turn_size)
         tokens = self._ready_tokens + self._expected_tokens(size)
         return tokens * self._answered_s / self._answered_tokens / self._workers
 
     def _expected_tokens(self, size: float) -> float:
         return size * self._seen_tokens / self._seen_size if self._seen_size else size
 
+    def _enqueue(self, job: _Job[T, R]) -> None:
+        self._queue[job] = None
+        self._queued_size += job.untaken * job.mean_size
+        self._turn_size += job.mean_size
+
+    def _dequeue(self, job: _Job[T, R]) -> None:
+        if job not in self._queue:
+            return
+        del self._queue[job]
+        self._queued_size -= job.untaken * job.mean_size
+        self._turn_size -= job.mean_size
+        if not self._queue:  # no rounding adds up
+            self._queued_size = self._turn_size = 0.0
+
     def _forget(self, job: _Job[T, R]) -> None:
         """Drop what is left of a job that is answered, failed or left by its caller."""
         job.over = True
-        self._queue.pop(job, None)
+        self._dequeue(job)
         if self._closing:  # this may have been the last one that waited
             self._tokenizer_wanted.notify()
 
@@ -264,11 +281,12 @@ class Batcher(Generic[T, W, R]):
                 self._tokenizer_wanted.wait()
             taken: list[_Place[T, R]] = []
             while self._queue and len(taken) < self._workers - len(self._ready):
-                job, _ = self._queue.popitem(last=False)
+                job = next(iter(self._queue))
+                self._dequeue(job)
                 taken.append(_Place(job, job.taken))
                 job.taken += 1
                 if job.untaken:
-                    self._queue[job] = None  # to the back: one text per turn
+                    self._enqueue(job)  # to the back: one text per turn
             return taken
 
     def _infer_all(self) -> None:

@@ -6,6 +6,7 @@ Security headers stand on every answer, but for HSTS: that is for the proxy that
 import logging
 import re
 import time
+from collections.abc import Callable
 from typing import Any
 
 from starlette.datastructures import Headers
@@ -13,7 +14,7 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from moderation.errors import ModerationError
-from serve.auth import ANYONE, RATE_HEADERS, Access
+from serve.auth import ANYONE, RATE_HEADERS, Access, is_scoring, root_of
 from serve.errors import error_response
 from serve.ids import uuid7
 from serve.metrics import Metrics
@@ -33,11 +34,16 @@ logger = logging.getLogger(__name__)
 class Edge:
     """ASGI middleware: lets callers in, answers every error, logs and counts every request."""
 
-    def __init__(self, app: ASGIApp, metrics: Metrics, access: Access) -> None:
-        """Wrap ``app``; ``access`` decides who may ask."""
+    def __init__(self, app: ASGIApp, metrics: Metrics, access: Access, require_room: Callable[[], None]) -> None:
+        """Wrap ``app``; ``access`` decides who may ask.
+
+        ``require_room`` raises what a caller who wants scores hears while there is no room for a single comment. That
+        is said before the body is read: at three times the capacity, most requests cost only this.
+        """
         self._app = app
         self._metrics = metrics
         self._access = access
+        self._require_room = require_room
         self._inner: ASGIApp = self._answer
         if access.origins:  # around the errors' answers too, so that pages can read those
             self._inner = CORSMiddleware(
@@ -74,6 +80,8 @@ class Edge:
         try:
             state["caller"] = caller = await self._access.admit(scope, Headers(scope=scope))
             caller.check_scope(scope["path"])
+            if is_scoring(scope["path"]):
+                self._require_room()
             await self._app(scope, receive, send)
         except Exception as error:  # the edge of a request: nothing may pass it unanswered
             if not isinstance(error, ModerationError):
@@ -85,7 +93,9 @@ class Edge:
 
     def _record(self, scope: Scope, seconds: float) -> None:
         state = scope["state"]
-        route, status = getattr(scope.get("route"), "path", "none"), state["status"]
+        path, status = scope["path"], state["status"]
+        turned_away = root_of(path) if is_scoring(path) else "none"
+        route = getattr(scope.get("route"), "path", turned_away)
         self._metrics.answered(route, scope["method"], status, seconds)
         fields = {"route": route, "method": scope["method"], "status": status, "ms": round(1000 * seconds, 2)}
         fields |= {"client": state["caller"].name, "request_id": state["request_id"]}

@@ -10,8 +10,7 @@ import asyncio
 import resource
 from typing import Any
 
-import h11
-from uvicorn.protocols.http.h11_impl import H11Protocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 HEAD_TIMEOUT_S = 10.0
 MAX_HEAD_BYTES = 65_536
@@ -34,7 +33,7 @@ def protocol(max_connections: int, head_timeout_s: float = HEAD_TIMEOUT_S) -> ty
     """Return uvicorn's protocol with these bounds."""
     return type(
         "BoundedProtocol",
-        (_Bounded, H11Protocol),
+        (_Bounded, HttpToolsProtocol),
         {"max_connections": max_connections, "head_timeout_s": head_timeout_s},
     )
 
@@ -61,8 +60,8 @@ class _Bounded:
     loop: asyncio.AbstractEventLoop
     connections: set[Any]
     cycle: Any
-    conn: h11.Connection
     _timer: asyncio.TimerHandle | None = None
+    _in_head = True  # not in a body, such as the rest of one that was refused
     _head_bytes = 0
 
     def connection_made(self, transport: asyncio.Transport) -> None:
@@ -77,7 +76,7 @@ class _Bounded:
         """Read on; a head that is not complete afterwards counts against its bounds."""
         if self._between_requests() and self._timer is None:
             self._await_head()
-        in_head = self.conn.their_state is h11.IDLE  # not in the rest of a refused body
+        in_head = self._in_head
         super().data_received(data)  # type: ignore[misc]
         if not self._between_requests():
             self._head_came()
@@ -85,6 +84,16 @@ class _Bounded:
             self._head_bytes += len(data)
             if self._head_bytes > MAX_HEAD_BYTES and not self.transport.is_closing():
                 self._refuse(_TOO_LARGE, b'{"code":"too_large","message":"the head is too large","request_id":""}')
+
+    def on_headers_complete(self) -> None:
+        """Note that what follows is a body."""
+        self._in_head = False
+        super().on_headers_complete()  # type: ignore[misc]
+
+    def on_message_complete(self) -> None:
+        """Note that what follows is a head."""
+        self._in_head = True
+        super().on_message_complete()  # type: ignore[misc]
 
     def connection_lost(self, error: Exception | None) -> None:
         """Forget the timer."""

@@ -8,6 +8,7 @@ Several processes: ``torchrun --nproc_per_node N -m train CONFIG``, or ``acceler
 import argparse
 import logging
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -28,7 +29,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return exit_status(lambda: _train(parsed))
     except KeyboardInterrupt:
-        print("\nstopped; the same command goes on from the last checkpoint", file=sys.stderr)
+        again = "the same command goes on from the last checkpoint, or begins again if there is none yet"
+        print(f"\nstopped; {again}", file=sys.stderr)
         return INTERRUPTED
 
 
@@ -88,7 +90,7 @@ def _summary(config: "TrainConfig", bundle: "Bundle") -> str:
     figures = ", ".join(
         f"{name.replace('_', ' ')} {figure['value']:.4f}" for name, figure in mean.items() if name in HEADLINE
     )
-    lines = [f"test split, mean over labels: {figures}", f"bundle {bundle.version[:12]} written to {bundle.path}"]
+    lines = [f"test split, mean over labels: {figures}", f"bundle {bundle.version[:12]} in {bundle.path}"]
     if config.publish:
         settings, gate = load(RegistrySettings), load(GateSettings)
         lines.append(f"published to {settings.resolved_registry_dir()}")
@@ -109,4 +111,5 @@ def _summary(config: "TrainConfig", bundle: "Bundle") -> str:
 
 if __name__ == "__main__":
     explain_missing_packages()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: service managers and torchrun send it
     sys.exit(main())

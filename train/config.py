@@ -375,6 +375,8 @@ def _set(raw: dict[str, object], override: str) -> None:
 
 
 def _index(place: list[object], key: str) -> int:
-    if not key.isdecimal() or int(key) >= len(place):
+    if not key.isdecimal() or int(key) > len(place):
         raise ConfigurationError(f"--set: no place {key} in a list of {len(place)}; 0 is the first")
+    if int(key) == len(place):
+        place.append({})  # one more, such as a second source
     return int(key)

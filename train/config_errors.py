@@ -11,6 +11,12 @@ def explain(error: ErrorDetails, model: type[BaseModel]) -> str:
     """Return what does not fit and where; for an unknown key of ``model`` the nearest ones, as ``--set`` takes them."""
     location = tuple(map(str, error["loc"]))
     where = _shown(location)
+    if error["type"] == "union_tag_invalid":
+        context = error["ctx"]
+        found, expected = context["tag"], context["expected_tags"]
+        return f"{where}.{context['discriminator'].strip(chr(39))}: {found!r} is none of {expected}"
+    if error["type"] == "union_tag_not_found":
+        return f"{where}: {error['ctx']['discriminator'].strip(chr(39))} is missing"
     if error["type"] != "extra_forbidden":
         return f"{where}: {error['msg'].removeprefix('Value error, ')}"
     *section, key = ("0" if part.isdecimal() else part for part in location)

@@ -152,7 +152,11 @@ class Tracker:
         self._registry.close()
 
     def _say_how_to_push(self) -> None:
-        print(f"nothing is lost: `moderation registry push --run {self._folder.path}` uploads it", file=sys.stderr)
+        print(
+            f"the run is kept in {self._folder.path}; once W&B can be used, `moderation registry push --run "
+            f"{self._folder.path}` uploads it",
+            file=sys.stderr,
+        )
 
 
 def log_baseline(

@@ -9,7 +9,7 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 from torch.utils.data import Sampler
 from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
-from transformers.trainer_callback import ProgressCallback
+from transformers.trainer_callback import PrinterCallback, ProgressCallback
 
 from moderation.errors import UnavailableError
 from train.batches import Comments, GroupedSampler
@@ -34,7 +34,8 @@ class CommentTrainer(Trainer):
         """Take what `Trainer` takes, and what it does not know: the loss, learning rates and weights."""
         super().__init__(**kwargs)
         self.add_callback(Stopping(fit.patience))
-        self.remove_callback(ProgressCallback)
+        for kind in (PrinterCallback, ProgressCallback):  # which one there is depends on the level of logging
+            self.remove_callback(kind)
         self.progress = Progress()
         self.add_callback(self.progress)
         self._fit = fit

@@ -92,7 +92,7 @@ def test_a_better_bundle_is_promoted_a_worse_one_refused_and_a_rollback_goes_bac
     assert "the gate refused it" in one_line(refusal)
     assert bench.registry.resolve("production") == bench.better
 
-    done = moderation("compare", bench.better, bench.production)
+    done = moderation("compare", bench.better, bench.production, "--all")
     lines = [line.split() for line in done.stdout.splitlines()]
     assert ["version", bench.better[:12], bench.production[:12]] in lines
     assert ["toxic", "roc_auc", *("0.9000", "(0.8000", "to", "0.9500)") * 2] in lines
@@ -279,12 +279,12 @@ def test_bad_calls_of_the_gate_are_one_line_and_change_nothing(
 ) -> None:
     (tmp_path / "file").write_text("")
     calls = {
-        ("none-such",): "version 'none-such' is not 8 to 64 hexadecimal digits (aliases: production)",
+        ("none-such",): "version 'none-such' is not 8 to 64 hexadecimal digits, no alias (there are: production), and no folder",
         (
             bench.better,
             "--against",
             "staging",
-        ): "--against: version 'staging' is not 8 to 64 hexadecimal digits (aliases: production)",
+        ): "--against: version 'staging' is not 8 to 64 hexadecimal digits, no alias (there are: production)",
         (bench.better, "--data", str(tmp_path / "none.parquet")): "cannot be read as parquet",
         (bench.better, "--report", str(tmp_path / "file" / "x")): "cannot write the report into",
     }

@@ -1,3 +1,4 @@
+import socket
 from pathlib import Path
 
 import httpx
@@ -34,6 +35,13 @@ def refuses(settings: ApiSettings, error: type[Exception], *words: str, **change
     assert all(word in str(raised.value) for word in words), raised.value
     with prepared(settings):  # nothing is left locked or bound
         pass
+
+
+def test_an_answer_does_not_wait_for_the_acknowledgement_of_its_head(settings: ApiSettings) -> None:
+    with prepared(settings) as (_, (listener,)), socket.create_connection(listener.getsockname()):
+        accepted, _ = listener.accept()
+        with accepted:
+            assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
 
 
 def test_the_served_version_is_recorded_with_what_it_decides_by(settings: ApiSettings) -> None:

@@ -17,6 +17,11 @@ def test_every_config_of_the_repository_loads(path: Path) -> None:
     assert load(path).name == path.stem
 
 
+def test_a_second_source_can_be_set() -> None:
+    second = [f"data.sources.1.{value}" for value in ("layout=civil_comments", "path=b.csv", "licence=CC0")]
+    assert [source.name for source in load(STARTER, second).data.sources][1:] == ["b.csv"]
+
+
 def test_single_values_can_be_set() -> None:
     config = load(STARTER, ["data.sources.0.path=other.csv", "fit.epochs=1", "data.exclude=null"])
     assert (config.data.name, config.fit.epochs, config.data.exclude) == ("other.csv", 1, None)
@@ -36,7 +41,9 @@ def test_single_values_can_be_set() -> None:
         ("name.x=1", "no section"),
         ("data.path=x.csv", "unknown key data.path; did you mean data.sources.0.path"),
         ("data.sources.0.pth=x.csv", "unknown key data.sources.0.pth; did you mean data.sources.0.path\\?"),
-        ("data.sources.1.path=x.csv", "no place 1 in a list of 1"),
+        ("data.sources.2.path=x.csv", "no place 2 in a list of 1"),
+        ("data.sources.1.path=x.csv", "data.sources.1: layout is missing"),
+        ("fit.loss.name=dice", "fit.loss.name: 'dice' is none of 'bce', 'focal', 'asymmetric'"),
         ("data.sources.x.path=x.csv", "no place x in a list of 1"),
         ("data.sources.0.path=[", "not YAML"),
         ("data.sources.0.layout=tabel", "'tabel' .* 'table'"),

@@ -78,7 +78,8 @@ def test_a_batch_that_two_processes_cannot_share_is_refused(monkeypatch: pytest.
         training_arguments(config)
 
 
-def test_ctrl_c_says_how_to_go_on(tmp_path: Path) -> None:
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
+def test_who_stops_it_hears_how_to_go_on(tmp_path: Path, sent: signal.Signals) -> None:
     # Tests that run in the background ignore the signal, and what they start would inherit that.
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     process = start([], tmp_path, "fit.epochs=200")
@@ -88,7 +89,7 @@ def test_ctrl_c_says_how_to_go_on(tmp_path: Path) -> None:
         assert process.poll() is None
         assert time.monotonic() < deadline
         time.sleep(0.05)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(sent)
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 130
     assert "the same command goes on from the last checkpoint" in errors
