@@ -290,7 +290,7 @@ def _serve(app: FastAPI, listeners: list[socket.socket]) -> None:
         timeout_graceful_shutdown=DRAIN_S,
         http=protocol(raise_file_limit()),
     )
-    # What is loaded by now lives as long as the server; a full collection that walks it holds every answer up for 200 ms.
+    # What is loaded by now lives as long as the server; a collection that walks it holds every answer up for 200 ms.
     gc.collect()
     gc.freeze()
     # uvicorn raises the signal that stopped it again once it is done; the exit status would be the signal's.

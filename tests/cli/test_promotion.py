@@ -279,7 +279,7 @@ def test_bad_calls_of_the_gate_are_one_line_and_change_nothing(
 ) -> None:
     (tmp_path / "file").write_text("")
     calls = {
-        ("none-such",): "version 'none-such' is not 8 to 64 hexadecimal digits, no alias (there are: production), and no folder",
+        ("none-such",): "'none-such' is not 8 to 64 hexadecimal digits, no alias (there are: production)",
         (
             bench.better,
             "--against",
