@@ -61,7 +61,10 @@ class Prediction(Answer):
     id: Annotated[str, Field(description="Names this prediction in feedback and in the log.")]
     scores: Scores
     decision: Decision
-    reasons: Annotated[list[str], Field(description="Labels that caused the decision, highest score first.")]
+    reasons: Annotated[
+        list[str],
+        Field(description="Labels that caused the decision, highest score first; 'truncated' if its end was not read."),
+    ]
     version: Annotated[str, Field(description="Content address of the bundle that scored it.")]
     tokens_read: Annotated[int, Field(ge=0, description="Tokens that the model read.")]
     truncated: Annotated[bool, Field(description="True if the text was longer than the model reads.")]

@@ -124,7 +124,7 @@ class Predictor:
 
 def _record(model: Model, kept: Kept, outcome: Outcome[Found], call: Call) -> PredictionRecord:
     scores = outcome.result.scores
-    verdict = model.policy.decide(scores.scores)
+    verdict = model.policy.decide(scores.scores, scores.truncated)
     return PredictionRecord(
         id=uuid7(),
         created_at=datetime.now(UTC),

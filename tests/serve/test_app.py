@@ -89,10 +89,11 @@ def test_a_batch_keeps_its_order_and_scores_as_one_by_one(api: httpx.Client, ser
     wait_until(lambda: {answer["id"] for answer in answers} <= set(rows(server.engine, Prediction)))
 
 
-def test_a_text_longer_than_the_model_reads_is_said_to_be_truncated(api: httpx.Client) -> None:
+def test_a_text_longer_than_the_model_reads_is_said_to_be_truncated_and_sent_to_a_person(api: httpx.Client) -> None:
     answer = api.post("/predict", json={"comment_text": "fine " * 500}).json()
     assert answer["truncated"] is True
     assert answer["tokens_read"] == 64
+    assert (answer["decision"], answer["reasons"]) == ("review", ["truncated"])
 
 
 def test_feedback_is_recorded_with_its_labels(api: httpx.Client, server: Server) -> None:
@@ -329,7 +330,7 @@ def test_an_unexpected_error_is_a_500_without_any_detail(
     tmp_path: Path, model: Model, caplog: pytest.LogCaptureFixture
 ) -> None:
     class BrokenPolicy:
-        def decide(self, scores: dict[str, float]) -> None:
+        def decide(self, scores: dict[str, float], truncated: bool) -> None:
             raise KeyError("detail of the fault")
 
     broken = replace(model, policy=BrokenPolicy())  # type: ignore[arg-type]
