@@ -80,10 +80,10 @@ class FeedbackRequest(Request):
     """A caller's or moderator's verdict on an answered prediction."""
 
     prediction_id: Annotated[str, StringConstraints(min_length=1, max_length=64)]
-    agree: bool
+    agree: Annotated[bool, Field(description="Whether the prediction is right: its decision and its labels.")]
     labels: Annotated[
         dict[str, bool] | None,
-        Field(description="The labels as they should be; only those that the caller is sure of."),
+        Field(description="The labels as they should be; only those that are sure, and none against agree: true."),
     ] = None
 
     model_config = ConfigDict(

@@ -33,7 +33,7 @@ from moderation.errors import ConfigurationError, UnavailableError
 from moderation.privacy import Privacy
 from moderation.scoring.onnx import available_cores
 from moderation.settings import ApiSettings
-from serve import auth, logs
+from serve import auth, logs, payload
 from serve.auth import LOOPBACK, Access
 from serve.batcher import Batcher
 from serve.cache import Cache
@@ -113,7 +113,7 @@ def create_app(
         outbox.append,
     )
     shipper = Shipper(outbox, log)
-    desk = FeedbackDesk(watcher.current.served.labels, outbox, log, lambda: shipper.database_reachable)
+    desk = FeedbackDesk(lambda: watcher.current.served, outbox, log, lambda: shipper.database_reachable)
     access = access or Access(settings)
     metrics = _metrics(watcher, batcher, outbox, shipper, shadow, access)
 
@@ -382,9 +382,12 @@ def _metrics(
 
 async def _http_error(request: Request, error: HTTPException) -> JSONResponse:
     """Answer what the framework refuses: no such path, no such method."""
-    phrase = HTTPStatus(error.status_code).phrase
-    code = phrase.lower().replace(" ", "_")
-    return body_response(error.status_code, code, phrase, request.state.request_id, dict(error.headers or {}))
+    message = HTTPStatus(error.status_code).phrase
+    code, headers = message.lower().replace(" ", "_"), dict(error.headers or {})
+    if methods := headers.get("Allow"):
+        example = payload.example(getattr(request.scope.get("route"), "openapi_extra", None))
+        message = f"this path takes {methods}" + (f" with a JSON body, such as {example}" if example else "")
+    return body_response(error.status_code, code, message, request.state.request_id, headers)
 
 
 async def _validation_error(request: Request, _: RequestValidationError) -> JSONResponse:

@@ -27,7 +27,7 @@ from queue import Empty, SimpleQueue
 from typing import IO
 
 from moderation.db.erasure import NOTHING
-from moderation.db.log import FeedbackRecord, PredictionRecord, ShadowRecord
+from moderation.db.log import FeedbackRecord, LoggedScores, PredictionRecord, ShadowRecord
 from moderation.errors import ConfigurationError, OverloadedError, UnavailableError
 
 Record = PredictionRecord | FeedbackRecord | ShadowRecord
@@ -173,13 +173,16 @@ class Outbox:
             self._queue.put(append)
         await append.committed
 
-    def holds_prediction(self, prediction_id: str) -> bool:
-        """Return whether the prediction waits here for the database (blocking)."""
+    def find_scores(self, prediction_id: str) -> LoggedScores | None:
+        """Return what was answered for the prediction; None if it does not wait here for the database (blocking)."""
         with self._shipping_lock:
             found = self._shipping.execute(
-                "SELECT 1 FROM outbox WHERE id = ? AND kind = ?", (prediction_id, PREDICTION)
-            )
-            return found.fetchone() is not None
+                "SELECT body FROM outbox WHERE id = ? AND kind = ?", (prediction_id, PREDICTION)
+            ).fetchone()
+        if found is None:
+            return None
+        fields = json.loads(found[0])
+        return LoggedScores(fields["version"], fields["scores"])
 
     def oldest(self, limit: int, max_characters: int = sys.maxsize) -> list[Row]:
         """Return the oldest rows, in the order of their commits, up to either bound but at least one (blocking)."""

@@ -139,12 +139,49 @@ def test_predictions_go_on_while_look_ups_for_feedback_hang(tmp_path: Path, mode
         logs[0].answers.set()
 
 
+@pytest.mark.parametrize("when", ["in the outbox", "in the database"])
+def test_labels_may_confirm_a_prediction_that_is_agreed_with_but_not_contradict_it(
+    tmp_path: Path, model: Model, when: str
+) -> None:
+    logs: list[UnsteadyLog] = []
+
+    def unsteady(engine: Engine) -> UnsteadyLog:
+        logs.append(UnsteadyLog(engine))
+        return logs[0]
+
+    with served(settings_in(tmp_path), model, log=unsteady) as server:
+        logs[0].takes_rows = when == "in the database"
+        answer = server.http.post("/predict", json={"comment_text": "You are disgusting."}).json()
+        if when == "in the database":
+            wait_until(lambda: answer["id"] in rows(server.engine, Prediction))
+        assert answer["reasons"]
+
+        def say(agree: bool, labels: dict[str, bool]) -> httpx.Response:
+            body = {"prediction_id": answer["id"], "agree": agree, "labels": labels}
+            return server.http.post("/feedback", json=body)
+
+        predicted = {label: answer["scores"][label] >= 0.5 for label in LABELS}
+        assert set(predicted.values()) == {True, False}
+        assert say(True, predicted).status_code == 200
+        assert say(True, {}).status_code == 200
+        for label, is_there in predicted.items():
+            message = refused(say(True, {**predicted, label: not is_there}), 422, "contradictory")
+            assert f"what was predicted for {label};" in message
+            assert say(False, {label: not is_there}).status_code == 200
+        assert say(False, predicted).status_code == 200  # the labels are right, the decision is not
+
+
+def test_agreement_with_what_cannot_be_seen_from_here_is_taken(api: httpx.Client) -> None:
+    body = {"prediction_id": uuid7(), "agree": True, "labels": {"toxic": True}}
+    assert api.post("/feedback", json=body).status_code == 200
+
+
 def test_while_the_database_is_known_to_be_away_it_is_not_asked_for_a_prediction(
-    tmp_path: Path, sqlite_engine: Engine
+    tmp_path: Path, sqlite_engine: Engine, model: Model
 ) -> None:
     outbox, log = Outbox(tmp_path / "outbox.db", 100), HangingLog(sqlite_engine)
     outbox.start()
-    desk = FeedbackDesk(LABELS, outbox, log, reachable=lambda: False)
+    desk = FeedbackDesk(lambda: model.served, outbox, log, reachable=lambda: False)
     request = FeedbackRequest(prediction_id=OLD_ID, agree=True)
     asyncio.run(desk.take(request, Call("request", "/feedback", time.perf_counter())))
     assert not log.asked.is_set()
@@ -193,7 +230,22 @@ def test_unknown_paths_and_methods_answer_in_the_common_shape(api: httpx.Client)
     refused(api.get("/nothing"), 404, "not_found")
     refused(api.get("/static/nothing.css"), 404, "not_found")
     refused(api.get("/static/../app.py"), 404, "not_found")
-    refused(api.get("/predict"), 405, "method_not_allowed")
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "said"),
+    [
+        ("GET", "/predict", 'this path takes POST with a JSON body, such as {"comment_text": "You are disgusting."}'),
+        ("PUT", "/feedback", 'this path takes POST with a JSON body, such as {"agree": false, '),
+        ("GET", "/admin/reload", "this path takes POST"),
+        ("POST", "/version", "this path takes GET"),
+    ],
+)
+def test_a_wrong_method_is_told_how_to_ask(api: httpx.Client, method: str, path: str, said: str) -> None:
+    response = api.request(method, path)
+    message = refused(response, 405, "method_not_allowed")
+    assert message.startswith(said)
+    assert response.headers["allow"] == said.split()[3]
 
 
 def test_the_page_needs_nothing_from_elsewhere_and_allows_no_inline_code(api: httpx.Client) -> None:
