@@ -191,7 +191,9 @@ def time_text_index(engine: Engine, start: datetime, middle: datetime, random_: 
         print(f"texts deleted: {bar.n:,} rows, {bar.n / (time.perf_counter() - began):,.0f} rows/s")
     for state in ("with the index", "without it"):
         _vacuum(engine)
-        again = [_milliseconds(lambda: retention.delete_texts(engine, middle, lambda _: None)) for _ in range(INDEX_ROUNDS)]
+        again = [
+            _milliseconds(lambda: retention.delete_texts(engine, middle, lambda _: None)) for _ in range(INDEX_ROUNDS)
+        ]
         print(f"deleting the texts of as many days again, of which there are none, {state}: {min(again):,.1f} ms")
         with engine.begin() as connection:
             connection.execute(text(f"DROP INDEX IF EXISTS {TEXT_INDEX}"))

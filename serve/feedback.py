@@ -4,8 +4,8 @@ import asyncio
 import logging
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime
 
+from moderation import clock
 from moderation.contracts import FeedbackReceipt, FeedbackRequest, ServedVersion
 from moderation.db.log import FeedbackRecord, LoggedScores
 from moderation.errors import InvalidInputError, NotFoundError
@@ -65,9 +65,10 @@ class FeedbackDesk:
         if not is_uuid7(prediction_id):
             raise NotFoundError(UNKNOWN)
         await self._check(request, prediction_id)
+        at = clock.now()
         record = FeedbackRecord(
-            id=uuid7(),
-            created_at=datetime.now(UTC),
+            id=uuid7(at),
+            created_at=at,
             request_id=call.request_id,
             client=call.client,
             prediction_id=prediction_id,

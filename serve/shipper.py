@@ -12,10 +12,10 @@ import random
 import threading
 import time
 from collections.abc import Sequence
-from datetime import UTC, datetime
 
 from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, StatementError
 
+from moderation import clock
 from moderation.db.log import FeedbackRecord, PredictionRecord, ShadowRecord
 from moderation.errors import InvalidInputError, UnavailableError
 from serve.ids import uuid7
@@ -174,8 +174,9 @@ class Shipper:
 
 def _probe(characters: int) -> PredictionRecord:
     """Return a prediction that nobody asked for, with a text of that length that cannot be compressed."""
+    at = clock.now()
     return PredictionRecord(
-        id=uuid7(), created_at=datetime.now(UTC), request_id="probe", client="probe", route="probe", version="probe",
+        id=uuid7(at), created_at=at, request_id="probe", client="probe", route="probe", version="probe",
         scores={}, decision="allow", reasons=[], latency_ms=0.0, tokens_read=0, truncated=False,
         text=base64.b85encode(os.urandom(characters)).decode()[:characters],
     )  # fmt: skip

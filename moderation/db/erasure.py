@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, cast
 from sqlalchemy import ColumnElement, Connection, Engine, Table, and_, delete, func, or_, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
+from moderation import clock
 from moderation.db.database import ERASURE_LOCK, forget_deleted, lift_time_limit
 from moderation.db.ids import made_near
 from moderation.db.models import Erasure, Feedback, Prediction
@@ -52,13 +53,13 @@ def erase(engine: Engine, ids: Sequence[str] = (), authors: Sequence[str] = ()) 
 
     Waits for inserts that are under way; those that come later see the erasure.
     """
-    now = datetime.now(UTC)
+    now = clock.now()
     with engine.begin() as connection:
         _lock(connection)
         found = set(ids)
         for some in _slices(authors):
-            query = select(Prediction.id).where(Prediction.author.in_(some), Prediction.created_at <= now)
-            found.update(connection.scalars(query))
+            # Whatever is here was written before, even if the clock that its row had was ahead.
+            found.update(connection.scalars(select(Prediction.id).where(Prediction.author.in_(some))))
         _record(
             connection, {(ID, each): now for each in found} | {(AUTHOR, fingerprint(each)): now for each in authors}
         )
@@ -112,8 +113,9 @@ def without_erased(connection: Connection, feedback: "Sequence[FeedbackRecord]")
 
 def is_erased(record: "PredictionRecord", erased: dict[Subject, datetime]) -> bool:
     """Return whether one of the erasures (kind and subject to time) holds for ``record``."""
-    subjects = [FORGOTTEN, (ID, record.id), *([(AUTHOR, fingerprint(record.author))] if record.author else [])]
-    return any(record.created_at <= erased[subject] for subject in subjects if subject in erased)
+    subjects = [FORGOTTEN, *([(AUTHOR, fingerprint(record.author))] if record.author else [])]
+    # A prediction that is named is erased whatever its clock says of the order.
+    return (ID, record.id) in erased or any(record.created_at <= erased[each] for each in subjects if each in erased)
 
 
 def fingerprint(author: str) -> str:

@@ -394,6 +394,24 @@ def test_an_unexpected_error_is_a_500_without_any_detail(
     assert record.fields["request_id"] == response.headers["x-request-id"]
 
 
+def test_on_a_disk_that_turns_read_only_nothing_is_answered_until_it_can_be_written_again(
+    tmp_path: Path, model: Model
+) -> None:
+    with served(settings_in(tmp_path), model) as server:
+        assert hello(server).status_code == 200
+        server.outbox._writer.execute("PRAGMA query_only = ON")  # as SQLite says it of a read-only file
+        refusal = hello(server)
+        assert "outbox cannot be written" in refused(refusal, 503, "unavailable")
+        assert int(refusal.headers["retry-after"]) >= 1
+        ready = server.http.get("/ready")
+        assert (ready.status_code, "cannot be written" in ready.json()["parts"]["outbox"]) == (503, True)
+        server.outbox._writer.execute("PRAGMA query_only = OFF")
+        wait_until(lambda: server.http.get("/ready").status_code == 200)
+        answer = hello(server)
+        assert answer.status_code == 200
+        wait_until(lambda: answer.json()["id"] in rows(server.engine, Prediction))
+
+
 def test_answers_go_on_while_the_database_is_away(tmp_path: Path, model: Model) -> None:
     logs: list[UnsteadyLog] = []
 

@@ -102,6 +102,21 @@ def test_only_erasures_from_before_the_bound_are_forgotten_and_the_bound_never_m
     assert kept(engine)[first.id] == NOTHING
 
 
+@pytest.mark.parametrize("arrives_late", [True, False])
+def test_rows_of_a_server_whose_clock_is_ahead_are_erased_as_well(engine: Engine, arrives_late: bool) -> None:
+    ahead = datetime.now(UTC) + timedelta(hours=5)
+    named = prediction(id=uuid7(ahead), created_at=ahead, text="one")
+    by_author = prediction(id=uuid7(ahead), created_at=ahead, text="two", author="me")
+    if arrives_late:
+        erase(engine, ids=[named.id])
+        store(engine, named)
+        assert kept(engine) == {named.id: NOTHING}
+    else:  # of an author who is named before a row arrives, its clock alone says which was first
+        store(engine, named, by_author)
+        erase(engine, ids=[named.id], authors=["me"])
+        assert kept(engine) == {named.id: NOTHING, by_author.id: NOTHING}
+
+
 def test_without_erasures_nothing_is_forgotten_and_late_rows_keep_their_texts(engine: Engine) -> None:
     assert prune(engine, datetime.now(UTC)) == 0
     store(engine, old := prediction(id=uuid7(), text="late"))
