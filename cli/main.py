@@ -53,7 +53,7 @@ def serve() -> None:
     with the starter bundle. Else it needs a migrated database, and the alias to serve in the registry.
     """
     from moderation.settings import ApiSettings, load
-    from serve.app import run
+    from serve.process import run
 
     settings = load(ApiSettings)
     if settings.is_new:

@@ -12,7 +12,7 @@ from moderation.errors import BundleError, ConfigurationError, NotFoundError, Un
 from moderation.labels import LABELS
 from moderation.registry.local import LocalRegistry
 from moderation.settings import ApiSettings
-from serve.app import prepared
+from serve.process import prepared
 from tests.bundles import build_tiny_bundle
 from tests.chaos.disk import small_disk
 from tests.serve.process import free_port
