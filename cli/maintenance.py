@@ -26,7 +26,7 @@ def migrate() -> None:
 
 
 def maintain() -> None:
-    """Make the partitions of the coming months, and forget old erasures.
+    """Make partitions ahead and forget old erasures.
 
     On PostgreSQL, `moderation migrate` makes the partitions of the next twelve months; run this at least once a year in
     between. A month without a partition loses nothing: its rows wait in the default one. SQLite needs none.
