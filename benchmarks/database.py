@@ -2,7 +2,8 @@
 
 A burst as of 5,000 predictions a second goes the real way, from an outbox through the shipper, and is timed. Then a day
 is inserted as servers do, and copied in the database to the days before it, roll-ups included, so that both agree.
-Last, every query of the monitor's overview is timed, for each of its ranges. The server has its default settings
+Last, every query of the monitor's overview is timed, for each of its ranges; with ``--text-index`` also what
+retention's partial index costs inserts and saves retention. The server has its default settings
 (128 MB of shared buffers) and waits for the disk.
 
     python -m benchmarks.database --rows 1000000 --days 90
@@ -25,7 +26,7 @@ from sqlalchemy import Engine, text
 from tqdm import tqdm
 
 from apps.monitor.services.snapshot import MOST_ROWS, TIME_RANGES, TimeRange, take_snapshot
-from moderation.db import queries
+from moderation.db import queries, retention
 from moderation.db.database import connect, migrate
 from moderation.db.log import FeedbackRecord, PredictionRecord, VersionRecord, insert, record_version
 from moderation.labels import LABELS
@@ -47,9 +48,10 @@ _SIZES = """
     SELECT (SELECT count(*) FROM {table}), sum(pg_table_size(relid)), sum(pg_total_relation_size(relid))
     FROM (SELECT relid FROM pg_partition_tree('{table}') UNION SELECT '{table}'::regclass) AS parts
 """
-
-
 BURST_ROWS, BURST_PER_S = 30_000, 5_000
+TEXT_INDEX = "ix_predictions_with_text"
+INDEX_ROWS, INDEX_ROUNDS = 20_000, 5
+_INDEX_SIZE = f"SELECT sum(pg_relation_size(relid)) FROM pg_partition_tree('{TEXT_INDEX}')"
 
 
 @dataclass(frozen=True)
@@ -150,9 +152,7 @@ def copy_day(engine: Engine, start: datetime, end: datetime, days: int) -> None:
             connection.execute(text("SET LOCAL statement_timeout = 0"))
             for statement in statements:
                 connection.execute(text(statement), {"shift": timedelta(days=-back), "start": start, "end": end})
-    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-        connection.execute(text("SET statement_timeout = 0"))
-        connection.execute(text("VACUUM ANALYZE"))
+    _vacuum(engine)
 
 
 def time_queries(url: str, time_range: TimeRange, now: datetime) -> None:
@@ -175,6 +175,52 @@ def time_queries(url: str, time_range: TimeRange, now: datetime) -> None:
         print(f"| {time_range.name} | {name} | {first_ms:.1f} | {p50_ms:.1f} | {max_ms:.1f} |")
 
 
+def time_text_index(engine: Engine, start: datetime, middle: datetime, random_: random.Random) -> None:
+    """Print what the index of the rows that have a text costs each insert, and what it saves retention.
+
+    Texts from before ``middle`` are deleted, and last the index is dropped.
+    """
+    with engine.connect() as connection:
+        size = int(connection.scalar(text(_INDEX_SIZE)) or 0)
+    with_index, without = zip(*(_insert_rates(engine, start, random_) for _ in range(INDEX_ROUNDS)), strict=True)
+    ratio = statistics.median(one / other for one, other in zip(with_index, without, strict=True))
+    print(f"{TEXT_INDEX}: {size / 1e6:,.0f} MB; inserts with it run at {ratio:.2f} of the rate without it")
+    with tqdm(desc="deleting texts", unit="row") as bar:
+        began = time.perf_counter()
+        retention.delete_texts(engine, middle, bar.update)
+        print(f"texts deleted: {bar.n:,} rows, {bar.n / (time.perf_counter() - began):,.0f} rows/s")
+    for state in ("with the index", "without it"):
+        _vacuum(engine)
+        again = [
+            _milliseconds(lambda: retention.delete_texts(engine, middle, lambda _: None)) for _ in range(INDEX_ROUNDS)
+        ]
+        print(f"deleting the texts of as many days again, of which there are none, {state}: {min(again):,.1f} ms")
+        with engine.begin() as connection:
+            connection.execute(text(f"DROP INDEX IF EXISTS {TEXT_INDEX}"))
+
+
+def _insert_rates(engine: Engine, start: datetime, random_: random.Random) -> tuple[float, float]:
+    """Return rows per second with the index of texts and without it; nothing is committed, so no disk is waited for."""
+    rates = []
+    for preparation in ("SELECT 1", f"DROP INDEX {TEXT_INDEX}"):
+        rows = make_traffic(start, 86_399, INDEX_ROWS, random_).predictions
+        with engine.connect() as connection:
+            connection.execute(text("SET LOCAL statement_timeout = 0"))
+            connection.execute(text(preparation))
+            began = time.perf_counter()
+            for first in range(0, INDEX_ROWS, 1_000):
+                insert(connection, rows[first : first + 1_000])
+            rates.append(INDEX_ROWS / (time.perf_counter() - began))
+            connection.rollback()  # the index is back
+    return rates[0], rates[1]
+
+
+def _vacuum(engine: Engine) -> None:
+    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        connection.execute(text("SET statement_timeout = 0"))
+        connection.execute(text("VACUUM ANALYZE"))
+
+
 def print_sizes(engine: Engine) -> None:
     """Print rows and disk use per table, partitions added up."""
     with engine.connect() as connection:
@@ -190,6 +236,7 @@ def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     arguments.add_argument("--rows", type=int, default=1_000_000, help="predictions in all (default 1,000,000)")
     arguments.add_argument("--days", type=int, default=90, help="days that they span (default 90)")
+    arguments.add_argument("--text-index", action="store_true", help="measure what retention's index costs and saves")
     chosen = arguments.parse_args()
     midnight = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
     start, random_ = midnight - timedelta(days=1), random.Random(0)
@@ -211,6 +258,10 @@ def main() -> None:
         print("| range | query | first, ms | p50, ms | max, ms |\n|---|---|---|---|---|")
         for time_range in TIME_RANGES:
             time_queries(url, time_range, midnight)
+        if chosen.text_index:
+            engine = connect(url)
+            time_text_index(engine, start, midnight - timedelta(days=chosen.days / 2), random_)
+            engine.dispose()
 
 
 def _uuid7(at: datetime, random_: random.Random) -> str:

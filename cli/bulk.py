@@ -86,7 +86,11 @@ class TableScorer:
     def _columns(self, scored: list[Scored]) -> list[pa.Array]:
         labels = self._scorer.labels
         scores = np.concatenate([part.scores for part in scored] or [np.empty((0, len(labels)), np.float32)])
-        decided = [self._policy.decide(dict(zip(labels, row, strict=True))) for row in scores.tolist()]
+        truncated = [bool(cut) for part in scored for cut in part.truncated]
+        decided = [
+            self._policy.decide(dict(zip(labels, row, strict=True)), cut)
+            for row, cut in zip(scores.tolist(), truncated, strict=True)
+        ]
         self.decisions.update(verdict.decision for verdict in decided)
         values = [
             *scores.T,
@@ -94,6 +98,6 @@ class TableScorer:
             [", ".join(verdict.reasons) for verdict in decided],
             [self.version] * len(decided),
             [tokens for part in scored for tokens in part.tokens_read],
-            [cut for part in scored for cut in part.truncated],
+            truncated,
         ]
         return [pa.array(column, field.type) for column, field in zip(values, self._new_fields, strict=True)]

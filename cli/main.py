@@ -49,12 +49,16 @@ def roles() -> None:
 def serve() -> None:
     """Serve the API until it is stopped.
 
-    Needs a migrated database, and the alias to serve in the registry.
+    Where the state folder is empty or not there, and neither database nor registry is named elsewhere, it makes them,
+    with the starter bundle. Else it needs a migrated database, and the alias to serve in the registry.
     """
     from moderation.settings import ApiSettings, load
-    from serve.app import run
+    from serve.process import run
 
-    run(load(ApiSettings))
+    settings = load(ApiSettings)
+    if settings.is_new:
+        up.prepare(settings)
+    run(settings)
 
 
 def main() -> None:

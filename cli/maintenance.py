@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from moderation.errors import InvalidInputError
+from moderation.errors import InvalidInputError, NotFoundError
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine
@@ -26,17 +26,20 @@ def migrate() -> None:
 
 
 def maintain() -> None:
-    """Make the partitions of the coming months.
+    """Make partitions ahead and forget old erasures.
 
-    On PostgreSQL, `moderation migrate` makes those of the next twelve months; run this at least once a year in
+    On PostgreSQL, `moderation migrate` makes the partitions of the next twelve months; run this at least once a year in
     between. A month without a partition loses nothing: its rows wait in the default one. SQLite needs none.
+    Erasures are remembered for 90 days, for rows that arrive late; what arrives later still is stored without text and
+    author if it was made before an erasure that was forgotten.
     """
-    from moderation.db import partitions
+    from moderation.db import erasure, partitions
 
-    engine = _open()
+    engine, now = _open(), datetime.now(UTC)
     with engine.begin() as connection:
-        made = partitions.make_ahead(connection, datetime.now(UTC)) if partitions.exist(connection) else []
+        made = partitions.make_ahead(connection, now) if partitions.exist(connection) else []
     typer.echo(f"made {len(made)} partitions{': ' if made else ''}{', '.join(made)}")
+    typer.echo(f"forgot {erasure.prune(engine, now - erasure.KEPT)} erasures from before {now - erasure.KEPT:%Y-%m-%d}")
 
 
 def retention(
@@ -83,7 +86,7 @@ def erase(
 
     That is text, hash and author of predictions, and feedback on them. Covers the database, the outbox in this state
     folder, and rows that still wait in other servers' outboxes, which are erased when they arrive. Scores stay.
-    It can be repeated.
+    It can be repeated. Exit code 1: nothing was found, if only because it is erased already.
     """
     from moderation.db import erasure
     from moderation.privacy import Privacy
@@ -105,6 +108,11 @@ def erase(
     feedback = erased.feedback + late.feedback
     typer.echo(f"erased in the database: {erased.predictions + late.predictions} predictions, {feedback} feedback")
     typer.echo(f"erased in the outbox of {settings.state_dir}: {len(waiting)} rows")
+    if not (erased.predictions or late.predictions or feedback or waiting):
+        raise NotFoundError(
+            "nothing was found under what was named: it is unknown, or erased already; what still waits in the outbox "
+            "of another server will be erased when it arrives"
+        )
 
 
 def _open() -> "Engine":

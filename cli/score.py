@@ -30,9 +30,9 @@ def score(
     """Score every text of a file.
 
     Rows keep their order and their columns. New columns: one per label with its score in [0, 1], decision (allow,
-    review or remove), reasons (the labels behind it), version (of the bundle), tokens_read and truncated; a row without
-    text leaves them empty. The columns of a CSV are text, exactly as written. An empty registry is given the starter
-    bundle.
+    review or remove, as the API decides), reasons (the labels behind it; truncated: the text was not read to its end),
+    version (of the bundle), tokens_read and truncated; a row without text leaves them empty. The columns of a CSV are
+    text, exactly as written. An empty registry is given the starter bundle.
     """
     from cli.bulk import TableScorer, check_text_column
     from cli.output import check_output, replaced_when_complete

@@ -59,7 +59,7 @@ def up() -> None:
     state_dir = settings.state_dir.resolve()
     with _claim(state_dir):
         _check_ports(services)
-        _prepare(settings)
+        prepare(settings)
         raise typer.Exit(_run(services, state_dir, begun))
 
 
@@ -112,7 +112,8 @@ def _check_ports(services: list[Service]) -> None:
             probe.close()
 
 
-def _prepare(settings: "ApiSettings") -> None:
+def prepare(settings: "ApiSettings") -> None:
+    """Migrate the database, and give a local registry the starter bundle where the alias is missing."""
     from cli.history import record
     from moderation.db.database import connect, migrate
     from moderation.registry.opening import open_local

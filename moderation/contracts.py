@@ -61,7 +61,10 @@ class Prediction(Answer):
     id: Annotated[str, Field(description="Names this prediction in feedback and in the log.")]
     scores: Scores
     decision: Decision
-    reasons: Annotated[list[str], Field(description="Labels that caused the decision, highest score first.")]
+    reasons: Annotated[
+        list[str],
+        Field(description="Labels that caused the decision, highest score first; 'truncated' if its end was not read."),
+    ]
     version: Annotated[str, Field(description="Content address of the bundle that scored it.")]
     tokens_read: Annotated[int, Field(ge=0, description="Tokens that the model read.")]
     truncated: Annotated[bool, Field(description="True if the text was longer than the model reads.")]
@@ -77,10 +80,10 @@ class FeedbackRequest(Request):
     """A caller's or moderator's verdict on an answered prediction."""
 
     prediction_id: Annotated[str, StringConstraints(min_length=1, max_length=64)]
-    agree: bool
+    agree: Annotated[bool, Field(description="Whether the prediction is right: its decision and its labels.")]
     labels: Annotated[
         dict[str, bool] | None,
-        Field(description="The labels as they should be; only those that the caller is sure of."),
+        Field(description="The labels as they should be; only those that are sure, and none against agree: true."),
     ] = None
 
     model_config = ConfigDict(

@@ -58,7 +58,7 @@ class DeadlineError(ModerationError):
 
 
 class OverQuotaError(ModerationError):
-    """The key has used up its quota; more may be asked after ``retry_after_s`` seconds."""
+    """The key has less of its quota left than was asked for; more may be asked after ``retry_after_s`` seconds."""
 
     code = "over_quota"
 

@@ -1,4 +1,4 @@
-"""From scores and thresholds to a decision, with the labels that caused it.
+"""From scores and thresholds to a decision, with what caused it.
 
 Pure: knows nothing of files or models. `Policy.from_mapping` reads what ``configs/policy.yaml`` holds.
 """
@@ -14,6 +14,8 @@ DECISIONS: tuple[Decision, ...] = get_args(Decision)
 
 FROM_BUNDLE = "bundle"
 NEVER = "never"
+TRUNCATED = "truncated"
+"""The reason that is no label: the text was not read to its end, so nobody knows what its rest says."""
 
 
 @dataclass(frozen=True)
@@ -26,7 +28,7 @@ class LabelThresholds:
 
 @dataclass(frozen=True)
 class Verdict:
-    """A decision and its reasons: the labels that reached it, highest score first; empty for allow."""
+    """A decision and its reasons: labels that reached it, highest score first, then `TRUNCATED`; empty for allow."""
 
     decision: Decision
     reasons: tuple[str, ...]
@@ -34,41 +36,52 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Policy:
-    """Thresholds per label, resolved against one bundle."""
+    """Thresholds per label, resolved against one bundle, and whether a text not read to its end is reviewed."""
 
     thresholds: Mapping[str, LabelThresholds]
+    reviews_truncated: bool = True
 
     @classmethod
     def from_mapping(cls, rules: object, bundle_thresholds: Mapping[str, float]) -> "Policy":
-        """Resolve ``rules`` (``{labels: {label: {review: R, remove: R}}}``) for one bundle.
+        """Resolve ``rules`` (``{labels: {label: {review: R, remove: R}}, truncated: D}``) for one bundle.
 
-        R is a score in [0, 1], ``bundle`` (the bundle's own threshold of that label) or ``never``.
+        R is a score in [0, 1], ``bundle`` (the bundle's own threshold of that label) or ``never``; D is ``review``,
+        also where it is not said, or ``allow``.
 
         Raises:
             ConfigurationError: unknown or missing label or key, a value out of range, or
                 a removal threshold below the review threshold.
         """
-        if not isinstance(rules, Mapping) or set(rules) != {"labels"} or not isinstance(rules["labels"], Mapping):
-            raise ConfigurationError("policy: expected one key, 'labels', with a mapping under it")
-        labels = rules["labels"]
+        if not isinstance(rules, Mapping) or not {"labels"} <= set(rules) <= {"labels", TRUNCATED}:
+            raise ConfigurationError("policy: expected the key 'labels' and, if it is to be said, 'truncated'")
+        labels, truncated = rules["labels"], rules.get(TRUNCATED, "review")
+        if not isinstance(labels, Mapping):
+            raise ConfigurationError("policy: expected a mapping under 'labels'")
+        if truncated not in ("review", "allow"):
+            raise ConfigurationError(f"policy: truncated is {truncated!r}; expected 'review' or 'allow'")
         if set(labels) != set(bundle_thresholds):
             raise ConfigurationError(
                 f"policy: has labels {sorted(map(str, labels))}, the bundle has {sorted(bundle_thresholds)}"
             )
-        return cls({label: _read(label, labels[label], own) for label, own in bundle_thresholds.items()})
+        thresholds = {label: _read(label, labels[label], own) for label, own in bundle_thresholds.items()}
+        return cls(thresholds, truncated == "review")
 
-    def decide(self, scores: Mapping[str, float]) -> Verdict:
-        """Return the strictest decision that any label's score (in [0, 1]) reaches."""
+    def decide(self, scores: Mapping[str, float], truncated: bool) -> Verdict:
+        """Return the strictest decision that any label's score (in [0, 1]) reaches.
+
+        A text that was not read to its end (``truncated``) is not simply allowed: what was left out may be the worst.
+        """
         by_score = sorted(self.thresholds, key=lambda label: -scores[label])
-        for decision in ("remove", "review"):
-            reached = tuple(
-                label
-                for label in by_score
-                if (threshold := getattr(self.thresholds[label], decision)) is not None and scores[label] >= threshold
-            )
-            if reached:
-                return Verdict(decision, reached)
-        return Verdict("allow", ())
+        if removed := tuple(label for label in by_score if _reaches(scores[label], self.thresholds[label].remove)):
+            return Verdict("remove", removed)
+        reasons = [label for label in by_score if _reaches(scores[label], self.thresholds[label].review)]
+        if truncated and self.reviews_truncated:
+            reasons.append(TRUNCATED)
+        return Verdict("review" if reasons else "allow", tuple(reasons))
+
+
+def _reaches(score: float, threshold: float | None) -> bool:
+    return threshold is not None and score >= threshold
 
 
 def _read(label: str, rule: object, own: float) -> LabelThresholds:

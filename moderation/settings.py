@@ -37,11 +37,17 @@ class DatabaseSettings(Settings):
         SecretStr | None, Field(description="SQLAlchemy URL, e.g. postgresql+psycopg2://user:password@host/name.")
     ] = None
 
+    @property
+    def embedded_database(self) -> Path | None:
+        """The SQLite file in the state folder; None: a URL names another database."""
+        named = self.database_url is not None and self.database_url.get_secret_value()  # compose writes unset as empty
+        return None if named else self.state_dir.resolve() / "moderation.db"
+
     def resolved_database_url(self) -> str:
         """Return the URL to connect to, with its password."""
-        if self.database_url is not None and self.database_url.get_secret_value():  # compose writes unset as empty
+        if self.database_url is not None and self.embedded_database is None:
             return self.database_url.get_secret_value()
-        return f"sqlite:///{self.state_dir.resolve() / 'moderation.db'}"
+        return f"sqlite:///{self.embedded_database}"
 
 
 class RegistrySettings(Settings):
@@ -154,6 +160,18 @@ class ApiSettings(DatabaseSettings, RegistrySettings, PrivacySettings):
     max_outbox_rows: Annotated[
         int, Field(ge=1, description="Rows kept for a database that is away; beyond it predictions are refused.")
     ] = 1_000_000
+
+    @property
+    def is_new(self) -> bool:
+        """Whether database and registry are to lie in this state folder, and nothing does yet.
+
+        A folder with anything in it may belong to a server whose settings are only forgotten this time.
+        """
+        own = self.embedded_database is not None and self.registry == "local" and self.registry_dir is None
+        try:
+            return own and not any(self.state_dir.iterdir())
+        except OSError as error:
+            return own and isinstance(error, FileNotFoundError)
 
 
 class GateSettings(ApiSettings):

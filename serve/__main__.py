@@ -4,7 +4,7 @@ import sys
 
 from moderation.errors import ModerationError
 from moderation.settings import ApiSettings, load
-from serve.app import run
+from serve.process import run
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""The API server: its parts put together (`create_app`), and the process that runs it (`run`).
+"""The API: its parts put together around the routes.
 
 Order of work: a request is checked at the edge and at the door, its texts wait in the batcher, worker
 threads score them, the rows are committed to the outbox, the answer leaves; a shipper moves the rows to
@@ -7,70 +7,47 @@ the database. The event loop never runs the model and never waits for a disk or 
 
 import asyncio
 import functools
-import gc
-import logging
-import signal
-import socket
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import AbstractContextManager, ExitStack, asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from http import HTTPStatus
 from typing import Any
 
-import uvicorn
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi_offline import FastAPIOffline
-from sqlalchemy import Engine
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse
 
-from moderation.db import keys
-from moderation.db.database import connect, require_current
-from moderation.db.log import record_version
-from moderation.db.quotas import lease
-from moderation.errors import ConfigurationError, UnavailableError
+from moderation.errors import ConfigurationError
 from moderation.privacy import Privacy
 from moderation.scoring.onnx import available_cores
 from moderation.settings import ApiSettings
-from serve import auth, logs
-from serve.auth import LOOPBACK, Access
+from serve import auth, payload
+from serve.auth import Access
 from serve.batcher import Batcher
 from serve.cache import Cache
 from serve.edge import Edge
 from serve.errors import UnreadableError, body_response, error_response
 from serve.feedback import FeedbackDesk
-from serve.keys import KeyRing
 from serve.limits import BodyLimit
 from serve.metrics import Metrics
-from serve.model import Model, ModelSource
 from serve.outbox import Outbox
 from serve.prediction_log import PredictionLog
 from serve.predictor import Limits, Predictor
-from serve.protocol import protocol, raise_file_limit
-from serve.quotas import Quotas
 from serve.routes import admin, feedback, page, predictions, status
 from serve.routes.status import OK, Readiness
 from serve.shadow import Shadow
 from serve.shipper import Shipper
 from serve.stages import Asked, Found, Stages
-from serve.watcher import Follower, Watcher
+from serve.watcher import Watcher
 
 BODY_TIMEOUT_S = 10.0
-BACKLOG = 1024
-"""Connections that wait to be accepted."""
-KEEP_ALIVE_S = 75
-"""How long a connection stays open without a request: longer than load balancers keep theirs (60 s at AWS), which would
-otherwise send a request into one that is just being closed."""
-DRAIN_S = 20
-"""How long requests that are being answered may take after the signal to stop."""
 FLUSH_S = 5.0
 """How long the outbox is emptied after that; what is left is shipped by the next start."""
 
 LAG_PERIOD_S = 0.2
 """How often the event loop's lateness is measured."""
-
-logger = logging.getLogger(__name__)
 
 
 def create_app(
@@ -113,7 +90,7 @@ def create_app(
         outbox.append,
     )
     shipper = Shipper(outbox, log)
-    desk = FeedbackDesk(watcher.current.served.labels, outbox, log, lambda: shipper.database_reachable)
+    desk = FeedbackDesk(lambda: watcher.current.served, outbox, log, lambda: shipper.database_reachable)
     access = access or Access(settings)
     metrics = _metrics(watcher, batcher, outbox, shipper, shadow, access)
 
@@ -166,149 +143,6 @@ def create_app(
     if access.keys is not None:
         _describe_keys(app)
     return app
-
-
-def run(settings: ApiSettings) -> None:
-    """Serve until SIGTERM or SIGINT, then answer what was admitted, empty the outbox and return.
-
-    Raises:
-        ModerationError: as `prepared` does, before anything is served.
-    """
-    logs.configure()
-    with prepared(settings) as (app, listeners):
-        _serve(app, listeners)
-
-
-@contextmanager
-def prepared(settings: ApiSettings) -> Iterator[tuple[FastAPI, list[socket.socket]]]:
-    """Yield the app around its real parts, all of them checked, and the sockets to serve it on: the API's, the private.
-
-    Raises:
-        ConfigurationError: an address beyond loopback without keys, or one in use, a database that is behind, a bad
-            policy, a state folder that cannot be written or that another server uses.
-        UnavailableError: the database with no copy of its keys here, or the registry with no last good copy here,
-            cannot be reached.
-        NotFoundError: the registry has no such alias.
-        RegistryError: the registry refuses to answer.
-        BundleError: the bundle cannot be served.
-    """
-    with ExitStack() as stack:
-        listeners = [stack.enter_context(listener) for listener in _listeners(settings)]
-        engine = connect(settings.resolved_database_url())
-        stack.callback(engine.dispose)
-        access = _access(settings, engine)
-        database_is_here = _check_database(engine, access.keys)
-        source = ModelSource(settings)
-        stack.callback(source.close)
-        model, problem = source.first()
-        outbox = Outbox(settings.state_dir / "outbox.db", settings.max_outbox_rows)
-        stack.callback(outbox.close)
-        record = functools.partial(_record, engine)
-        follower = Follower(settings.shadow_alias) if settings.shadow_alias is not None else None
-        watcher = Watcher(model, source, record, settings.alias_poll_s, problem, follower)
-        if database_is_here:
-            record(model)
-        else:
-            watcher.record_later(model)
-        app = create_app(settings, watcher=watcher, outbox=outbox, log=PredictionLog(engine), access=access)
-        logger.info("serving %s, version %s", model.served.name, model.served.version)
-        yield app, listeners
-
-
-def _access(settings: ApiSettings, engine: Engine) -> Access:
-    if not _with_keys(settings):
-        return Access(settings)
-    read, note_use = functools.partial(keys.read, engine), functools.partial(keys.note_use, engine)
-    ring = KeyRing(read, note_use, settings.state_dir / "keys.json", settings.keys_max_age_s)
-    quotas = Quotas(functools.partial(lease, engine), settings.replicas, reachable=lambda: ring.problem is None)
-    return Access(settings, ring, quotas)
-
-
-def _with_keys(settings: ApiSettings) -> bool:
-    """Return whether callers need keys."""
-    return settings.api_host not in LOOPBACK if settings.auth is None else settings.auth
-
-
-def _check_database(engine: Engine, ring: KeyRing | None) -> bool:
-    """Return whether the database is there; with keys, a copy of them lets the server start without it."""
-    try:
-        require_current(engine)
-    except UnavailableError as error:
-        if ring is None or not ring.load_copy():
-            raise
-        logger.error("starting without the database, with the last known keys: %s", error)
-        return False
-    if ring is not None:
-        ring.refresh()
-        if ring.empty:
-            logger.warning("no API key holds, so every caller is refused; make one with `moderation keys create`")
-    return True
-
-
-def _listeners(settings: ApiSettings) -> Iterator[AbstractContextManager[socket.socket]]:
-    """Yield the listening sockets: taken first, so that a port in use is said before a model is loaded."""
-    addresses = [("API", settings.api_host, settings.api_port)]
-    if settings.private_port is not None:
-        addresses.append(("PRIVATE", settings.private_host, settings.private_port))
-    for name, host, _ in addresses:
-        if host not in LOOPBACK and not _with_keys(settings):
-            raise ConfigurationError(
-                f"MODERATION_{name}_HOST is {host!r} and MODERATION_AUTH is off: without keys only "
-                f"{', '.join(LOOPBACK)} are listened on; leave MODERATION_AUTH unset and run `moderation keys create`"
-            )
-    if settings.private_port == settings.api_port:
-        raise ConfigurationError(f"MODERATION_PRIVATE_PORT is {settings.private_port}, as MODERATION_API_PORT is")
-    for name, host, port in addresses:
-        yield _listener(name, host, port)
-
-
-@contextmanager
-def _listener(name: str, host: str, port: int) -> Iterator[socket.socket]:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    try:
-        listener = socket.create_server((host, port), family=family, backlog=BACKLOG)
-        # asyncio sets it on sockets whose protocol is stated, which those accepted here do not: without it, the body
-        # of an answer waits 40 ms for the caller's acknowledgement of its head.
-        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    except OSError as error:
-        raise ConfigurationError(
-            f"cannot listen on {host}:{port} ({error.strerror}); stop what uses it or set MODERATION_{name}_PORT"
-        ) from error
-    with listener:
-        yield listener
-
-
-def _serve(app: FastAPI, listeners: list[socket.socket]) -> None:
-    config = uvicorn.Config(
-        app,
-        log_config=None,
-        access_log=False,
-        ws="none",
-        lifespan="on",
-        backlog=BACKLOG,
-        timeout_keep_alive=KEEP_ALIVE_S,
-        timeout_graceful_shutdown=DRAIN_S,
-        http=protocol(raise_file_limit()),
-    )
-    # What is loaded by now lives as long as the server; a collection that walks it holds every answer up for 200 ms.
-    gc.collect()
-    gc.freeze()
-    # uvicorn raises the signal that stopped it again once it is done; the exit status would be the signal's.
-    previous = {number: signal.signal(number, _ignore) for number in (signal.SIGTERM, signal.SIGINT)}
-    try:
-        uvicorn.Server(config).run(sockets=listeners)
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)
-
-
-def _ignore(number: int, frame: object) -> None:
-    pass
-
-
-def _record(engine: Engine, model: Model) -> None:
-    with engine.begin() as connection:
-        record_version(connection, model.record())
 
 
 def _describe_keys(app: FastAPI) -> None:
@@ -382,9 +216,12 @@ def _metrics(
 
 async def _http_error(request: Request, error: HTTPException) -> JSONResponse:
     """Answer what the framework refuses: no such path, no such method."""
-    phrase = HTTPStatus(error.status_code).phrase
-    code = phrase.lower().replace(" ", "_")
-    return body_response(error.status_code, code, phrase, request.state.request_id, dict(error.headers or {}))
+    message = HTTPStatus(error.status_code).phrase
+    code, headers = message.lower().replace(" ", "_"), dict(error.headers or {})
+    if methods := headers.get("Allow"):
+        example = payload.example(getattr(request.scope.get("route"), "openapi_extra", None))
+        message = f"this path takes {methods}" + (f" with a JSON body, such as {example}" if example else "")
+    return body_response(error.status_code, code, message, request.state.request_id, headers)
 
 
 async def _validation_error(request: Request, _: RequestValidationError) -> JSONResponse:

@@ -37,6 +37,12 @@ class SlowBodyError(ModerationError):
     code = "timeout"
 
 
+class ContradictoryError(ModerationError):
+    """What the body says contradicts itself, seen beside what was answered."""
+
+    code = "contradictory"
+
+
 class EncodedError(ModerationError):
     """The body is compressed."""
 
@@ -55,6 +61,7 @@ STATUS: dict[type[ModerationError], int] = {
     TooLargeError: 413,
     EncodedError: 415,
     UnreadableError: 422,
+    ContradictoryError: 422,
     OverQuotaError: 429,
     ModerationError: 500,
     ConfigurationError: 500,
@@ -74,8 +81,12 @@ _MEANING: dict[type[ModerationError], tuple[str, str]] = {
     TooLargeError: ("Over a limit.", "comment_text is longer than 65536 bytes"),
     EncodedError: ("The body is compressed.", "send the body as it is: Content-Encoding is not read"),
     UnreadableError: ("The body does not parse.", "comment_text: Field required"),
+    ContradictoryError: (
+        "The body does not parse; or its labels contradict agree: true.",
+        "agree is true, but labels differs from what was predicted for insult; send agree: false, or no such label",
+    ),
     OverQuotaError: (
-        "The quota of the key is used up; see Retry-After.",
+        "More than what is left of the quota of the key; see Retry-After.",
         "the quota of this key, 600 comments per minute, is used up; try again later",
     ),
     ModerationError: ("A fault of the server.", "internal error"),

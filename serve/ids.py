@@ -6,15 +6,19 @@ Within a millisecond the order is random.
 
 import os
 import re
-import time
 import uuid
+from datetime import UTC, datetime, timedelta
 
+from moderation import clock
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _CANONICAL = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}")
 
 
-def uuid7() -> str:
-    """Return a new identifier in canonical form, 36 characters."""
-    bits = time.time_ns() // 1_000_000 << 80 | int.from_bytes(os.urandom(10), "big")
+def uuid7(at: datetime | None = None) -> str:
+    """Return a new identifier of this moment, or of ``at``, in canonical form, 36 characters."""
+    milliseconds = ((at or clock.now()) - _EPOCH) // timedelta(milliseconds=1)
+    bits = milliseconds << 80 | int.from_bytes(os.urandom(10), "big")
     bits = bits & ~(0xF << 76) | 0x7 << 76  # version
     bits = bits & ~(0x3 << 62) | 0x2 << 62  # variant
     return str(uuid.UUID(int=bits))
@@ -22,7 +26,7 @@ def uuid7() -> str:
 
 def age_s(identifier: str) -> float:
     """Return how long ago `uuid7` gave out ``identifier``, in seconds; negative if another clock is ahead."""
-    return time.time() - int(identifier[:8] + identifier[9:13], 16) / 1000
+    return clock.now().timestamp() - int(identifier[:8] + identifier[9:13], 16) / 1000
 
 
 def is_uuid7(text: str) -> bool:

@@ -12,11 +12,12 @@ import os
 import threading
 import time
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 
 from pydantic import TypeAdapter, ValidationError
 
+from moderation import clock
 from moderation.db.keys import Key, Keys, hash_of, split
 from moderation.errors import UnavailableError
 
@@ -46,7 +47,7 @@ class KeyRing:
         max_age_s: float,
         *,
         monotonic: Callable[[], float] = time.monotonic,
-        wall: Callable[[], datetime] = lambda: datetime.now(UTC),
+        wall: Callable[[], datetime] = clock.now,
     ) -> None:
         """Ask ``read`` for the keys, tell ``note_use`` which were used when; both may block and fail.
 

@@ -23,6 +23,7 @@ from moderation.registry.wandb import WandbRegistry
 from moderation.scoring.scorer import Scorer
 from moderation.scoring.tokens import TextTokens
 from moderation.settings import ApiSettings
+from moderation.text import normalize
 from serve.batcher import Work
 
 logger = logging.getLogger(__name__)
@@ -41,7 +42,8 @@ class TextScores:
 class Model:
     """What scores and decides, and what is said of it.
 
-    ``tokenize`` and ``infer`` block and are thread-safe; only they know what is in the work between them.
+    ``tokenize`` takes normalised texts. It and ``infer`` block and are thread-safe; only they know what is in the work
+    between them.
     """
 
     served: ServedVersion
@@ -53,7 +55,7 @@ class Model:
 
     def score(self, texts: Sequence[str]) -> list[TextScores]:
         """Return the scores of each text, in order (blocking)."""
-        return self.infer([work.item for work in self.tokenize(texts)])
+        return self.infer([work.item for work in self.tokenize(list(map(normalize, texts)))])
 
     def record(self) -> VersionRecord:
         """Return the row that tells readers of the database what this version is and decides by."""
@@ -158,8 +160,8 @@ def _stages(
 ) -> tuple[Callable[[Sequence[str]], list[Work[TextTokens]]], Callable[[Sequence[TextTokens]], list[TextScores]]]:
     """Return ``scorer``'s two halves, text by text."""
 
-    def tokenize(texts: Sequence[str]) -> list[Work[TextTokens]]:
-        return [Work(tokens.cost_tokens, tokens) for tokens in scorer.tokenize(texts)]
+    def tokenize(normalized_texts: Sequence[str]) -> list[Work[TextTokens]]:
+        return [Work(tokens.cost_tokens, tokens) for tokens in scorer.tokenize_normalized(normalized_texts)]
 
     def infer(tokens: Sequence[TextTokens]) -> list[TextScores]:
         scored = scorer.infer(tokens)

@@ -17,7 +17,6 @@ import re
 import sqlite3
 import sys
 import threading
-import time
 from collections.abc import Iterator, Sequence, Set
 from contextlib import closing, suppress
 from dataclasses import dataclass
@@ -26,8 +25,9 @@ from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import IO
 
+from moderation import clock
 from moderation.db.erasure import NOTHING
-from moderation.db.log import FeedbackRecord, PredictionRecord, ShadowRecord
+from moderation.db.log import FeedbackRecord, LoggedScores, PredictionRecord, ShadowRecord
 from moderation.errors import ConfigurationError, OverloadedError, UnavailableError
 
 Record = PredictionRecord | FeedbackRecord | ShadowRecord
@@ -129,7 +129,7 @@ class Outbox:
     def oldest_age_s(self) -> float:
         """Return how long the oldest row has been waiting for the database; 0 if none is."""
         oldest_at = self._oldest_at
-        return 0.0 if oldest_at is None else max(0.0, time.time() - oldest_at)
+        return 0.0 if oldest_at is None else max(0.0, clock.now().timestamp() - oldest_at)
 
     def start(self) -> None:
         """Start the writer thread."""
@@ -173,13 +173,16 @@ class Outbox:
             self._queue.put(append)
         await append.committed
 
-    def holds_prediction(self, prediction_id: str) -> bool:
-        """Return whether the prediction waits here for the database (blocking)."""
+    def find_scores(self, prediction_id: str) -> LoggedScores | None:
+        """Return what was answered for the prediction; None if it does not wait here for the database (blocking)."""
         with self._shipping_lock:
             found = self._shipping.execute(
-                "SELECT 1 FROM outbox WHERE id = ? AND kind = ?", (prediction_id, PREDICTION)
-            )
-            return found.fetchone() is not None
+                "SELECT body FROM outbox WHERE id = ? AND kind = ?", (prediction_id, PREDICTION)
+            ).fetchone()
+        if found is None:
+            return None
+        fields = json.loads(found[0])
+        return LoggedScores(fields["version"], fields["scores"])
 
     def oldest(self, limit: int, max_characters: int = sys.maxsize) -> list[Row]:
         """Return the oldest rows, in the order of their commits, up to either bound but at least one (blocking)."""
@@ -241,7 +244,7 @@ class Outbox:
             self._queued_rows -= rows
             self._stored_rows += rows if problem is None else 0
             if self._oldest_at is None and self._stored_rows:
-                self._oldest_at = time.time()
+                self._oldest_at = clock.now().timestamp()
         self._problem = problem
         for append in appends:
             append.resolve(problem)

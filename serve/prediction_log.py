@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from sqlalchemy import Engine, text
 
 from moderation.db import log
-from moderation.db.log import FeedbackRecord, PredictionRecord, ShadowRecord
+from moderation.db.log import FeedbackRecord, LoggedScores, PredictionRecord, ShadowRecord
 
 
 class PredictionLog:
@@ -25,10 +25,15 @@ class PredictionLog:
         with self._engine.begin() as connection:
             log.insert(connection, predictions, feedback, shadows)
 
-    def has_prediction(self, prediction_id: str) -> bool:
-        """Return whether the database holds the prediction."""
+    def rehearse(self, prediction: PredictionRecord) -> None:
+        """Insert a prediction and take it back; raises what `insert` would."""
+        with self._engine.connect() as connection:  # never committed
+            log.insert(connection, [prediction])
+
+    def find_scores(self, prediction_id: str) -> LoggedScores | None:
+        """Return what was answered for the prediction; None if the database does not have it."""
         with self._engine.connect() as connection:
-            return log.has_prediction(connection, prediction_id)
+            return log.find_scores(connection, prediction_id)
 
     def ping(self) -> None:
         """Raise if the database cannot be reached."""

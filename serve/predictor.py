@@ -4,9 +4,9 @@ import asyncio
 import functools
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any
 
+from moderation import clock
 from moderation.contracts import Prediction
 from moderation.db.keys import ANONYMOUS
 from moderation.db.log import PredictionRecord
@@ -124,10 +124,11 @@ class Predictor:
 
 def _record(model: Model, kept: Kept, outcome: Outcome[Found], call: Call) -> PredictionRecord:
     scores = outcome.result.scores
-    verdict = model.policy.decide(scores.scores)
+    verdict = model.policy.decide(scores.scores, scores.truncated)
+    at = clock.now()
     return PredictionRecord(
-        id=uuid7(),
-        created_at=datetime.now(UTC),
+        id=uuid7(at),
+        created_at=at,
         request_id=call.request_id,
         client=call.client,
         route=call.route,

@@ -77,6 +77,14 @@ class _Account:
         self.unleased = lease.left
 
 
+def _over_quota(now: Standing, texts: int) -> OverQuotaError:
+    quota = f"the quota of this key, {now.quota} comments per minute,"
+    if now.left:
+        left = f"{quota} has {now.left} left, and the request has {texts}; send fewer, or try again later"
+        return OverQuotaError(left, now.reset_s)
+    return OverQuotaError(f"{quota} is used up; try again later", now.reset_s)
+
+
 class Quotas:
     """The accounts of the keys; used on one event loop."""
 
@@ -118,10 +126,7 @@ class Quotas:
         if account.left < texts and self._alone():
             account.add_share(self._share(quota))
         if account.left < texts:
-            raise OverQuotaError(
-                f"the quota of this key, {quota} comments per minute, is used up; try again later",
-                retry_after_s=self.standing(key_id, quota).reset_s,
-            )
+            raise _over_quota(self.standing(key_id, quota), texts)
         account.left -= texts
         if account.left < account.block / 2 and account.unleased and not account.leasing and not self._alone():
             account.leasing = asyncio.create_task(self._ask(account, account.block))

@@ -121,7 +121,7 @@ def _score(model: Model, answered: _Answered) -> ShadowRecord:
         created_at=answered.created_at,
         version=model.served.version,
         scores=scores.scores,
-        decision=model.policy.decide(scores.scores).decision,
+        decision=model.policy.decide(scores.scores, scores.truncated).decision,
         latency_ms=1000 * (time.perf_counter() - started),
     )
 

@@ -2,10 +2,12 @@
 
 A row is deleted after the database has committed it, and inserts are idempotent: whenever this process
 or the database dies, every row arrives, once. What the database refuses for good is set aside: it says so, or it fails
-on a row, again and again, and takes the rows behind it.
+on a row, again and again, and takes the rows behind it or, where there are none, one made to try it.
 """
 
+import base64
 import logging
+import os
 import random
 import threading
 import time
@@ -13,8 +15,10 @@ from collections.abc import Sequence
 
 from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, StatementError
 
+from moderation import clock
 from moderation.db.log import FeedbackRecord, PredictionRecord, ShadowRecord
 from moderation.errors import InvalidInputError, UnavailableError
+from serve.ids import uuid7
 from serve.outbox import FEEDBACK, PREDICTION, SHADOW, Outbox, Row
 from serve.prediction_log import PredictionLog
 
@@ -24,6 +28,8 @@ LINGER_S = 0.1
 PING_S = 5.0
 MIN_BACKOFF_S, MAX_BACKOFF_S = 0.2, 10.0
 FAILURES_BEFORE_NARROWING = 5
+TRIES_ALONE = 10
+"""How often a row that waits alone is tried, most of a minute, while the database takes another one like it."""
 
 logger = logging.getLogger(__name__)
 
@@ -42,6 +48,7 @@ class Shipper:
         self._behind = False  # whether there is more to ship than one insert takes
         self._asked_at = time.monotonic()
         self._refused_rows = 0
+        self._tries_alone = 0
         self._rows_at_once = ROWS_PER_INSERT
         self._thread = threading.Thread(target=self._run, name="shipper", daemon=True)
 
@@ -108,29 +115,39 @@ class Shipper:
         if rows:
             try:
                 self._insert(rows)
-            except Exception:
+            except Exception as fault:
                 if self._failures < FAILURES_BEFORE_NARROWING:
                     raise
                 self._log.ping()  # it raises: the database is away, and no row is at fault
                 if len(rows) > 1:
                     self._rows_at_once = len(rows) // 2
                     raise
-                self._pass_over(rows[0])
+                self._pass_over(rows[0], fault)
             self._outbox.forget(rows)
+            self._tries_alone = 0
             self._rows_at_once = min(ROWS_PER_INSERT, 2 * self._rows_at_once)
         self._behind = self._outbox.pending() >= self._rows_at_once
 
-    def _pass_over(self, head: Row) -> None:
+    def _pass_over(self, head: Row, fault: Exception) -> None:
         """Set the oldest row aside if the database takes the next one, and this one still not."""
         behind = self._outbox.oldest(2)[1:]
         if not behind:
-            raise UnavailableError("the only row that waits cannot be inserted")
+            self._pass_over_alone(head, fault)
+            return
         self._insert(behind)  # a full disk, for one, refuses this as well
         try:
             self._insert([head])
         except (UnavailableError, DBAPIError) as error:
             self._log.ping()
             self._set_aside(head, error)
+
+    def _pass_over_alone(self, only: Row, fault: Exception) -> None:
+        """Set the only row aside once the database has taken another as large beside it, again and again."""
+        self._log.rehearse(_probe(len(only.body)))
+        self._tries_alone += 1
+        if self._tries_alone < TRIES_ALONE:
+            raise fault
+        self._set_aside(only, fault)
 
     def _insert(self, rows: Sequence[Row]) -> None:
         """Insert ``rows``; if one of them is refused, halve until it is alone and set it aside."""
@@ -153,6 +170,16 @@ class Shipper:
         self._outbox.set_aside(row, type(error).__name__)
         self._refused_rows += 1
         logger.error("the database refuses %s %s; set aside", row.kind, row.id, exc_info=error)
+
+
+def _probe(characters: int) -> PredictionRecord:
+    """Return a prediction that nobody asked for, with a text of that length that cannot be compressed."""
+    at = clock.now()
+    return PredictionRecord(
+        id=uuid7(at), created_at=at, request_id="probe", client="probe", route="probe", version="probe",
+        scores={}, decision="allow", reasons=[], latency_ms=0.0, tokens_read=0, truncated=False,
+        text=base64.b85encode(os.urandom(characters)).decode()[:characters],
+    )  # fmt: skip
 
 
 def _is_refusal(error: Exception) -> bool:

@@ -2,7 +2,7 @@
 
 import itertools
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 from moderation.text import normalize
@@ -47,6 +47,7 @@ class Stages:
 
     def tokenize(self, asked: Sequence[Asked]) -> list[Work[_Pending] | Known[Found]]:
         """Return the work that each text makes, or its result where that is known."""
+        asked = [replace(one, text=normalize(one.text)) for one in asked]  # once, for the cache and for the model
         keys = [self._key(one) for one in asked]
         found = [self._look_up(key) for key in keys]
         missing = [one for one, known in zip(asked, found, strict=True) if known is None]
@@ -74,7 +75,7 @@ class Stages:
     def _key(self, asked: Asked) -> bytes | None:
         if self._cache is None or not asked.keep:
             return None
-        return self._cache.key(asked.model.served.version, normalize(asked.text))
+        return self._cache.key(asked.model.served.version, asked.text)
 
     def _look_up(self, key: bytes | None) -> Found | None:
         scores = self._cache.get(key) if self._cache is not None and key is not None else None

@@ -112,8 +112,9 @@ def require_current(engine: Engine) -> None:
         found = MigrationContext.configure(connection).get_current_revision()
     needed = ScriptDirectory.from_config(_config()).get_current_head()
     if found != needed:
+        new = ", and `moderation registry seed` where the registry is new as well" if found is None else ""
         raise ConfigurationError(
-            f"database is at revision {found or 'none'}, this release needs {needed}: run `moderation migrate`"
+            f"database is at revision {found or 'none'}, this release needs {needed}: run `moderation migrate`{new}"
         )
 
 

@@ -4,20 +4,24 @@ The row stays with its scores, for it is counted; its text, text hash and author
 Rows that still wait in the outbox of some replica are erased when they arrive: every insert looks into ``erasures``,
 which lists every erased prediction, also those that were found by their author, so that feedback on it is dropped.
 An erasure holds for what was written until then: what an author writes later is stored as before.
+
+Erasures are forgotten in time (`prune`). Nobody knows how long a row may wait in an outbox, so from then on everything
+made before the newest of those forgotten counts as erased when it arrives: no late row escapes.
 """
 
 import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from itertools import groupby
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any, cast
 
-from sqlalchemy import ColumnElement, Connection, Engine, Table, and_, delete, or_, select, update
+from sqlalchemy import ColumnElement, Connection, Engine, Table, and_, delete, func, or_, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
-from moderation.db.database import ERASURE_LOCK, forget_deleted
+from moderation import clock
+from moderation.db.database import ERASURE_LOCK, forget_deleted, lift_time_limit
 from moderation.db.ids import made_near
 from moderation.db.models import Erasure, Feedback, Prediction
 
@@ -25,11 +29,15 @@ if TYPE_CHECKING:
     from moderation.db.log import FeedbackRecord, PredictionRecord
 
 ID, AUTHOR = "id", "author"
+KEPT = timedelta(days=90)
+"""How long erasures are remembered one by one."""
 NOTHING: dict[str, Any] = {"text": None, "text_hash": None, "author": None}
 _IDS_PER_STATEMENT = 500
 _TABLE = cast(Table, Erasure.__table__)
 Subject = tuple[str, str]
 """What `Erasure` names: its kind, and an id or the fingerprint of an author."""
+FORGOTTEN: Subject = (ID, "")
+"""Its time is that until which erasures were forgotten; no id is empty."""
 
 
 @dataclass(frozen=True)
@@ -45,19 +53,36 @@ def erase(engine: Engine, ids: Sequence[str] = (), authors: Sequence[str] = ()) 
 
     Waits for inserts that are under way; those that come later see the erasure.
     """
-    now = datetime.now(UTC)
+    now = clock.now()
     with engine.begin() as connection:
         _lock(connection)
         found = set(ids)
         for some in _slices(authors):
-            query = select(Prediction.id).where(Prediction.author.in_(some), Prediction.created_at <= now)
-            found.update(connection.scalars(query))
+            # Whatever is here was written before, even if the clock that its row had was ahead.
+            found.update(connection.scalars(select(Prediction.id).where(Prediction.author.in_(some))))
         _record(
             connection, {(ID, each): now for each in found} | {(AUTHOR, fingerprint(each)): now for each in authors}
         )
         counts = [_clear(connection, some) for some in _slices(sorted(found))]
     forget_deleted(engine)
     return Erased(sum(count.predictions for count in counts), sum(count.feedback for count in counts))
+
+
+def prune(engine: Engine, before: datetime) -> int:
+    """Forget the erasures from before ``before``, and return how many those were.
+
+    What was made before the newest of them and arrives later is stored without text and author, feedback not at all.
+    """
+    old = and_(Erasure.erased_at < before, Erasure.subject != FORGOTTEN[1])
+    with engine.begin() as connection:
+        _lock(connection)
+        lift_time_limit(connection)
+        newest: datetime | None = connection.scalar(select(func.max(Erasure.erased_at)).where(old))
+        if newest is None:
+            return 0
+        already = _read(connection, [FORGOTTEN]).get(FORGOTTEN, newest)
+        _record(connection, {FORGOTTEN: max(newest, already)})
+        return connection.execute(delete(Erasure).where(old)).rowcount
 
 
 def redact(connection: Connection, records: "Sequence[PredictionRecord]") -> "Sequence[PredictionRecord]":
@@ -67,7 +92,7 @@ def redact(connection: Connection, records: "Sequence[PredictionRecord]") -> "Se
     """
     subjects = {(ID, record.id) for record in records if record.text or record.text_hash or record.author}
     subjects |= {(AUTHOR, fingerprint(record.author)) for record in records if record.author}
-    erased = _read(connection, subjects)
+    erased = _read(connection, subjects | {FORGOTTEN}) if subjects else {}
     if not erased:
         return records
     authors = [(each.id, (AUTHOR, fingerprint(each.author))) for each in records if each.author]
@@ -78,15 +103,19 @@ def redact(connection: Connection, records: "Sequence[PredictionRecord]") -> "Se
 
 def without_erased(connection: Connection, feedback: "Sequence[FeedbackRecord]") -> "Sequence[FeedbackRecord]":
     """Return ``feedback`` but for what was said, before its erasure, of a prediction that was erased."""
-    erased = _read(connection, {(ID, record.prediction_id) for record in feedback})
+    if not feedback:
+        return feedback
+    erased = _read(connection, {FORGOTTEN, *((ID, record.prediction_id) for record in feedback)})
     never = datetime.min.replace(tzinfo=UTC)
-    return [each for each in feedback if each.created_at > erased.get((ID, each.prediction_id), never)]
+    forgotten = erased.get(FORGOTTEN, never)
+    return [each for each in feedback if each.created_at > max(forgotten, erased.get((ID, each.prediction_id), never))]
 
 
 def is_erased(record: "PredictionRecord", erased: dict[Subject, datetime]) -> bool:
     """Return whether one of the erasures (kind and subject to time) holds for ``record``."""
-    author = erased.get((AUTHOR, fingerprint(record.author))) if record.author else None
-    return any(at is not None and record.created_at <= at for at in (erased.get((ID, record.id)), author))
+    subjects = [FORGOTTEN, *([(AUTHOR, fingerprint(record.author))] if record.author else [])]
+    # A prediction that is named is erased whatever its clock says of the order.
+    return (ID, record.id) in erased or any(record.created_at <= erased[each] for each in subjects if each in erased)
 
 
 def fingerprint(author: str) -> str:

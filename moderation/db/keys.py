@@ -16,6 +16,7 @@ from typing import Literal, get_args
 from sqlalchemy import Connection, Engine, bindparam, func, insert, or_, select, update
 from sqlalchemy.exc import IntegrityError
 
+from moderation import clock
 from moderation.db.models import ApiKey
 from moderation.errors import InvalidInputError, NotFoundError
 
@@ -140,6 +141,6 @@ def hash_of(secret: str) -> str:
 def database_time(connection: Connection) -> datetime:
     """Return the time by the clock that all replicas share: the database's, on SQLite this machine's."""
     if connection.dialect.name == "sqlite":
-        return datetime.now(UTC)
+        return clock.now()
     moment: datetime = connection.execute(select(func.clock_timestamp())).scalar_one()
     return moment.astimezone(UTC)

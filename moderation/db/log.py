@@ -79,6 +79,14 @@ class PredictionRecord:
 
 
 @dataclass(frozen=True)
+class LoggedScores:
+    """The scores of a logged prediction, in [0, 1], and the version that gave them."""
+
+    version: str
+    scores: Mapping[str, float]
+
+
+@dataclass(frozen=True)
 class ShadowRecord:
     """What another version said of an answered prediction's text; ``id`` and ``created_at`` are the prediction's.
 
@@ -203,16 +211,20 @@ def record_version(connection: Connection, record: VersionRecord) -> None:
     connection.execute(statement.on_conflict_do_update(index_elements=["version"], set_=changed))
 
 
-def has_prediction(connection: Connection, prediction_id: str) -> bool:
-    """Return whether the database has the prediction; False for what is no id at all."""
+def find_scores(connection: Connection, prediction_id: str) -> LoggedScores | None:
+    """Return what was answered for the prediction; None if the database has none of this id."""
     try:
         canonical = str(uuid.UUID(prediction_id))
     except ValueError:
-        return False
-    query = (
-        select(Prediction.id).where(Prediction.id == canonical, *made_near(Prediction.created_at, [canonical])).limit(1)
-    )
-    return connection.execute(query).first() is not None
+        return None
+    # Column by column: a server's role may not read the rest of the row.
+    query = select(Prediction.version, *SCORE_COLUMNS.values())
+    query = query.where(Prediction.id == canonical, *made_near(Prediction.created_at, [canonical])).limit(1)
+    row = connection.execute(query).first()
+    if row is None:
+        return None
+    scores = dict(zip(SCORE_COLUMNS, row[1:], strict=True))
+    return LoggedScores(row[0], {label: score for label, score in scores.items() if score is not None})
 
 
 def prediction_record(row: RowMapping) -> PredictionRecord:

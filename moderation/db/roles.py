@@ -6,7 +6,7 @@ as the owner of the tables, in none of these roles.
 
 from collections.abc import Iterator
 
-from moderation.db.models import Base
+from moderation.db.models import SCORE_COLUMNS, Base
 
 ROLES = ("api", "monitor", "tools")
 
@@ -15,7 +15,8 @@ _CHANGE = ("SELECT", "INSERT", "UPDATE", "DELETE")
 # RETURNING and ON CONFLICT read the key of what is inserted.
 _LOG = ("INSERT", "SELECT (created_at, id)")
 _API: dict[str, tuple[str, ...]] = {
-    "predictions": _LOG,
+    # Feedback is held against the scores that were answered.
+    "predictions": (*_LOG, f"SELECT (version, {', '.join(column.key for column in SCORE_COLUMNS.values())})"),
     "shadow_predictions": _LOG,
     "feedback": _LOG,
     "rollups": ("SELECT", "INSERT", "UPDATE"),

@@ -80,10 +80,10 @@ class LocalRegistry:
             version = path.read_text(encoding="ascii").strip()
         except OSError:
             known = ", ".join(self.aliases()) or "none"
-            advice = f"promote VERSION --alias {alias}" if self.versions() else f"registry seed {alias}"
-            raise NotFoundError(
-                f"registry {self.path} has no alias {alias!r} (it has: {known}); set one with `moderation {advice}`"
-            ) from None
+            advice = f"set one with `moderation promote VERSION --alias {alias}`"
+            if not self.versions():
+                advice = f"run `moderation registry seed {alias}`, or name another registry by MODERATION_REGISTRY_DIR"
+            raise NotFoundError(f"registry {self.path} has no alias {alias!r} (it has: {known}); {advice}") from None
         except UnicodeDecodeError:
             version = ""
         if not is_version(version):

@@ -98,6 +98,10 @@ class Scorer:
         """Return the tokens of each text, in order; cheap beside `infer`, and free of Python's lock."""
         return self._tokenizer.windows(texts)
 
+    def tokenize_normalized(self, normalized_texts: Sequence[str]) -> list[TextTokens]:
+        """Return what `tokenize` returns, of texts that were normalised for another purpose as well."""
+        return self._tokenizer.windows_of_normalized(normalized_texts)
+
     def infer(self, tokens: Sequence[TextTokens]) -> Scored:
         """Score what `tokenize` returned.
 

@@ -69,6 +69,10 @@ class TextTokenizer:
         """Return all windows of each text, in order."""
         return [self._text_tokens(encoding) for encoding in self._encode(texts)]
 
+    def windows_of_normalized(self, normalized_texts: Sequence[str]) -> list[TextTokens]:
+        """Return all windows of texts that `normalize` has returned, in order, without normalising them again."""
+        return [self._text_tokens(encoding) for encoding in self._tokenizer.encode_batch_fast(normalized_texts)]
+
     def _text_tokens(self, encoding: Encoding) -> TextTokens:
         whole = [encoding, *encoding.overflowing]
         read = whole[: self._max_windows]

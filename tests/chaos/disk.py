@@ -1,4 +1,4 @@
-"""A disk that can be filled and freed again while a process writes to it."""
+"""A disk that can be filled and freed again while a process writes to it, or made read-only."""
 
 import os
 import resource
@@ -6,6 +6,8 @@ import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+import pytest
 
 SIZE_MIB = 16
 BALLAST = "ballast"
@@ -36,6 +38,18 @@ class SmallDisk:
             (self._folder / BALLAST).unlink()
         else:
             resource.prlimit(pid, resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+
+    def set_writable(self, writable: bool) -> None:
+        """Mount it read-only, or the other way round; no file on it may be open."""
+        if self._mounted:
+            if not _run("mount", "-o", f"remount,{'rw' if writable else 'ro'}", str(self._folder)):
+                raise OSError(f"cannot remount {self._folder}")
+        elif os.geteuid() == 0:
+            pytest.skip("root that may not mount can write everywhere")
+        else:
+            for path in (self._folder, *self._folder.rglob("*")):
+                if path.is_dir():
+                    path.chmod(0o700 if writable else 0o500)
 
 
 @contextmanager

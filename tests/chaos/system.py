@@ -132,12 +132,12 @@ class System:
 
     def wait_for_answers(self, count: int = 100) -> None:
         """Wait until the API that runs now has answered so many predictions."""
-        wait_until(lambda: self._figure("moderation_predictions_total") >= count, timeout_s=60)
+        wait_until(lambda: self.figure("moderation_predictions_total") >= count, timeout_s=60)
 
     def wait_until_shipped(self) -> None:
-        wait_until(lambda: self._figure("moderation_outbox_rows") == 0, timeout_s=120)
+        wait_until(lambda: self.figure("moderation_outbox_rows") == 0, timeout_s=120)
 
-    def _figure(self, name: str) -> float:
+    def figure(self, name: str) -> float:
         """Return the sum over all labels of a figure of the API."""
         text = httpx.get(f"http://127.0.0.1:{self.port}/metrics", timeout=30, trust_env=False).text
         lines = [line for line in text.splitlines() if line.startswith((f"{name} ", f"{name}{{"))]

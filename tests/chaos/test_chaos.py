@@ -9,10 +9,12 @@ import pytest
 from moderation.bundle import read_bundle, write_manifest
 from tests.bundles import build_tiny_bundle
 from tests.chaos.disk import small_disk
-from tests.chaos.system import NO_ANSWER, System, pause
+from tests.chaos.system import BATCH, NO_ANSWER, System, pause
 from tests.postgres import binaries, own_cluster
 from tests.serve.process import running
 from tests.serve.server import wait_until
+
+MOST_ROWS = 2_000
 
 
 @pytest.fixture
@@ -48,6 +50,28 @@ def test_postgresql_stopped_under_load(system: System, stopped_s: float) -> None
         system.wait_until_shipped()
     assert set(seen.statuses) == {200}
     system.check(seen)
+
+
+@pytest.mark.full
+def test_postgresql_away_until_the_outbox_is_full(system: System) -> None:
+    """Ten minutes of an outage, scaled: the bound is what a server of this speed answers in a few seconds."""
+    bounds = {"MODERATION_MAX_OUTBOX_ROWS": str(MOST_ROWS), "MODERATION_MAX_BATCH_TEXTS": "100"}
+    with running(system.environment | bounds, system.log) as (_, process):
+        with system.load() as seen:
+            system.wait_for_answers()
+            system.postgres.stop()
+            wait_until(lambda: system.figure("moderation_outbox_rows") > MOST_ROWS - 2 * BATCH, timeout_s=60)
+            pause(20)
+            assert system.figure("moderation_outbox_rows") <= MOST_ROWS
+            assert process.poll() is None
+        system.postgres.start()
+        system.wait_until_shipped()
+        with system.load() as after:
+            pause(3)
+        system.wait_until_shipped()
+        system.check(seen, after)
+    assert set(seen.statuses) == {200, 503}
+    assert set(after.statuses) == {200}
 
 
 @pytest.mark.full

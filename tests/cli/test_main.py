@@ -1,11 +1,15 @@
 """The command as people call it: help, one line per error, exit codes."""
 
 import re
+from pathlib import Path
 
+import httpx
 import pytest
 
 from cli.main import app
+from moderation.settings import ApiSettings
 from tests.cli.conftest import Moderation
+from tests.serve.process import environment, running
 
 COMMANDS: list[tuple[str, ...]] = [
     *((), ("up",), ("migrate",), ("serve",), ("score",), ("registry",)),
@@ -59,11 +63,11 @@ def test_an_expected_error_is_one_line_and_exit_code_1(moderation: Moderation) -
     assert len(done.stderr.splitlines()) == 1
 
 
-def test_migrate_makes_the_database_and_may_be_repeated(moderation: Moderation, environment: dict[str, str]) -> None:
+def test_migrate_makes_the_database_and_may_be_repeated(moderation: Moderation, state_dir: Path) -> None:
     for _ in range(2):
         done = moderation("migrate")
         assert done.returncode == 0, done.stderr
-        assert f"{environment['MODERATION_STATE_DIR']}/moderation.db has this release's schema" in done.stdout
+        assert f"{state_dir}/moderation.db has this release's schema" in done.stdout
 
 
 def test_migrate_says_in_one_line_that_a_database_cannot_be_reached(moderation: Moderation) -> None:
@@ -73,6 +77,25 @@ def test_migrate_says_in_one_line_that_a_database_cannot_be_reached(moderation: 
     assert done.stderr.startswith("error: ")
     assert len(done.stderr.splitlines()) == 1
     assert "secret" not in done.stderr
+
+
+def test_serve_makes_what_a_new_state_folder_lacks(tmp_path: Path) -> None:
+    state_dir = tmp_path / "new"
+    with running(environment(state_dir), tmp_path / "log", ("cli", "serve")) as (url, _):
+        assert httpx.get(f"{url}/version", trust_env=False).json()["alias"] == "production"
+    assert (state_dir / "moderation.db").is_file()
+
+
+@pytest.mark.parametrize(
+    "elsewhere", [{"database_url": "sqlite:////tmp/other.db"}, {"registry_dir": "/tmp/other"}, {"registry": "wandb"}]
+)
+def test_what_others_may_depend_on_is_never_made_by_serve(tmp_path: Path, elsewhere: dict[str, str]) -> None:
+    assert ApiSettings(state_dir=tmp_path / "new").is_new
+    assert ApiSettings(state_dir=tmp_path).is_new
+    assert not ApiSettings.model_validate({"state_dir": tmp_path} | elsewhere).is_new
+    (tmp_path / "outbox.db").touch()  # of a server whose settings may only be forgotten this time
+    assert not ApiSettings(state_dir=tmp_path).is_new
+    assert not ApiSettings(state_dir=tmp_path / "outbox.db").is_new
 
 
 def test_serve_refuses_a_database_that_was_not_migrated(moderation: Moderation) -> None:

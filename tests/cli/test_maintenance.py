@@ -6,11 +6,12 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from sqlalchemy import Engine, func, select
+from sqlalchemy import Engine, func, select, update
 
 from moderation.db.database import connect, migrate
+from moderation.db.erasure import erase
 from moderation.db.log import PredictionRecord, insert
-from moderation.db.models import Prediction
+from moderation.db.models import Erasure, Prediction
 from serve.ids import uuid7
 from serve.outbox import Outbox
 from tests.cli.conftest import Moderation
@@ -64,6 +65,9 @@ def test_erase_covers_the_database_and_the_outbox_and_may_be_repeated(
     assert b"a quiet word" not in b"".join(file.read_bytes() for file in state_dir.glob("*.db*"))
     again = moderation("erase", "--author", "me", "--id", in_database.id)
     assert again.stdout.splitlines()[0] == "erased in the database: 0 predictions, 0 feedback"
+    assert (again.returncode, "erased already" in again.stderr, len(again.stderr.splitlines())) == (1, True, 1)
+    unknown = moderation("erase", "--id", uuid7())
+    assert (unknown.returncode, "nothing was found" in unknown.stderr) == (1, True)
     with database.connect() as connection:
         assert connection.scalar(select(func.count()).select_from(Prediction)) == 1
 
@@ -74,7 +78,15 @@ def test_partitions_are_made_where_the_database_has_them(
     assert "made 0 partitions" in moderation("maintain").stdout
     assert moderation("migrate", MODERATION_DATABASE_URL=postgres_url).returncode == 0
     done = moderation("maintain", MODERATION_DATABASE_URL=postgres_url)
-    assert (done.returncode, done.stdout) == (0, "made 0 partitions\n")  # those of a year are there
+    assert (done.returncode, done.stdout.splitlines()[0]) == (0, "made 0 partitions")  # those of a year are there
+
+
+def test_maintain_forgets_erasures_after_90_days(moderation: Moderation, database: Engine) -> None:
+    erase(database, ids=[uuid7(), uuid7()])
+    assert "forgot 0 erasures" in moderation("maintain").stdout
+    with database.begin() as connection:
+        connection.execute(update(Erasure).values(erased_at=datetime.now(UTC) - timedelta(days=91)))
+    assert "forgot 2 erasures" in moderation("maintain").stdout
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,16 @@ from moderation.labels import LABELS
 from moderation.scoring.scorer import Scorer
 from tests.cli.conftest import Moderation
 
-TEXTS = ["You are disgusting.", None, "Thank you,\nfriend", "", "kill the vermin", " \u200b", "damn " * 100]
+TEXTS = [
+    "You are disgusting.",
+    None,
+    "Thank you,\nfriend",
+    "",
+    "kill the vermin",
+    " \u200b",
+    "damn " * 100,
+    "fine " * 100,
+]
 WITHOUT_TEXT = [1, 3, 5]
 NEW_COLUMNS = [*LABELS, "decision", "reasons", "version", "tokens_read", "truncated"]
 
@@ -57,10 +66,10 @@ def test_every_row_is_kept_in_order_with_its_scores(
     scores = np.array([[found[label][row] for label in LABELS] for row in scored], dtype=np.float32)
     np.testing.assert_array_equal(scores, expected.scores)
     assert [found["tokens_read"][row] for row in scored] == expected.tokens_read.tolist()
-    assert [found["truncated"][row] for row in scored] == [False, False, False, True]
-    assert [found["decision"][row] for row in scored] == ["remove", "allow", "remove", "remove"]
+    assert [found["truncated"][row] for row in scored] == [False, False, False, True, True]
+    assert [found["decision"][row] for row in scored] == ["remove", "allow", "remove", "remove", "review"]
     assert str(found["reasons"][0]).split(", ")[0] == "toxic"
-    assert found["reasons"][2] == ""
+    assert (found["reasons"][2], found["reasons"][7]) == ("", "truncated")
     assert {found["version"][row] for row in scored} == {read_bundle(bundle).version}
 
 

@@ -15,7 +15,7 @@ from sqlalchemy import Engine, Insert, func, select, text
 from moderation.db import partitions
 from moderation.db.database import _config, connect, migrate
 from moderation.db.ids import made_near
-from moderation.db.log import has_prediction, insert, prediction_record
+from moderation.db.log import find_scores, insert, prediction_record
 from moderation.db.models import Prediction, Rollup
 from moderation.db.queries import newest, traffic
 from moderation.db.retention import delete_rows
@@ -75,7 +75,7 @@ def test_rows_go_to_the_partition_of_their_month_and_none_is_lost(postgres: Engi
     with postgres.begin() as connection:
         assert insert(connection, [early, soon, never]) == 3
         assert insert(connection, [early, soon, never]) == 0
-        assert all(has_prediction(connection, each.id) for each in (early, soon, never))
+        assert all(find_scores(connection, each.id) for each in (early, soon, never))
     assert partition_of(postgres, early.id) == f"predictions_before_{next_month:%Y_%m}"
     assert partition_of(postgres, soon.id) == f"predictions_{next_month:%Y_%m}"
     assert partition_of(postgres, never.id) == "predictions_default"
@@ -121,7 +121,7 @@ def test_an_id_is_looked_for_in_its_own_month_only(postgres: Engine) -> None:
         query = select(Prediction.id).where(Prediction.id == record.id, *made_near(Prediction.created_at, [record.id]))
         compiled = query.compile(connection, compile_kwargs={"literal_binds": True})
         asked += connection.exec_driver_sql(f"EXPLAIN {compiled}").scalars()
-        assert has_prediction(connection, record.id)
+        assert find_scores(connection, record.id)
     assert sum("Scan" in line and " on predictions" in line for line in asked) <= 3  # of fourteen partitions
 
 

@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy import Engine, event, func, make_url, select, text
 
 from moderation.db.database import ADVISORY_LOCK, LOCK_TIMEOUT_S, connect, migrate, require_current
-from moderation.db.log import has_prediction, insert, record_version
+from moderation.db.log import find_scores, insert, record_version
 from moderation.db.queries import feedback_summary, last_prediction_at, newest, traffic, versions
 from moderation.errors import ConfigurationError, UnavailableError
 from tests.moderation.db.records import NOON, feedback, prediction, version
@@ -130,7 +130,7 @@ def test_every_query_finds_its_rows_through_an_index(postgres: Engine) -> None:
         whole(postgres, NOON, NOON + HOUR)
     last_prediction_at(postgres)
     with postgres.connect() as connection:
-        has_prediction(connection, records[0].id)
+        find_scores(connection, records[0].id)
     event.remove(postgres, "before_cursor_execute", remember)
 
     with postgres.connect() as connection:

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 
 from sqlalchemy import Engine
 
-from moderation.db.log import FeedbackRecord, PredictionRecord, ShadowRecord
+from moderation.db.log import FeedbackRecord, LoggedScores, PredictionRecord, ShadowRecord
 from moderation.errors import UnavailableError
 from serve.prediction_log import PredictionLog
 
@@ -16,6 +16,7 @@ class UnsteadyLog(PredictionLog):
     def __init__(self, engine: Engine) -> None:
         super().__init__(engine)
         self.away = False
+        self.takes_rows = True
         self.after_insert: Callable[[], None] = lambda: None
         self.largest_insert = 0
 
@@ -26,13 +27,15 @@ class UnsteadyLog(PredictionLog):
         shadows: Sequence[ShadowRecord] = (),
     ) -> None:
         self._check()
+        if not self.takes_rows:
+            raise UnavailableError("cannot use database: its disk is full")
         self.largest_insert = max(self.largest_insert, len(predictions) + len(feedback) + len(shadows))
         super().insert(predictions, feedback, shadows)
         self.after_insert()
 
-    def has_prediction(self, prediction_id: str) -> bool:
+    def find_scores(self, prediction_id: str) -> LoggedScores | None:
         self._check()
-        return super().has_prediction(prediction_id)
+        return super().find_scores(prediction_id)
 
     def ping(self) -> None:
         self._check()
@@ -51,7 +54,7 @@ class HangingLog(PredictionLog):
         self.asked = threading.Event()
         self.answers = threading.Event()
 
-    def has_prediction(self, prediction_id: str) -> bool:
+    def find_scores(self, prediction_id: str) -> LoggedScores | None:
         self.asked.set()
         self.answers.wait(30)
-        return super().has_prediction(prediction_id)
+        return super().find_scores(prediction_id)

@@ -5,7 +5,7 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -41,12 +41,17 @@ def start(variables: dict[str, str]) -> "subprocess.Popen[str]":
 
 
 @contextmanager
-def running(variables: dict[str, str], errors: Path) -> Iterator[tuple[str, "subprocess.Popen[bytes]"]]:
-    """Yield the URL and the process once it is ready; its stderr is appended to ``errors``."""
+def running(
+    variables: dict[str, str], errors: Path, command: Sequence[str] = ("serve",)
+) -> Iterator[tuple[str, "subprocess.Popen[bytes]"]]:
+    """Yield the URL and the process once it is ready; its stderr is appended to ``errors``.
+
+    ``command`` is the module to run and its arguments.
+    """
     url = f"http://127.0.0.1:{variables['MODERATION_API_PORT']}"
     with errors.open("ab") as stderr:
         process = subprocess.Popen(
-            [sys.executable, "-m", "serve"], cwd=ROOT, env=variables, stdout=stderr, stderr=stderr
+            [sys.executable, "-m", *command], cwd=ROOT, env=variables, stdout=stderr, stderr=stderr
         )
         try:
             with httpx.Client(base_url=url, trust_env=False) as http:

@@ -89,10 +89,11 @@ def test_a_batch_keeps_its_order_and_scores_as_one_by_one(api: httpx.Client, ser
     wait_until(lambda: {answer["id"] for answer in answers} <= set(rows(server.engine, Prediction)))
 
 
-def test_a_text_longer_than_the_model_reads_is_said_to_be_truncated(api: httpx.Client) -> None:
+def test_a_text_longer_than_the_model_reads_is_said_to_be_truncated_and_sent_to_a_person(api: httpx.Client) -> None:
     answer = api.post("/predict", json={"comment_text": "fine " * 500}).json()
     assert answer["truncated"] is True
     assert answer["tokens_read"] == 64
+    assert (answer["decision"], answer["reasons"]) == ("review", ["truncated"])
 
 
 def test_feedback_is_recorded_with_its_labels(api: httpx.Client, server: Server) -> None:
@@ -138,12 +139,49 @@ def test_predictions_go_on_while_look_ups_for_feedback_hang(tmp_path: Path, mode
         logs[0].answers.set()
 
 
+@pytest.mark.parametrize("when", ["in the outbox", "in the database"])
+def test_labels_may_confirm_a_prediction_that_is_agreed_with_but_not_contradict_it(
+    tmp_path: Path, model: Model, when: str
+) -> None:
+    logs: list[UnsteadyLog] = []
+
+    def unsteady(engine: Engine) -> UnsteadyLog:
+        logs.append(UnsteadyLog(engine))
+        return logs[0]
+
+    with served(settings_in(tmp_path), model, log=unsteady) as server:
+        logs[0].takes_rows = when == "in the database"
+        answer = server.http.post("/predict", json={"comment_text": "You are disgusting."}).json()
+        if when == "in the database":
+            wait_until(lambda: answer["id"] in rows(server.engine, Prediction))
+        assert answer["reasons"]
+
+        def say(agree: bool, labels: dict[str, bool]) -> httpx.Response:
+            body = {"prediction_id": answer["id"], "agree": agree, "labels": labels}
+            return server.http.post("/feedback", json=body)
+
+        predicted = {label: answer["scores"][label] >= 0.5 for label in LABELS}
+        assert set(predicted.values()) == {True, False}
+        assert say(True, predicted).status_code == 200
+        assert say(True, {}).status_code == 200
+        for label, is_there in predicted.items():
+            message = refused(say(True, {**predicted, label: not is_there}), 422, "contradictory")
+            assert f"what was predicted for {label};" in message
+            assert say(False, {label: not is_there}).status_code == 200
+        assert say(False, predicted).status_code == 200  # the labels are right, the decision is not
+
+
+def test_agreement_with_what_cannot_be_seen_from_here_is_taken(api: httpx.Client) -> None:
+    body = {"prediction_id": uuid7(), "agree": True, "labels": {"toxic": True}}
+    assert api.post("/feedback", json=body).status_code == 200
+
+
 def test_while_the_database_is_known_to_be_away_it_is_not_asked_for_a_prediction(
-    tmp_path: Path, sqlite_engine: Engine
+    tmp_path: Path, sqlite_engine: Engine, model: Model
 ) -> None:
     outbox, log = Outbox(tmp_path / "outbox.db", 100), HangingLog(sqlite_engine)
     outbox.start()
-    desk = FeedbackDesk(LABELS, outbox, log, reachable=lambda: False)
+    desk = FeedbackDesk(lambda: model.served, outbox, log, reachable=lambda: False)
     request = FeedbackRequest(prediction_id=OLD_ID, agree=True)
     asyncio.run(desk.take(request, Call("request", "/feedback", time.perf_counter())))
     assert not log.asked.is_set()
@@ -192,7 +230,22 @@ def test_unknown_paths_and_methods_answer_in_the_common_shape(api: httpx.Client)
     refused(api.get("/nothing"), 404, "not_found")
     refused(api.get("/static/nothing.css"), 404, "not_found")
     refused(api.get("/static/../app.py"), 404, "not_found")
-    refused(api.get("/predict"), 405, "method_not_allowed")
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "said"),
+    [
+        ("GET", "/predict", 'this path takes POST with a JSON body, such as {"comment_text": "You are disgusting."}'),
+        ("PUT", "/feedback", 'this path takes POST with a JSON body, such as {"agree": false, '),
+        ("GET", "/admin/reload", "this path takes POST"),
+        ("POST", "/version", "this path takes GET"),
+    ],
+)
+def test_a_wrong_method_is_told_how_to_ask(api: httpx.Client, method: str, path: str, said: str) -> None:
+    response = api.request(method, path)
+    message = refused(response, 405, "method_not_allowed")
+    assert message.startswith(said)
+    assert response.headers["allow"] == said.split()[3]
 
 
 def test_the_page_needs_nothing_from_elsewhere_and_allows_no_inline_code(api: httpx.Client) -> None:
@@ -329,7 +382,7 @@ def test_an_unexpected_error_is_a_500_without_any_detail(
     tmp_path: Path, model: Model, caplog: pytest.LogCaptureFixture
 ) -> None:
     class BrokenPolicy:
-        def decide(self, scores: dict[str, float]) -> None:
+        def decide(self, scores: dict[str, float], truncated: bool) -> None:
             raise KeyError("detail of the fault")
 
     broken = replace(model, policy=BrokenPolicy())  # type: ignore[arg-type]
@@ -339,6 +392,24 @@ def test_an_unexpected_error_is_a_500_without_any_detail(
         assert server.http.get("/health").status_code == 200
     (record,) = [record for record in caplog.records if record.message == "unexpected error"]
     assert record.fields["request_id"] == response.headers["x-request-id"]
+
+
+def test_on_a_disk_that_turns_read_only_nothing_is_answered_until_it_can_be_written_again(
+    tmp_path: Path, model: Model
+) -> None:
+    with served(settings_in(tmp_path), model) as server:
+        assert hello(server).status_code == 200
+        server.outbox._writer.execute("PRAGMA query_only = ON")  # as SQLite says it of a read-only file
+        refusal = hello(server)
+        assert "outbox cannot be written" in refused(refusal, 503, "unavailable")
+        assert int(refusal.headers["retry-after"]) >= 1
+        ready = server.http.get("/ready")
+        assert (ready.status_code, "cannot be written" in ready.json()["parts"]["outbox"]) == (503, True)
+        server.outbox._writer.execute("PRAGMA query_only = OFF")
+        wait_until(lambda: server.http.get("/ready").status_code == 200)
+        answer = hello(server)
+        assert answer.status_code == 200
+        wait_until(lambda: answer.json()["id"] in rows(server.engine, Prediction))
 
 
 def test_answers_go_on_while_the_database_is_away(tmp_path: Path, model: Model) -> None:

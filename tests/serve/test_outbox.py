@@ -69,14 +69,14 @@ def test_shipped_rows_are_forgotten_and_newer_ones_stay(outbox: Outbox) -> None:
     outbox.forget(shipped)
     assert [row.id for row in outbox.oldest(10)] == [second.id]
     assert outbox.pending() == 1
-    assert not outbox.holds_prediction(first.id)
-    assert outbox.holds_prediction(second.id)
+    assert not outbox.find_scores(first.id)
+    assert outbox.find_scores(second.id)
 
 
 def test_feedback_is_no_prediction(outbox: Outbox) -> None:
     verdict = feedback()
     asyncio.run(outbox.append([verdict]))
-    assert not outbox.holds_prediction(verdict.id)
+    assert not outbox.find_scores(verdict.id)
 
 
 def test_the_bound_is_kept_and_room_comes_back(path: Path) -> None:
@@ -103,7 +103,7 @@ def test_rows_of_an_earlier_process_are_still_there(outbox: Outbox, path: Path, 
         (copy / name).write_bytes((path.parent / name).read_bytes())
     later = Outbox(copy / "outbox.db", max_rows=1000)
     assert later.pending() == 1
-    assert later.holds_prediction(record.id)
+    assert later.find_scores(record.id)
     later.close()
 
 
@@ -199,7 +199,7 @@ def test_what_the_database_refuses_is_kept_aside(outbox: Outbox, path: Path) -> 
 def test_the_event_loop_does_not_wait_for_a_slow_disk(outbox: Outbox, path: Path) -> None:
     other = sqlite3.connect(path, isolation_level=None)
     other.execute("BEGIN IMMEDIATE")  # nobody else can write now
-    reading = threading.Thread(target=lambda: outbox.holds_prediction("x"))
+    reading = threading.Thread(target=lambda: outbox.find_scores("x"))
 
     async def scenario() -> None:
         waiting = asyncio.create_task(outbox.append([prediction()]))

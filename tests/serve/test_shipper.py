@@ -15,7 +15,7 @@ from moderation.db.log import FeedbackRecord, PredictionRecord, ShadowRecord
 from moderation.db.models import Feedback, Prediction, Rollup, ShadowPrediction
 from moderation.errors import UnavailableError
 from serve.outbox import Outbox
-from serve.shipper import ROWS_PER_INSERT, Shipper
+from serve.shipper import ROWS_PER_INSERT, TRIES_ALONE, Shipper
 from tests.moderation.db.records import feedback, prediction
 from tests.serve.fakes import UnsteadyLog
 from tests.serve.server import wait_until
@@ -132,22 +132,60 @@ def test_a_row_on_which_the_database_fails_is_set_aside_once_those_behind_it_are
     engine: Engine, outbox: Outbox, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr("serve.shipper.MAX_BACKOFF_S", 0.01)
-    with engine.begin() as connection:
-        connection.exec_driver_sql(
-            "CREATE FUNCTION too_large() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN"
-            " RAISE EXCEPTION 'row is too big' USING ERRCODE = '54000'; END $$"
-        )
-        connection.exec_driver_sql(
-            "CREATE TRIGGER t BEFORE INSERT ON predictions FOR EACH ROW WHEN (NEW.client = 'large')"
-            " EXECUTE FUNCTION too_large()"
-        )
     records = [prediction(client="large" if number in (0, 7) else "c", text="secret") for number in range(20)]
     append(outbox, records)
-    with shipping(outbox, UnsteadyLog(engine)) as shipper:
+    with failing_on(engine, "NEW.client = 'large'"), shipping(outbox, UnsteadyLog(engine)) as shipper:
         wait_until(lambda: outbox.pending() == 0)
         assert shipper.refused_rows == 2
     assert sorted(stored(engine)) == sorted(record.id for record in records if record.client == "c")
     assert "secret" not in caplog.text
+
+
+@contextmanager
+def failing_on(engine: Engine, condition: str) -> Iterator[None]:
+    """Let PostgreSQL fail, as on no fault of the row's, on predictions for which ``condition`` holds."""
+    with engine.begin() as connection:
+        connection.exec_driver_sql(
+            "CREATE FUNCTION fail() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN"
+            " RAISE EXCEPTION 'row is too big' USING ERRCODE = '54000'; END $$"
+        )
+        connection.exec_driver_sql(
+            f"CREATE TRIGGER t BEFORE INSERT ON predictions FOR EACH ROW WHEN ({condition}) EXECUTE FUNCTION fail()"
+        )
+    yield
+    with engine.begin() as connection:
+        connection.exec_driver_sql("DROP TRIGGER t ON predictions")
+
+
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+def test_a_row_that_waits_alone_is_set_aside_once_the_database_has_taken_others_beside_it(
+    engine: Engine, outbox: Outbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("serve.shipper.MAX_BACKOFF_S", 0.01)
+    with failing_on(engine, "NEW.client = 'large'"), shipping(outbox, UnsteadyLog(engine)) as shipper:
+        append(outbox, [prediction(client="large", text="secret" * 1000)])
+        wait_until(lambda: outbox.pending() == 0)
+        assert (shipper.refused_rows, shipper.database_reachable) == (1, True)
+        append(outbox, [prediction()])
+        wait_until(lambda: outbox.pending() == 0)
+    with engine.connect() as connection:
+        assert list(connection.scalars(select(Prediction.client))) == ["client"]  # nothing of what was only tried
+
+
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+def test_a_row_that_waits_alone_stays_while_the_database_takes_no_other_either(
+    engine: Engine, outbox: Outbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("serve.shipper.MAX_BACKOFF_S", 0.01)
+    record = prediction()
+    with shipping(outbox, UnsteadyLog(engine)) as shipper:
+        with failing_on(engine, "true"):
+            append(outbox, [record])
+            wait_until(lambda: shipper._failures > 5 + 3 * TRIES_ALONE)
+            assert (shipper.refused_rows, outbox.pending()) == (0, 1)
+        wait_until(lambda: outbox.pending() == 0)
+        assert shipper.refused_rows == 0
+    assert stored(engine) == [record.id]
 
 
 def test_rows_are_not_set_aside_when_the_database_answers_but_takes_none(

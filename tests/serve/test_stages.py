@@ -2,6 +2,7 @@ from collections.abc import Sequence
 
 import pytest
 
+from moderation.text import normalize
 from serve.batcher import Known, Work
 from serve.cache import Cache
 from serve.model import Model, TextScores
@@ -41,6 +42,21 @@ def test_a_duplicate_is_answered_from_the_cache_with_the_same_scores(counted: Co
     assert (first.cached, again.cached, other.cached) == (False, True, False)
     assert again.scores == first.scores
     assert counted.texts == ["you are disgusting", "hello"]  # the same to a reader is the same
+
+
+def test_a_text_is_normalised_once_for_the_cache_and_the_model(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[str] = []
+
+    def counting(text: str) -> str:
+        seen.append(text)
+        return normalize(text)
+
+    for module in ("serve.stages", "serve.model", "moderation.scoring.tokens"):
+        monkeypatch.setattr(f"{module}.normalize", counting)
+    text = "you  are\tdisgusting\u200b"
+    (found,) = answer(Stages(Cache(10)), [Asked(model, text)])
+    assert seen == [text]
+    assert [found.scores] == model.score(["you are disgusting"])
 
 
 def test_a_duplicate_that_waits_behind_its_twin_is_scored_once(counted: Counted) -> None:

@@ -8,12 +8,13 @@ from sqlalchemy import select
 
 from moderation.db.database import connect, migrate
 from moderation.db.models import Version
-from moderation.errors import BundleError, ConfigurationError, NotFoundError
+from moderation.errors import BundleError, ConfigurationError, NotFoundError, UnavailableError
 from moderation.labels import LABELS
 from moderation.registry.local import LocalRegistry
 from moderation.settings import ApiSettings
-from serve.app import prepared
+from serve.process import prepared
 from tests.bundles import build_tiny_bundle
+from tests.chaos.disk import small_disk
 from tests.serve.process import free_port
 from tests.serve.server import listening, settings_in, tiny_registry
 
@@ -21,6 +22,10 @@ from tests.serve.server import listening, settings_in, tiny_registry
 @pytest.fixture
 def settings(tmp_path: Path) -> ApiSettings:
     """Settings of a server that can start."""
+    return prepared_settings(tmp_path)
+
+
+def prepared_settings(tmp_path: Path) -> ApiSettings:
     settings = settings_in(tmp_path, api_port=free_port())
     tiny_registry(settings, tmp_path)
     engine = connect(settings.resolved_database_url())
@@ -99,6 +104,23 @@ def test_a_restart_on_a_corrupt_version_serves_the_last_good_one_and_says_why(
 def test_a_database_that_is_behind_is_refused(settings: ApiSettings, tmp_path: Path) -> None:
     url = SecretStr(f"sqlite:///{tmp_path / 'new.db'}")
     refuses(settings, ConfigurationError, "moderation migrate", database_url=url)
+
+
+def test_a_read_only_state_folder_is_refused_in_one_line_until_it_can_be_written(tmp_path: Path) -> None:
+    with small_disk(tmp_path / "state") as disk:
+        settings = prepared_settings(tmp_path)
+        with prepared(settings):
+            pass
+        disk.set_writable(False)
+        try:
+            with pytest.raises((ConfigurationError, UnavailableError)) as raised, prepared(settings):
+                pass
+        finally:
+            disk.set_writable(True)
+        assert str(settings.state_dir) in str(raised.value)
+        assert len(str(raised.value).splitlines()) == 1
+        with prepared(settings):
+            pass
 
 
 def test_a_missing_policy_is_refused(settings: ApiSettings, tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from moderation.db.database import connect, migrate
 from moderation.db.models import Version
 from moderation.registry.local import LocalRegistry
 from moderation.registry.registry import Move
-from serve.app import prepared
+from serve.process import prepared
 from serve.watcher import Follower, Watcher
 from tests.bundles import build_tiny_bundle
 from tests.serve.fakes import UnsteadyLog

@@ -12,8 +12,10 @@ from typing import Literal
 from moderation.client import ModerationClient
 from moderation.contracts import Prediction
 from moderation.errors import ModerationError
+from moderation.policy import TRUNCATED
 
 Reached = Literal["below", "review", "remove"]
+_OTHER_CAUSES = {TRUNCATED: "its length: the model has not read it to its end"}
 
 
 @dataclass(frozen=True)
@@ -46,7 +48,7 @@ class ScoredComment:
     def predicted_labels(self) -> list[str]:
         """Labels that reach at least their review threshold; those that caused the decision if it is not known."""
         if not self.thresholds_known:
-            return list(self.prediction.reasons)
+            return [reason for reason in self.prediction.reasons if reason in self.prediction.scores]
         return [each.label for each in self.label_scores if each.reached != "below"]
 
 
@@ -136,6 +138,9 @@ def decision_words(scored: ScoredComment) -> str:
     by_label = {each.label: each for each in scored.label_scores}
     causes = []
     for label in prediction.reasons:
+        if label not in by_label:
+            causes.append(_OTHER_CAUSES.get(label, label))
+            continue
         cause = by_label[label]
         threshold = cause.remove if prediction.decision == "remove" else cause.review
         reaches = f", threshold {threshold:.3f}" if threshold is not None else ""

@@ -1,5 +1,6 @@
 import threading
 from collections.abc import Sequence
+from dataclasses import replace
 
 from apps.moderator.services.comment import CommentDesk, LabelScore, decision_words, score_comment
 from moderation.errors import UnavailableError
@@ -41,6 +42,16 @@ def test_threshold_is_reached_at_equality_and_none_is_never_reached() -> None:
 def test_decision_is_said_in_words_with_its_causes() -> None:
     scored = score_comment(FakeClient(), "hello")
     assert decision_words(scored) == "Goes to a person because of toxic (0.700, threshold 0.500)."
+
+
+def test_a_text_that_was_not_read_to_its_end_is_said_so_in_words() -> None:
+    scored = score_comment(FakeClient(), "hello")
+    cut = scored.prediction.model_copy(update={"reasons": ["toxic", "truncated"]})
+    scored = replace(scored, prediction=cut, thresholds_known=False)
+    assert decision_words(scored) == (
+        "Goes to a person because of toxic (0.700, threshold 0.500), its length: the model has not read it to its end."
+    )
+    assert scored.predicted_labels == ["toxic"]
 
 
 def test_verdict_is_sent_once_even_when_two_runs_send_it_at_the_same_time() -> None:

@@ -2,9 +2,9 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from sqlalchemy import Engine, func, select
+from sqlalchemy import Engine, func, select, update
 
-from moderation.db.erasure import Erased, erase
+from moderation.db.erasure import Erased, erase, prune
 from moderation.db.log import PredictionRecord, insert
 from moderation.db.models import Erasure, Feedback, Prediction, Rollup
 from serve.ids import uuid7
@@ -71,6 +71,56 @@ def test_feedback_on_what_was_erased_is_dropped_whenever_it_comes(engine: Engine
     store(engine, feedback=[after])
     with engine.connect() as connection:
         assert set(connection.scalars(select(Feedback.id))) == {verdicts[2].id, after.id}
+
+
+def test_an_erasure_that_was_forgotten_still_holds_for_every_row_from_before_it(engine: Engine) -> None:
+    erased, other = made(text="one"), made(author="me", text="two")
+    verdicts = [feedback(prediction_id=each.id, created_at=datetime.now(UTC)) for each in (erased, other)]
+    erase(engine, ids=[erased.id])
+    assert prune(engine, datetime.now(UTC)) == 1
+    assert prune(engine, datetime.now(UTC) + timedelta(days=1)) == 0
+    after = made(author="you", text="three")
+    store(engine, erased, other, after, feedback=[*verdicts, later := feedback(created_at=datetime.now(UTC))])
+    assert kept(engine) == {erased.id: NOTHING, other.id: NOTHING, after.id: ("three", None, "you")}
+    with engine.connect() as connection:
+        assert list(connection.scalars(select(Feedback.id))) == [later.id]
+        assert connection.scalar(select(func.count()).select_from(Erasure)) == 1
+
+
+def test_only_erasures_from_before_the_bound_are_forgotten_and_the_bound_never_moves_back(engine: Engine) -> None:
+    first, second = made(text="one"), made(text="two")
+    erase(engine, ids=[first.id])
+    between = datetime.now(UTC)
+    erase(engine, ids=[second.id])
+    assert prune(engine, between) == 1
+    store(engine, second, free := made(text="three"))
+    assert kept(engine) == {second.id: NOTHING, free.id: ("three", None, None)}
+    with engine.begin() as connection:  # a clock that was set back
+        connection.execute(update(Erasure).where(Erasure.subject != "").values(erased_at=between - timedelta(days=9)))
+    assert prune(engine, between) == 1
+    store(engine, first)
+    assert kept(engine)[first.id] == NOTHING
+
+
+@pytest.mark.parametrize("arrives_late", [True, False])
+def test_rows_of_a_server_whose_clock_is_ahead_are_erased_as_well(engine: Engine, arrives_late: bool) -> None:
+    ahead = datetime.now(UTC) + timedelta(hours=5)
+    named = prediction(id=uuid7(ahead), created_at=ahead, text="one")
+    by_author = prediction(id=uuid7(ahead), created_at=ahead, text="two", author="me")
+    if arrives_late:
+        erase(engine, ids=[named.id])
+        store(engine, named)
+        assert kept(engine) == {named.id: NOTHING}
+    else:  # of an author who is named before a row arrives, its clock alone says which was first
+        store(engine, named, by_author)
+        erase(engine, ids=[named.id], authors=["me"])
+        assert kept(engine) == {named.id: NOTHING, by_author.id: NOTHING}
+
+
+def test_without_erasures_nothing_is_forgotten_and_late_rows_keep_their_texts(engine: Engine) -> None:
+    assert prune(engine, datetime.now(UTC)) == 0
+    store(engine, old := prediction(id=uuid7(), text="late"))
+    assert kept(engine) == {old.id: ("late", None, None)}
 
 
 def test_whoever_asked_to_be_erased_is_not_listed(engine: Engine) -> None:

@@ -12,7 +12,7 @@ from moderation.db.log import (
     FeedbackRecord,
     PredictionRecord,
     VersionRecord,
-    has_prediction,
+    find_scores,
     insert,
     record_version,
 )
@@ -115,7 +115,7 @@ def test_an_insert_that_is_not_committed_leaves_nothing(engine: Engine) -> None:
         insert(connection, [record])
         connection.rollback()
     with engine.connect() as connection:
-        assert not has_prediction(connection, record.id)
+        assert not find_scores(connection, record.id)
 
 
 def test_writers_with_the_same_records_insert_each_once(engine: Engine) -> None:
@@ -139,11 +139,11 @@ def test_a_prediction_is_found_by_its_id_alone(engine: Engine) -> None:
     record = prediction()
     with engine.begin() as connection:
         insert(connection, [record])
-        assert has_prediction(connection, record.id)
-        assert has_prediction(connection, record.id.upper())
-        assert not has_prediction(connection, prediction().id)
+        assert find_scores(connection, record.id)
+        assert find_scores(connection, record.id.upper())
+        assert not find_scores(connection, prediction().id)
         for no_id in ("", "p1", "' OR 1=1", "\x00", "\ud800", "é" * 36):
-            assert not has_prediction(connection, no_id)
+            assert not find_scores(connection, no_id)
 
 
 def test_feedback_may_arrive_before_its_prediction(engine: Engine) -> None:
