@@ -63,7 +63,7 @@ $(DEV): $(INSTALL) $(UP_FILES) $(TRAIN_FILES) requirements/dev.txt
 	@touch $(UP) $(TRAIN) $@
 
 # $(call checks,PYTEST ARGUMENTS): lint and tests, then their number and the time since `make` began.
-checks = $(MAKE) --no-print-directory lint && $(PYTHON) -m pytest -q --junitxml=.venv/tests.xml $(1) && \
+checks = $(MAKE) --no-print-directory lint && $(PYTHON) -m pytest -q -n logical --maxprocesses 4 --dist loadfile --junitxml=.venv/tests.xml $(1) && \
 	tests=$$(sed -n 's/.*<testsuite [^>]*tests="\([0-9]*\)".*/\1/p' .venv/tests.xml) && \
 	seconds=$$(( $$(date +%s) - $(STARTED) )) && \
 	echo "$$tests tests in $$(( seconds / 60 )) min $$(( seconds % 60 )) s, installation and lint included"
