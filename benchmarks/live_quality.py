@@ -19,7 +19,15 @@ from tqdm import tqdm
 
 from moderation.statistics.design import allocate, inclusion_probabilities
 from moderation.statistics.live_quality import label_quality
-from moderation.statistics.sample import BoolArray, FloatArray, GoldenCounts, IntArray, Population, Sample, count_population
+from moderation.statistics.sample import (
+    BoolArray,
+    FloatArray,
+    GoldenCounts,
+    IntArray,
+    Population,
+    Sample,
+    count_population,
+)
 
 STRATA = ("removed", "disputed", "near_threshold", "rest")
 SHARES = {"removed": 0.15, "disputed": 0.1, "near_threshold": 0.45, "rest": 0.3}

@@ -112,7 +112,9 @@ def threshold_for_false_positives(scores: FloatArray, negative: FloatArray, most
     """
     total = float(negative.sum())
     if not 0 <= most <= 1 or total <= 0:
-        raise InvalidInputError(f"back-test: a share of {most} of {total:g} negatives; expected a share in [0, 1] of some")
+        raise InvalidInputError(
+            f"back-test: a share of {most} of {total:g} negatives; expected a share in [0, 1] of some"
+        )
     order = np.argsort(-scores, kind="stable")
     return _lowest(scores[order], np.cumsum(negative[order]) / total, most)
 

@@ -16,7 +16,7 @@ def allocate(counts: Mapping[str, int], budget: int, shares: Mapping[str, float]
 
     Every stratum gets ``floor`` items first, or all it has; a budget too small for that is spread evenly. The rest goes
     by ``shares`` (relative; a stratum without one gets its floor only), and what a stratum cannot use goes to the
-    others. The budget is used up unless every stratum with a share is drawn whole. The same input gives the same answer.
+    others. The budget is used up unless every stratum with a share is drawn whole.
 
     Raises:
         InvalidInputError: a negative number, or a share of an unknown stratum.

@@ -1,7 +1,7 @@
 """Live quality per label: figures with 95 % intervals from the designed sample, or why there is none.
 
 Knows nothing of traffic that was never drawn from (texts not stored), of errors that reviewers share with the golden
-items' makers, or of non-response that depends on the truth itself. docs/statistics.md has the method, ADR 10 the choice.
+items' makers, or of non-response that depends on the truth itself. docs/statistics.md has the method.
 """
 
 from collections.abc import Mapping
@@ -11,7 +11,15 @@ import numpy as np
 
 from moderation.errors import InvalidInputError
 from moderation.statistics.rates import Cells, Rates, cells_of, posterior_rates
-from moderation.statistics.sample import BoolArray, Estimate, FloatArray, GoldenCounts, Population, Sample
+from moderation.statistics.sample import (
+    BoolArray,
+    Estimate,
+    FloatArray,
+    GoldenCounts,
+    IntArray,
+    Population,
+    Sample,
+)
 
 MISSED = 5
 """Missed positives that the reviews are expected to hold before recall is answered."""
@@ -20,6 +28,8 @@ FEWEST = 5
 UNSEEN = 0.01
 """Share of the predictions concerned that may lie in strata without a single review."""
 FEWEST_BINS = 10
+CREDIBLE = 0.97
+"""Share of the posterior in an interval: what covers 95 % of simulated days, drifted scores among them."""
 EXACT_MATCH = "exact_match"
 
 
@@ -53,7 +63,7 @@ def live_quality(
     if missing := set(samples) - set(populations):
         raise InvalidInputError(f"live quality: no population for {sorted(missing)}")
     known = golden or {}
-    return {label: label_quality(sample, populations[label], known.get(label), seed) for label, sample in samples.items()}
+    return {name: label_quality(sample, populations[name], known.get(name), seed) for name, sample in samples.items()}
 
 
 def label_quality(
@@ -87,7 +97,7 @@ def label_quality(
 
 
 def exact_match(
-    strata: np.typing.NDArray[np.int64],
+    strata: IntArray,
     probabilities: FloatArray,
     scores: FloatArray,
     predicted: BoolArray,
@@ -116,13 +126,13 @@ def _estimate(draws: FloatArray, refusal: str | None, reviews: int) -> Estimate:
     return Estimate(float(np.nanmedian(draws)), low, high, reviews)
 
 
-def _shortest(draws: FloatArray, share: float = 0.95) -> tuple[float, float]:
-    """Return the shortest interval that holds ``share`` of the draws.
+def _shortest(draws: FloatArray) -> tuple[float, float]:
+    """Return the shortest interval that holds `CREDIBLE` of the draws.
 
-    Near 0 and 1, where posteriors are skewed, it covers better than equal tails (Chen and Shao 1999); docs/EXPERIMENTS.md.
+    Near 0 and 1, where posteriors are skewed, it covers better than equal tails (Chen and Shao 1999).
     """
     ordered = np.sort(draws)
-    inside = int(np.ceil(share * len(ordered)))
+    inside = int(np.ceil(CREDIBLE * len(ordered)))
     widths = ordered[inside - 1 :] - ordered[: len(ordered) - inside + 1]
     first = int(np.argmin(widths))
     return float(ordered[first]), float(ordered[first + inside - 1])
@@ -141,16 +151,15 @@ def _auc(rates: Rates) -> FloatArray:
 
 def _refusals(cells: Cells, rates: Rates, population: Population) -> dict[str, str | None]:
     yes = cells.predicted == 1
-    expected = cells.reviewed * rates.rates.mean(axis=0)
-    missed, positive = float(expected[~yes].sum()), float(expected.sum())
+    missed, positive = _expected(cells, rates, ~yes), _expected(cells, rates, np.ones(len(yes), dtype=np.bool_))
     everywhere = _unseen(cells, np.ones(len(yes), dtype=np.bool_), population)
     among_said = _unseen(cells, yes, population)
     recall = everywhere
     if recall is None and missed < MISSED:
-        recall = f"{missed:.1f} missed positives are expected among the reviews; {MISSED} are needed"
+        recall = f"{missed:.1f} missed positives can be expected among the reviews; {MISSED} are needed"
     auc = everywhere
     if auc is None and positive < MISSED:
-        auc = f"{positive:.1f} positives are expected among the reviews; {MISSED} are needed"
+        auc = f"{positive:.1f} positives can be expected among the reviews; {MISSED} are needed"
     if auc is None and len(population.edges) - 1 < FEWEST_BINS:
         auc = f"the population is counted in {len(population.edges) - 1} score bins; {FEWEST_BINS} are needed"
     return {
@@ -162,6 +171,18 @@ def _refusals(cells: Cells, rates: Rates, population: Population) -> dict[str, s
         "f1": recall,
         "auc": auc,
     }
+
+
+def _expected(cells: Cells, rates: Rates, concerned: BoolArray) -> float:
+    """Return how many positives the reviews of these cells can be expected to hold.
+
+    Either by the scores, or at least that many (97.5 %) by the reviews. The plain mean of the posterior would answer on
+    those days on which chance found many, and the intervals of such days hold the truth less often.
+    """
+    reviewed = cells.reviewed[concerned]
+    by_scores = float(reviewed @ (1 / (1 + np.exp(-cells.odds[concerned]))))
+    by_reviews = float(np.quantile(rates.rates[:, concerned] @ reviewed, 0.025))
+    return max(by_scores, by_reviews)
 
 
 def _unseen(cells: Cells, concerned: BoolArray, population: Population) -> str | None:
@@ -176,5 +197,6 @@ def _unseen(cells: Cells, concerned: BoolArray, population: Population) -> str |
     empty = (reviews_of == 0) & (sizes > 0)
     if sizes[empty].sum() > UNSEEN * size.sum():
         names = ", ".join(name for name, none in zip(population.names, empty, strict=True) if none)
-        return f"no reviews in the stratum {names}, which holds {sizes[empty].sum() / size.sum():.0%} of the predictions"
+        share = sizes[empty].sum() / size.sum()
+        return f"no reviews in the stratum {names}, which holds {share:.0%} of the predictions"
     return None

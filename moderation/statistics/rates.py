@@ -11,8 +11,8 @@ A review is right with the reviewers' sensitivity or specificity, which golden i
 the model of Rogan and Gladen (1978), with all uncertainty carried along.
 
 The posterior is found by Newton's method, approximated by the normal around its mode (Rasmussen and Williams,
-*Gaussian Processes for Machine Learning*, 2006, section 3.4) and corrected by importance sampling with truncated weights
-(Ionides 2008).
+*Gaussian Processes for Machine Learning*, 2006, section 3.4) and corrected by importance sampling with truncated
+weights (Ionides 2008).
 """
 
 from dataclasses import dataclass
@@ -23,12 +23,12 @@ from moderation.statistics.sample import FloatArray, GoldenCounts, IntArray, Pop
 
 DRAWS = 2000
 # Standard deviations of the prior, in log-odds.
-LEVEL = 0.7  # all rates together: 95 % within a factor of 4
-SLOPE = 0.25  # scores too extreme or too timid
-SMOOTH = 0.5  # any other form, over a distance of 2
+LEVEL = 2.0  # all rates together: hardly bound
+SLOPE = 0.2  # scores too extreme or too timid
+SMOOTH = 0.6  # any other form, over a distance of 2
 SMOOTH_DISTANCE = 2.0
 STRATUM = 0.3
-CELL = 0.2
+CELL = 0.3
 INFORMATIVE = 2.0  # strata defined by more than scores: any rate
 _NEAREST = 1e-6  # scores are clipped to so far from 0 and 1 before they become log-odds
 
@@ -142,8 +142,8 @@ class _Model:
     def __init__(self, cells: Cells, root: FloatArray, golden: GoldenCounts | None) -> None:
         self.cells, self.root, self.golden = cells, root, golden
         self.dimensions = len(root) + (2 if golden else 0)
-        # Successes and trials of sensitivity and of 1 − specificity, with half of each added (Jeffreys).
-        self._tries = np.array([[0.5, 1.0], [0.5, 1.0]])
+        # Successes and trials of sensitivity and of 1 − specificity, one of each added (uniform prior): nobody is perfect.
+        self._tries = np.array([[1.0, 2.0], [1.0, 2.0]])
         if golden:
             self._tries += [
                 [golden.found, golden.positives],
