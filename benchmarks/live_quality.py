@@ -62,8 +62,8 @@ def traffic(world: str, prevalence: float, generator: np.random.Generator) -> Tr
     """Return one day of predictions.
 
     What the model sees is a number, from a normal for negatives and a mixture of an easy and a hard kind of positives.
-    ``calibrated``: its scores are the exact probabilities, mixture included, so no straight line in log-odds. ``drifted``:
-    they are those of a world with half the prevalence, and too extreme in parts (a wave of up to 0.6 in log-odds).
+    ``calibrated``: its scores are the exact probabilities, mixture included, so no straight line in log-odds.
+    ``drifted``: they are those of a world with half the prevalence, and wrong by a wave of up to 0.6 in log-odds.
     """
     truth = generator.random(PREDICTIONS) < prevalence
     hard = truth & (generator.random(PREDICTIONS) < 0.3)

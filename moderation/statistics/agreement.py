@@ -54,10 +54,8 @@ def agreement(labels: FloatArray, resamples: int = 1000, seed: int = 0) -> Estim
     if np.isnan(value):
         return Estimate.refused("all labels are the same, so chance agreement cannot be told from agreement", reviews)
     generator = np.random.default_rng(seed)
-    drawn = [
-        _alpha(positive, count, np.bincount(generator.integers(len(count), size=len(count)), minlength=len(count)))
-        for _ in range(resamples)
-    ]
+    weights = generator.multinomial(len(count), np.full(len(count), 1 / len(count)), size=resamples).astype(np.float64)
+    drawn = [_alpha(positive, count, each) for each in weights]
     low, high = np.nanquantile(drawn, (0.025, 0.975))
     return Estimate(value, min(float(low), value), max(float(high), value), reviews)
 

@@ -17,7 +17,7 @@ from moderation.statistics.sample import BoolArray, FloatArray, GoldenCounts, In
 
 @dataclass(frozen=True)
 class Changes:
-    """``decisions[i, j]`` predictions go from decision i to j (order of ``DECISIONS``); reviews and removals per day."""
+    """How many go from decision i to j (``decisions[i, j]``, order of ``DECISIONS``), and what a day then brings."""
 
     decisions: IntArray
     changed: int
@@ -104,7 +104,7 @@ def threshold_for_volume(scores: FloatArray, most: float, predictions_per_day: f
 def threshold_for_false_positives(scores: FloatArray, negative: FloatArray, most: float) -> float:
     """Return the lowest threshold at which at most the share ``most`` of negatives are called positive.
 
-    ``negative`` (N,) is how much of a negative each row stands for: its weight if it is known to be one, or the probability
+    ``negative`` (N,) is how much of a negative each row stands for: its weight if it is known to be one, or
     1 − score of a calibrated score. Equal scores go together.
 
     Raises:
@@ -116,7 +116,7 @@ def threshold_for_false_positives(scores: FloatArray, negative: FloatArray, most
             f"back-test: a share of {most} of {total:g} negatives; expected a share in [0, 1] of some"
         )
     order = np.argsort(-scores, kind="stable")
-    return _lowest(scores[order], np.cumsum(negative[order]) / total, most)
+    return _lowest(scores[order], np.asarray(np.cumsum(negative[order]) / total, dtype=np.float64), most)
 
 
 def thresholds_for_reviews(

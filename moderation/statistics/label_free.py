@@ -71,7 +71,7 @@ def compare(free: LabelFree, reviewed: LabelQuality, level: float = 0.05) -> Dis
     """Return where reviews contradict the calibrated scores, with false alarms in at most ``level`` of all looks.
 
     Each difference is compared with both spreads on the scale of log-odds, at ``level`` shared among the figures
-    (Bonferroni). As scores are also the prior of the reviewed figures, a disagreement is found later rather than sooner.
+    (Bonferroni). Scores are also the prior of the reviewed figures, which makes alarms later rather than sooner.
     """
     pairs = {name: (getattr(free, name), getattr(reviewed, name)) for name in ("prevalence", "precision", "recall")}
     known = {name: pair for name, pair in pairs.items() if pair[0].refusal is None and pair[1].refusal is None}

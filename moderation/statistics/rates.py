@@ -70,7 +70,7 @@ def cells_of(sample: Sample, population: Population) -> Cells:
     )
 
     def total(weights: FloatArray) -> FloatArray:
-        return np.bincount(flat, weights, minlength=int(np.prod(shape)))
+        return np.asarray(np.bincount(flat, weights, minlength=int(np.prod(shape))), dtype=np.float64)
 
     known = (~np.isnan(sample.labels)).astype(np.float64)
     labels, weights = np.nan_to_num(sample.labels), known / sample.probabilities
@@ -96,7 +96,7 @@ def posterior_rates(cells: Cells, informative: FloatArray, golden: GoldenCounts 
     ``informative`` (C,) is 1 for cells of strata defined by more than scores. Without ``golden`` reviews are taken
     to be right.
     """
-    root = np.linalg.cholesky(_covariance(cells, informative))
+    root = np.asarray(np.linalg.cholesky(_covariance(cells, informative)), dtype=np.float64)
     model = _Model(cells, root, golden)
     draws, weights = _sample_posterior(model, np.random.default_rng(seed))
     generator = np.random.default_rng(seed + 1)
@@ -142,7 +142,7 @@ class _Model:
     def __init__(self, cells: Cells, root: FloatArray, golden: GoldenCounts | None) -> None:
         self.cells, self.root, self.golden = cells, root, golden
         self.dimensions = len(root) + (2 if golden else 0)
-        # Successes and trials of sensitivity and of 1 − specificity, one of each added (uniform prior): nobody is perfect.
+        # Successes and trials of sensitivity and of 1 − specificity, with a uniform prior: nobody is perfect.
         self._tries = np.array([[1.0, 2.0], [1.0, 2.0]])
         if golden:
             self._tries += [
@@ -233,16 +233,18 @@ def _predict(
 ) -> FloatArray:
     """Return draws of the positives in the population: those among the reviewed, and those nobody looked at.
 
-    Inference for a finite population by predicting the rest of it (Ericson 1969).
+    Inference for a finite population by predicting the rest of it (Ericson 1969). Where probabilities differ within a
+    cell, the rest is not like the reviewed, and all of it is predicted.
     """
-    rest = np.maximum(cells.size - cells.reviewed.astype(np.int64), 0)
+    alike = np.isclose(cells.effective, cells.reviewed)
+    yes, no = (np.where(alike, each, 0) for each in (cells.positive, cells.reviewed - cells.positive))
+    rest = cells.size - (yes + no).astype(np.int64)
     unseen = generator.binomial(rest, rates)
     if not np.any(wrong) and np.all(right == 1):
-        return np.asarray(unseen + cells.positive)
+        return np.asarray(unseen + yes)
     seen = np.clip(wrong + (right - wrong) * rates, 1e-12, 1 - 1e-12)
-    yes, no = cells.positive.astype(np.int64), (cells.reviewed - cells.positive).astype(np.int64)
-    truly = generator.binomial(yes, np.clip(right * rates / seen, 0, 1))
-    missed = generator.binomial(no, np.clip((1 - right) * rates / (1 - seen), 0, 1))
+    truly = generator.binomial(yes.astype(np.int64), np.clip(right * rates / seen, 0, 1))
+    missed = generator.binomial(no.astype(np.int64), np.clip((1 - right) * rates / (1 - seen), 0, 1))
     return np.asarray(unseen + truly + missed, dtype=np.float64)
 
 

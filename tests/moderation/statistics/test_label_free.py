@@ -38,11 +38,11 @@ def test_a_histogram_says_the_same_as_the_scores() -> None:
 
 
 def test_reviews_and_calibrated_scores_seldom_disagree() -> None:
-    assert sum(looks("calibrated", 40)) <= 5  # at most 5 % of looks: more than 5 of 40 has a probability of 1 %
+    assert sum(looks("calibrated", 20)) <= 3  # at 5 % of looks, more than 3 of 20 have a probability of 1.6 %
 
 
 def test_reviews_contradict_scores_that_drifted() -> None:
-    assert sum(looks("drifted", 10)) >= 8
+    assert sum(looks("drifted", 6)) >= 5
 
 
 def test_what_cannot_be_said_is_refused() -> None:
