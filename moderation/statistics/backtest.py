@@ -98,7 +98,8 @@ def threshold_for_volume(scores: FloatArray, most: float, predictions_per_day: f
         raise InvalidInputError(
             f"back-test: {len(scores)} scores, at most {most} of {predictions_per_day} a day; expected more than 0"
         )
-    return _lowest(np.sort(scores)[::-1], np.arange(1, len(scores) + 1) * (predictions_per_day / len(scores)), most)
+    caused = np.arange(1, len(scores) + 1, dtype=np.float64) * (predictions_per_day / len(scores))
+    return _lowest(np.sort(scores)[::-1], caused, most)
 
 
 def threshold_for_false_positives(scores: FloatArray, negative: FloatArray, most: float) -> float:

@@ -1,5 +1,8 @@
 """Live quality on hand-made samples; how often its intervals hold the truth is in test_coverage.py."""
 
+import re
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -144,3 +147,13 @@ def test_parts_that_do_not_fit_are_refused() -> None:
     sample, _, _ = everything()
     with pytest.raises(InvalidInputError, match="no population"):
         live_quality({"toxic": sample}, {})
+
+
+def test_the_example_of_the_page_runs(capsys: pytest.CaptureFixture[str]) -> None:
+    page = (Path(__file__).resolve().parents[3] / "docs" / "statistics.md").read_text(encoding="utf-8")
+    example = re.search(r"```python\n(.*?)```", page, re.DOTALL)
+    assert example
+    exec(example[1], {})
+    assert re.fullmatch(
+        r"Estimate\(value=0\.\d+, low=0\.\d+, high=0\.\d+, reviews=\d+, refusal=None\)\n", capsys.readouterr().out
+    )
