@@ -30,7 +30,6 @@ UNSEEN = 0.01
 FEWEST_BINS = 10
 CREDIBLE = 0.97
 """Share of the posterior in an interval: what covers 95 % of simulated days, drifted scores among them."""
-EXACT_MATCH = "exact_match"
 
 
 @dataclass(frozen=True)
