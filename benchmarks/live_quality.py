@@ -1,0 +1,229 @@
+"""How often the intervals of live quality hold the truth, by simulation: `python -m benchmarks.live_quality`.
+
+100,000 predictions of one label, threshold at recall 0.7, 1,000 of them drawn from four strata, 15 % not answered,
+reviewers who err. Beside our intervals: weighting by inverse probabilities, with Hájek's linearised variance and
+Wald intervals, as it is and with the score as auxiliary variable (prediction-powered: Angelopoulos et al. 2023), both
+with reviewers who never err, which spares them a correction; and the mean of the users' feedback.
+
+    python -m benchmarks.live_quality --runs 1000
+"""
+
+import argparse
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from moderation.statistics.design import allocate, inclusion_probabilities
+from moderation.statistics.live_quality import label_quality
+from moderation.statistics.sample import (
+    BoolArray,
+    FloatArray,
+    GoldenCounts,
+    IntArray,
+    Population,
+    Sample,
+    count_population,
+)
+
+STRATA = ("removed", "disputed", "near_threshold", "rest")
+SHARES = {"removed": 0.15, "disputed": 0.1, "near_threshold": 0.45, "rest": 0.3}
+DISPUTED = frozenset({"disputed"})
+PREDICTIONS, REVIEWS, RECALL = 100_000, 1_000, 0.7
+PREVALENCES = (0.1, 0.01, 0.003)
+SENSITIVITY, SPECIFICITY = 0.92, 0.985
+GOLDEN = (80, 120)
+WORLDS = ("calibrated", "drifted")
+FIGURES = ("precision", "recall")
+Interval = tuple[float, float]
+
+
+@dataclass(frozen=True)
+class Traffic:
+    """Predictions (N,) with the truth, which strata they fall in, and whom users disagreed with."""
+
+    truth: BoolArray
+    scores: FloatArray
+    predicted: BoolArray
+    strata: IntArray
+    agree: FloatArray
+
+    @property
+    def figures(self) -> dict[str, float]:
+        """Precision and recall as they are."""
+        hits = float((self.truth & self.predicted).sum())
+        return {"precision": hits / float(self.predicted.sum()), "recall": hits / float(self.truth.sum())}
+
+
+def traffic(world: str, prevalence: float, generator: np.random.Generator) -> Traffic:
+    """Return one day of predictions.
+
+    What the model sees is a number, from a normal for negatives and a mixture of an easy and a hard kind of positives.
+    ``calibrated``: its scores are the exact probabilities, mixture included, so no straight line in log-odds.
+    ``drifted``: they are those of a world with half the prevalence, and wrong by a wave of up to 0.6 in log-odds.
+    """
+    truth = generator.random(PREDICTIONS) < prevalence
+    hard = truth & (generator.random(PREDICTIONS) < 0.3)
+    centre = np.where(hard, 2.0, np.where(truth, 4.5, 0.0))
+    seen = centre + np.where(truth & ~hard, 1.2, 1.0) * generator.standard_normal(PREDICTIONS)
+    assumed = prevalence / 2 if world == "drifted" else prevalence
+    positive = 0.3 * _normal(seen, 2.0, 1.0) + 0.7 * _normal(seen, 4.5, 1.2)
+    odds = np.log(assumed / (1 - assumed)) + np.log(positive) - np.log(_normal(seen, 0.0, 1.0))
+    if world == "drifted":
+        odds = 1.2 * odds + 0.6 * np.sin(odds)
+    scores = 1 / (1 + np.exp(-odds))
+    predicted = scores >= np.quantile(scores[truth], 1 - RECALL)
+    # Users answer where they are annoyed: wrong removals far more than misses, and hardly anybody says yes.
+    wrong = truth != predicted
+    chance = np.select([wrong & predicted, wrong, predicted], [0.06, 0.02, 0.002], 0.0005)
+    agree = np.where(generator.random(PREDICTIONS) < chance, ~wrong ^ (generator.random(PREDICTIONS) < 0.1), np.nan)
+    away = odds - odds[predicted].min()
+    strata = np.select([away > 3, agree == 0, np.abs(away) < 1.5], [0, 1, 2], 3)
+    return Traffic(truth, scores, predicted, strata, agree)
+
+
+def draw(day: Traffic, generator: np.random.Generator, reviewers_err: bool) -> Sample:
+    """Return the designed sample of a day, with 15 % non-response that depends on stratum and score."""
+    counts = dict(zip(STRATA, np.bincount(day.strata, minlength=len(STRATA)).tolist(), strict=True))
+    quotas = allocate(counts, REVIEWS, SHARES, 5)
+    probability = inclusion_probabilities(counts, quotas)
+    chosen = np.concatenate(
+        [
+            generator.choice(np.flatnonzero(day.strata == number), quotas[name], replace=False)
+            for number, name in enumerate(STRATA)
+        ]
+    )
+    truth, scores, strata = day.truth[chosen], day.scores[chosen], day.strata[chosen]
+    silent = np.array([0.05, 0.1, 0.15, 0.15])[strata] + np.where(scores > 0.3, 0.1, 0.0)
+    answered = generator.random(len(chosen)) >= silent * 0.15 / silent.mean()
+    labels = truth.astype(np.float64)
+    if reviewers_err:
+        labels = (generator.random(len(chosen)) < np.where(truth, SENSITIVITY, 1 - SPECIFICITY)).astype(np.float64)
+    probabilities = np.array([probability.get(STRATA[number], 1.0) for number in strata])
+    return Sample(strata, probabilities, scores, day.predicted[chosen], np.where(answered, labels, np.nan))
+
+
+def golden(generator: np.random.Generator) -> GoldenCounts:
+    """Return how the reviewers did on golden items."""
+    positives, negatives = GOLDEN
+    return GoldenCounts(
+        positives,
+        int(generator.binomial(positives, SENSITIVITY)),
+        negatives,
+        int(generator.binomial(negatives, SPECIFICITY)),
+    )
+
+
+def weighted(sample: Sample, day: Traffic, assisted: bool) -> dict[str, Interval]:
+    """Return Wald intervals of precision and recall from inverse-probability weights within strata.
+
+    ``assisted``: the sums of label × class are those of the scores plus the weighted sums of the differences.
+    """
+    known = ~np.isnan(sample.labels)
+    size = np.bincount(day.strata, minlength=len(STRATA))
+    reviewed = np.bincount(sample.strata[known], minlength=len(STRATA))
+    strata, labels, said = sample.strata[known], sample.labels[known], sample.predicted[known]
+    weights = (size / np.maximum(reviewed, 1))[strata]
+    scores = sample.scores[known] if assisted else np.zeros(len(labels))
+    base = day.scores if assisted else np.zeros(len(day.scores))
+    hits = float(base[day.predicted].sum() + weights @ ((labels - scores) * said))
+    present = float(base.sum() + weights @ (labels - scores))
+    claimed = float(day.predicted.sum())
+
+    def interval(value: float, part: FloatArray) -> Interval:
+        variance = sum(
+            size[h] ** 2 * (1 - reviewed[h] / size[h]) * part[strata == h].var(ddof=1) / reviewed[h]
+            for h in range(len(STRATA))
+            if reviewed[h] > 1
+        )
+        return value - 1.96 * float(np.sqrt(variance)), value + 1.96 * float(np.sqrt(variance))
+
+    if hits <= 0 or present <= 0:
+        return dict.fromkeys(FIGURES, (float("nan"), float("nan")))
+    recall = hits / present
+    rest = labels - scores
+    return {
+        "precision": interval(hits / claimed, rest * said / claimed),
+        "recall": interval(recall, (rest * said - recall * rest) / present),
+    }
+
+
+def one_run(world: str, prevalence: float, seed: int) -> Iterator[tuple[str, str, float, Interval | None]]:
+    """Yield method, figure, truth and interval (None: refused) of one simulated day."""
+    generator = np.random.default_rng([seed, WORLDS.index(world), PREVALENCES.index(prevalence)])
+    day = traffic(world, prevalence, generator)
+    population: Population = count_population(STRATA, day.strata, day.scores, day.predicted, DISPUTED)
+    perfect, human = draw(day, generator, False), draw(day, generator, True)
+    ours = label_quality(human, population, golden(generator), seed)
+    for figure, truth in day.figures.items():
+        estimate = getattr(ours, figure)
+        yield "ours", figure, truth, None if estimate.refusal else (estimate.low, estimate.high)
+        yield "weighted", figure, truth, weighted(perfect, day, False)[figure]
+        yield "assisted", figure, truth, weighted(perfect, day, True)[figure]
+    says = day.agree[~np.isnan(day.agree) & day.predicted]
+    share = float(says.mean())
+    spread = 1.96 * float(np.sqrt(share * (1 - share) / len(says)))
+    yield "feedback", "precision", day.figures["precision"], (share - spread, share + spread)
+
+
+def simulate(
+    runs: int, world: str, prevalence: float, progress: Callable[[range], Iterator[int]] = iter
+) -> list[dict[str, object]]:
+    """Return a row per method and figure: coverage, refusals (shares of runs), mean width."""
+    found: dict[tuple[str, str], list[tuple[float, Interval | None]]] = {}
+    for seed in progress(range(runs)):
+        for method, figure, truth, interval in one_run(world, prevalence, seed):
+            found.setdefault((method, figure), []).append((truth, interval))
+    rows = []
+    for (method, figure), answers in found.items():
+        given = [(truth, interval) for truth, interval in answers if interval is not None]
+        covered = [interval[0] <= truth <= interval[1] for truth, interval in given]
+        widths = [interval[1] - interval[0] for _, interval in given]
+        rows.append(
+            {
+                "world": world,
+                "prevalence": prevalence,
+                "figure": figure,
+                "method": method,
+                "coverage": float(np.mean(covered)) if given else None,
+                "width": float(np.nanmean(widths)) if given else None,
+                "refused": 1 - len(given) / runs,
+            }
+        )
+    return rows
+
+
+def _normal(values: FloatArray, mean: float, deviation: float) -> FloatArray:
+    return np.asarray(np.exp(-0.5 * ((values - mean) / deviation) ** 2) / deviation)
+
+
+def main() -> None:
+    """Simulate every cell and print the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--runs", type=int, default=200, help="simulated days per world and prevalence")
+    parser.add_argument("--json", type=Path, help="write the rows to this file too")
+    arguments = parser.parse_args()
+    rows = [
+        row
+        for world in WORLDS
+        for prevalence in PREVALENCES
+        for row in simulate(
+            arguments.runs, world, prevalence, lambda seeds, name=f"{world} {prevalence}": iter(tqdm(seeds, name))
+        )
+    ]
+    print("world       prevalence  figure     method    coverage  width  refused")
+    for row in rows:
+        coverage, width = (f"{row[key]:.3f}" if row[key] is not None else "-" for key in ("coverage", "width"))
+        print(
+            f"{row['world']:<11} {row['prevalence']:<11} {row['figure']:<10} {row['method']:<9} {coverage:>8}"
+            f" {width:>6} {row['refused']:>8.3f}"
+        )
+    if arguments.json:
+        arguments.json.write_text(json.dumps(rows, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,252 @@
+"""The share of positives in each cell of stratum, predicted class and score bin, as draws from a posterior.
+
+Multilevel regression and poststratification (Gelman and Little 1997; Park, Gelman and Bafumi 2004) with a Gaussian
+process along the score, as in Chen, Elliott and Little, *Bayesian penalized spline model-based inference for finite
+population proportion in unequal probability sampling*, Survey Methodology 36 (2010), who show it to cover where
+weighted estimators do not. The log-odds of a cell's rate are those of its score plus a deviation; the deviation is a
+priori normal around zero (calibrated scores), smooth in the score and free in a stratum that is not defined by scores.
+Many reviews override it; where there are none, it says how wrong calibration may be.
+
+A review is right with the reviewers' sensitivity or specificity, which golden items and the reviews themselves inform:
+the model of Rogan and Gladen (1978), with all uncertainty carried along.
+
+The posterior is found by Newton's method, approximated by the normal around its mode (Rasmussen and Williams,
+*Gaussian Processes for Machine Learning*, 2006, section 3.4) and corrected by importance sampling with truncated
+weights (Ionides 2008).
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from moderation.statistics.sample import FloatArray, GoldenCounts, IntArray, Population, Sample, bins_of
+
+DRAWS = 2000
+# Standard deviations of the prior, in log-odds.
+LEVEL = 2.0  # all rates together: hardly bound
+SLOPE = 0.2  # scores too extreme or too timid
+SMOOTH = 0.6  # any other form, over a distance of 2
+SMOOTH_DISTANCE = 2.0
+STRATUM = 0.3
+CELL = 0.3
+INFORMATIVE = 2.0  # strata defined by more than scores: any rate
+_NEAREST = 1e-6  # scores are clipped to so far from 0 and 1 before they become log-odds
+
+
+@dataclass(frozen=True)
+class Cells:
+    """Population and reviews per cell; arrays of shape (C,).
+
+    ``reviewed`` and ``positive`` are counts, the ``effective`` ones are weighted where inclusion probabilities differ
+    within a cell (windows with different quotas): weighted shares at Kish's effective size, the pseudo-likelihood of
+    Chen, Wakefield and Lumley (2014).
+    """
+
+    stratum: IntArray
+    predicted: IntArray
+    bin: IntArray
+    size: IntArray
+    odds: FloatArray
+    reviewed: FloatArray
+    positive: FloatArray
+    effective: FloatArray
+    effective_positive: FloatArray
+
+
+@dataclass(frozen=True)
+class Rates:
+    """Draws from the posterior: ``positives`` (S, C) in the population, ``rates`` (S, C) in [0, 1]."""
+
+    cells: Cells
+    positives: FloatArray
+    rates: FloatArray
+
+
+def cells_of(sample: Sample, population: Population) -> Cells:
+    """Return the cells that hold predictions, with what the reviews say of each."""
+    shape = population.counts.shape
+    flat = np.ravel_multi_index(
+        (sample.strata, sample.predicted.astype(np.int64), bins_of(sample.scores, population.edges)), shape
+    )
+
+    def total(weights: FloatArray) -> FloatArray:
+        return np.asarray(np.bincount(flat, weights, minlength=int(np.prod(shape))), dtype=np.float64)
+
+    known = (~np.isnan(sample.labels)).astype(np.float64)
+    labels, weights = np.nan_to_num(sample.labels), known / sample.probabilities
+    drawn, reviewed, positive = total(np.ones(len(flat))), total(known), total(known * labels)
+    mass, squares = total(weights), total(weights**2)
+    # Nothing counted says more than what was drawn.
+    size = np.maximum(population.counts.ravel(), drawn.astype(np.int64))
+    kept = np.flatnonzero(size)
+    stratum, predicted, bin_ = np.unravel_index(kept, shape)
+    with np.errstate(invalid="ignore"):
+        effective = np.where(mass > 0, mass**2 / squares, 0.0)[kept]
+        share = np.where(mass > 0, total(weights * labels) / mass, 0.0)[kept]
+        mean_score = np.where(drawn > 0, total(sample.scores) / drawn, 0.0)[kept]
+    odds = np.where(drawn[kept] > 0, _log_odds(mean_score), _middles(population.edges)[bin_])
+    return Cells(
+        stratum, predicted, bin_, size[kept], odds, reviewed[kept], positive[kept], effective, effective * share
+    )
+
+
+def posterior_rates(cells: Cells, informative: FloatArray, golden: GoldenCounts | None, seed: int = 0) -> Rates:
+    """Return draws of every cell's rate and of its number of positives; the same seed gives the same draws.
+
+    ``informative`` (C,) is 1 for cells of strata defined by more than scores. Without ``golden`` reviews are taken
+    to be right.
+    """
+    root = np.asarray(np.linalg.cholesky(_covariance(cells, informative)), dtype=np.float64)
+    model = _Model(cells, root, golden)
+    draws, weights = _sample_posterior(model, np.random.default_rng(seed))
+    generator = np.random.default_rng(seed + 1)
+    chosen = draws[generator.choice(len(draws), DRAWS, p=weights)]
+    rates, right, wrong = model.rates(chosen)
+    return Rates(cells, _predict(cells, rates, right, wrong, generator), rates)
+
+
+def _log_odds(scores: FloatArray) -> FloatArray:
+    clipped = np.clip(scores, _NEAREST, 1 - _NEAREST)
+    return np.asarray(np.log(clipped / (1 - clipped)))
+
+
+def _middles(edges: tuple[float, ...]) -> FloatArray:
+    odds = _log_odds(np.asarray(edges))
+    middles = (odds[1:] + odds[:-1]) / 2
+    # The outermost bins reach to infinity; what they hold lies next to their inner edge.
+    if len(middles) > 1:
+        middles[0], middles[-1] = odds[1] - 0.5, odds[-2] + 0.5
+    return middles
+
+
+def _covariance(cells: Cells, informative: FloatArray) -> FloatArray:
+    reviews = cells.effective.sum()
+    centre = float(cells.effective @ cells.odds / reviews) if reviews else float(cells.odds.mean())
+    away = cells.odds - centre
+    same_stratum = cells.stratum[:, None] == cells.stratum
+    same_class = same_stratum & (cells.predicted[:, None] == cells.predicted)
+    distance = np.abs(cells.odds[:, None] - cells.odds)
+    return np.asarray(
+        LEVEL**2
+        + SLOPE**2 * np.outer(away, away)
+        + SMOOTH**2 * np.exp(-distance / SMOOTH_DISTANCE)
+        + STRATUM**2 * same_stratum
+        + INFORMATIVE**2 * same_class * np.outer(informative, informative)
+        + CELL**2 * np.eye(len(away))
+    )
+
+
+class _Model:
+    """Log-posterior of the whitened deviations v (C) and, with golden items, the log-odds of the two error rates."""
+
+    def __init__(self, cells: Cells, root: FloatArray, golden: GoldenCounts | None) -> None:
+        self.cells, self.root, self.golden = cells, root, golden
+        self.dimensions = len(root) + (2 if golden else 0)
+        # Successes and trials of sensitivity and of 1 − specificity, with a uniform prior: nobody is perfect.
+        self._tries = np.array([[1.0, 2.0], [1.0, 2.0]])
+        if golden:
+            self._tries += [
+                [golden.found, golden.positives],
+                [golden.negatives - golden.passed, golden.negatives],
+            ]
+
+    def start(self) -> FloatArray:
+        """Return the prior's mean."""
+        point = np.zeros(self.dimensions)
+        if self.golden:
+            point[-2:] = _log_odds(self._tries[:, 0] / self._tries[:, 1])
+        return point
+
+    def rates(self, points: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
+        """Return rates (S, C), sensitivity (S, 1) and 1 − specificity (S, 1) at points (S, D)."""
+        count = len(self.root)
+        rates = _sigmoid(self.cells.odds + points[:, :count] @ self.root.T)
+        if not self.golden:
+            return rates, np.ones((len(points), 1)), np.zeros((len(points), 1))
+        errors = _sigmoid(points[:, count:])
+        return rates, errors[:, :1], errors[:, 1:]
+
+    def log_density(self, points: FloatArray) -> FloatArray:
+        """Return the log-posterior (S,) up to a constant."""
+        rates, right, wrong = self.rates(points)
+        seen = np.clip(wrong + (right - wrong) * rates, 1e-12, 1 - 1e-12)
+        yes, no = self.cells.effective_positive, self.cells.effective - self.cells.effective_positive
+        density = np.log(seen) @ yes + np.log1p(-seen) @ no - 0.5 * (points[:, : len(self.root)] ** 2).sum(axis=1)
+        if self.golden:
+            for odds, (hits, tries) in zip(points[:, -2:].T, self._tries, strict=True):
+                density += hits * odds - tries * np.logaddexp(0, odds)
+        return np.asarray(density)
+
+    def step(self, point: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """Return gradient (D,) and expected information (D, D) at one point."""
+        count = len(self.root)
+        rates, right, wrong = (each[0] for each in self.rates(point[None]))
+        seen = np.clip(wrong + (right - wrong) * rates, 1e-12, 1 - 1e-12)
+        slopes = ((right - wrong) * rates * (1 - rates))[:, None] * self.root
+        if self.golden:
+            by_error = np.column_stack([right * (1 - right) * rates, wrong * (1 - wrong) * (1 - rates)])
+            slopes = np.hstack([slopes, by_error])
+        spread = seen * (1 - seen)
+        gradient = slopes.T @ ((self.cells.effective_positive - self.cells.effective * seen) / spread)
+        information = slopes.T @ (slopes * (self.cells.effective / spread)[:, None])
+        gradient[:count] -= point[:count]
+        information[range(count), range(count)] += 1
+        if self.golden:
+            errors = _sigmoid(point[-2:])
+            gradient[-2:] += self._tries[:, 0] - self._tries[:, 1] * errors
+            information[range(-2, 0), range(-2, 0)] += self._tries[:, 1] * errors * (1 - errors)
+        return gradient, information
+
+
+def _sample_posterior(model: _Model, generator: np.random.Generator) -> tuple[FloatArray, FloatArray]:
+    """Return draws (S, D) around the mode and their truncated importance weights, which sum to 1."""
+    point, information = _mode(model)
+    root = np.linalg.cholesky(information)
+    noise = generator.standard_normal((2 * DRAWS, model.dimensions))
+    draws = point + np.linalg.solve(root.T, noise.T).T
+    log_weights = model.log_density(draws) + 0.5 * (noise**2).sum(axis=1)
+    weights = np.exp(log_weights - log_weights.max())
+    weights = np.minimum(weights, weights.mean() * np.sqrt(len(weights)))
+    return draws, weights / weights.sum()
+
+
+def _mode(model: _Model) -> tuple[FloatArray, FloatArray]:
+    """Return the posterior's mode, by Fisher scoring with halved steps, and the information there."""
+    point = model.start()
+    height = model.log_density(point[None])[0]
+    for _ in range(50):
+        gradient, information = model.step(point)
+        move = np.linalg.solve(information, gradient)
+        for shrink in 0.5 ** np.arange(20):
+            if (higher := model.log_density((point + shrink * move)[None])[0]) >= height:
+                point, gain, height = point + shrink * move, higher - height, higher
+                break
+        else:
+            break
+        if gain < 1e-6:
+            break
+    return point, model.step(point)[1]
+
+
+def _predict(
+    cells: Cells, rates: FloatArray, right: FloatArray, wrong: FloatArray, generator: np.random.Generator
+) -> FloatArray:
+    """Return draws of the positives in the population: those among the reviewed, and those nobody looked at.
+
+    Inference for a finite population by predicting the rest of it (Ericson 1969). Where probabilities differ within a
+    cell, the rest is not like the reviewed, and all of it is predicted.
+    """
+    alike = np.isclose(cells.effective, cells.reviewed)
+    yes, no = (np.where(alike, each, 0) for each in (cells.positive, cells.reviewed - cells.positive))
+    rest = cells.size - (yes + no).astype(np.int64)
+    unseen = generator.binomial(rest, rates)
+    if not np.any(wrong) and np.all(right == 1):
+        return np.asarray(unseen + yes)
+    seen = np.clip(wrong + (right - wrong) * rates, 1e-12, 1 - 1e-12)
+    truly = generator.binomial(yes.astype(np.int64), np.clip(right * rates / seen, 0, 1))
+    missed = generator.binomial(no.astype(np.int64), np.clip((1 - right) * rates / (1 - seen), 0, 1))
+    return np.asarray(unseen + truly + missed, dtype=np.float64)
+
+
+def _sigmoid(odds: FloatArray) -> FloatArray:
+    return np.asarray(0.5 * (1 + np.tanh(0.5 * odds)))

@@ -1,0 +1,87 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from moderation.errors import InvalidInputError
+from moderation.policy import DECISIONS, LabelThresholds, Policy
+from moderation.statistics import backtest
+
+SCORES = st.lists(st.sampled_from([0.0, 0.1, 0.1000001, 0.2, 0.5, 0.9, 1.0]), min_size=1, max_size=40)
+
+
+def test_decisions_are_those_of_the_policy() -> None:
+    policy = Policy({"toxic": LabelThresholds(0.3, 0.9), "threat": LabelThresholds(0.5, None)})
+    scores = np.random.default_rng(0).random((500, 2))
+    said = [policy.decide(dict(zip(("toxic", "threat"), row, strict=True))).decision for row in scores.tolist()]
+    found = backtest.decide(scores, ("toxic", "threat"), policy)
+    assert [DECISIONS[place] for place in found] == said
+    assert set(said) == set(DECISIONS)
+
+
+def test_changes_count_what_moves_and_what_a_day_brings() -> None:
+    found = backtest.changes(np.array([0, 0, 1, 2]), np.array([0, 1, 1, 1]), 1000)
+    assert found.decisions.tolist() == [[1, 1, 0], [0, 1, 0], [0, 1, 0]]
+    assert (found.changed, found.reviews_per_day, found.removals_per_day) == (2, 750, 0)
+
+
+@given(SCORES, st.integers(0, 45))
+def test_the_threshold_of_a_volume_is_the_lowest_that_keeps_to_it(values: list[float], most: int) -> None:
+    scores = np.array(values)
+    threshold = backtest.threshold_for_volume(scores, most, len(scores))
+    assert (scores >= threshold).sum() <= most
+    lower = scores[scores < threshold]
+    if len(lower):
+        assert (scores >= lower.max()).sum() > most
+
+
+@given(SCORES, st.floats(0, 1))
+def test_the_threshold_of_a_false_positive_rate_is_the_lowest_that_keeps_to_it(
+    values: list[float], most: float
+) -> None:
+    scores, negative = np.array(values), 1 - np.array(values) * 0.5
+    threshold = backtest.threshold_for_false_positives(scores, negative, most)
+
+    def rate(limit: float) -> float:
+        return float(negative[scores >= limit].sum() / negative.sum())
+
+    assert rate(threshold) <= most + 1e-9
+    lower = scores[scores < threshold]
+    if len(lower):
+        assert rate(lower.max()) > most - 1e-9
+
+
+def test_all_thresholds_move_together_until_the_budget_is_kept() -> None:
+    generator = np.random.default_rng(1)
+    scores = {"toxic": generator.random(1000), "threat": generator.random(1000) ** 3}
+    start = {"toxic": 0.6, "threat": 0.3}
+    moved = backtest.thresholds_for_reviews(scores, start, 50, 2000)
+    caused = sum(2 for row in range(1000) if any(scores[name][row] >= moved[name] - 1e-12 for name in moved))
+    assert 46 <= caused <= 50
+    odds = [moved[name] / (1 - moved[name]) / (start[name] / (1 - start[name])) for name in start]
+    assert odds[0] == pytest.approx(odds[1])
+
+
+def test_quality_under_another_threshold_holds_the_truth() -> None:
+    generator = np.random.default_rng(2)
+    scores = generator.beta(0.4, 2, 20_000)
+    truth = generator.random(20_000) < scores
+    strata = (scores > 0.2).astype(np.int64)
+    rows = np.concatenate([generator.choice(np.flatnonzero(strata == each), 400, replace=False) for each in (0, 1)])
+    reviewed = backtest.Reviewed(
+        rows, np.where(strata[rows], 400 / strata.sum(), 400 / (1 - strata).sum()), truth[rows] * 1.0
+    )
+    for threshold in (0.3, 0.5, 0.7):
+        found = backtest.quality(("rest", "near"), strata, scores, threshold, reviewed)
+        said = scores >= threshold
+        assert found.precision.low <= truth[said].mean() <= found.precision.high
+        assert found.recall.low <= said[truth].mean() <= found.recall.high
+
+
+def test_nonsense_is_refused() -> None:
+    with pytest.raises(InvalidInputError):
+        backtest.changes(np.array([0]), np.array([0, 1]), 10)
+    with pytest.raises(InvalidInputError):
+        backtest.threshold_for_volume(np.array([]), 1, 1)
+    with pytest.raises(InvalidInputError):
+        backtest.threshold_for_false_positives(np.array([0.5]), np.array([0.0]), 0.1)

@@ -1,0 +1,53 @@
+import numpy as np
+import pytest
+
+from benchmarks.live_quality import DISPUTED, STRATA, draw, traffic
+from moderation.errors import InvalidInputError
+from moderation.statistics.label_free import compare, label_free
+from moderation.statistics.live_quality import label_quality
+from moderation.statistics.sample import count_population
+
+
+def looks(world: str, runs: int) -> list[bool]:
+    """Whether each of so many days raises the alarm."""
+    found = []
+    for seed in range(runs):
+        generator = np.random.default_rng(seed)
+        day = traffic(world, 0.1, generator)
+        population = count_population(STRATA, day.strata, day.scores, day.predicted, DISPUTED)
+        reviewed = label_quality(draw(day, generator, False), population)
+        found.append(compare(label_free(day.scores, day.predicted), reviewed).alarm)
+    return found
+
+
+def test_calibrated_scores_hold_the_truth() -> None:
+    held = []
+    for seed in range(20):
+        day = traffic("calibrated", 0.1, np.random.default_rng(seed))
+        found = label_free(day.scores, day.predicted)
+        held += [found.recall.low <= day.figures["recall"] <= found.recall.high]
+        held += [found.precision.low <= day.figures["precision"] <= found.precision.high]
+    assert sum(held) >= 34  # 95 % of 40, less three standard deviations
+
+
+def test_a_histogram_says_the_same_as_the_scores() -> None:
+    scores = np.array([0.1, 0.1, 0.1, 0.9, 0.9])
+    each = label_free(scores, scores > 0.5)
+    counted = label_free(np.array([0.1, 0.9]), np.array([False, True]), np.array([3, 2]))
+    assert counted == each
+
+
+def test_reviews_and_calibrated_scores_seldom_disagree() -> None:
+    assert sum(looks("calibrated", 20)) <= 3  # at 5 % of looks, more than 3 of 20 have a probability of 1.6 %
+
+
+def test_reviews_contradict_scores_that_drifted() -> None:
+    assert sum(looks("drifted", 6)) >= 5
+
+
+def test_what_cannot_be_said_is_refused() -> None:
+    nothing = label_free(np.array([0.01, 0.02]), np.array([False, False]))
+    assert nothing.precision.refusal == "nothing was predicted"
+    assert "1 is needed" in (nothing.recall.refusal or "")
+    with pytest.raises(InvalidInputError, match="expected as many"):
+        label_free(np.array([0.5]), np.array([True, False]))
