@@ -8,7 +8,7 @@ What each table is for stands in docs/reviews.md.
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import JSON, BigInteger, Identity, Index, UniqueConstraint, Uuid, sql
+from sqlalchemy import JSON, BigInteger, Index, UniqueConstraint, Uuid, sql
 from sqlalchemy.orm import Mapped, mapped_column
 
 from moderation.db.base import Base
@@ -143,8 +143,8 @@ class AuditEntry(Base):
     __tablename__ = "audit_log"
     __table_args__ = (Index(None, "reviewer", "action", "at"),)
 
-    id: Mapped[int] = mapped_column(Identity(), primary_key=True)
-    at: Mapped[datetime]
+    at: Mapped[datetime] = mapped_column(primary_key=True)
+    id: Mapped[str] = mapped_column(Uuid(as_uuid=False), primary_key=True)
     reviewer: Mapped[str]
     action: Mapped[str]
     subject: Mapped[str]

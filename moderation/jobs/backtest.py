@@ -8,13 +8,13 @@ import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import numpy as np
 import numpy.typing as npt
-from sqlalchemy import Connection, Engine, and_, bindparam, func, insert, select, update
+from sqlalchemy import Connection, Engine, Table, and_, bindparam, func, insert, select, update
 
-from moderation.db.database import lift_time_limit
+from moderation.db.database import begin_reading, lift_time_limit
 from moderation.db.models import SCORE_COLUMNS, Prediction
 from moderation.db.review_models import BacktestScore
 from moderation.jobs.queue import Job, find_job, hold
@@ -22,7 +22,8 @@ from moderation.labels import LABELS
 from moderation.review.access import Session, require
 
 TEXTS_AT_ONCE = 64
-_ROWS_AT_ONCE = 1_000
+_PLACES_AT_ONCE = 30_000
+"""SQLite takes 32,766 values in a statement."""
 _NEW = {label: BacktestScore.__table__.c[f"score_{label}"] for label in LABELS}
 
 
@@ -117,21 +118,23 @@ def _plan(engine: Engine, job: Job, worker: str, clock: Callable[[], datetime]) 
     within = (Prediction.created_at >= start, Prediction.created_at < end, Prediction.text.is_not(None))
     place = func.row_number().over(order_by=(Prediction.created_at, Prediction.id))
     ranked = select(Prediction.id, Prediction.created_at, place.label("place")).where(*within).subquery()
-    with engine.begin() as connection:
-        hold(connection, job, worker, clock())  # locks the job until the sample is there
+    rows: list[dict[str, Any]] = []
+    with engine.connect() as connection:
+        begin_reading(connection)
         lift_time_limit(connection)
         population = connection.scalar(select(func.count()).select_from(Prediction).where(*within)) or 0
         size = min(population, job.arguments["sample_size"])
         chosen = sorted(random.Random(job.arguments["seed"]).sample(range(1, population + 1), size))  # noqa: S311
-        for first in range(0, size, _ROWS_AT_ONCE):
-            some = chosen[first : first + _ROWS_AT_ONCE]
-            query = select(ranked.c.id, ranked.c.created_at).where(ranked.c.place.in_(some))
-            rows = [
+        for first in range(0, size, _PLACES_AT_ONCE):
+            these = ranked.c.place.in_(chosen[first : first + _PLACES_AT_ONCE])
+            rows += [
                 {"job_id": job.id, "prediction_id": row.id, "predicted_at": row.created_at, "scored": False}
-                for row in connection.execute(query)
+                for row in connection.execute(select(ranked.c.id, ranked.c.created_at).where(these))
             ]
-            connection.execute(insert(BacktestScore), rows)
+    with engine.begin() as connection:
         hold(connection, job, worker, clock(), total=size, population=population)
+        if rows:
+            connection.execute(insert(BacktestScore), rows)
 
 
 def _next(engine: Engine, job: Job) -> Sequence[Any]:
@@ -148,9 +151,9 @@ def _next(engine: Engine, job: Job) -> Sequence[Any]:
 
 
 def _store(connection: Connection, job: Job, rows: Sequence[dict[str, Any]]) -> None:
-    values = {name: bindparam(name) for name in _names()}
+    values: dict[str, Any] = {name: bindparam(name) for name in _names()}
     statement = (
-        update(BacktestScore.__table__)
+        update(cast(Table, BacktestScore.__table__))
         .where(BacktestScore.job_id == job.id, BacktestScore.prediction_id == bindparam("the_id"))
         .values(scored=True, **values)
     )

@@ -33,7 +33,7 @@ class LostJobError(ModerationError):
 
 @dataclass(frozen=True)
 class Job:
-    """A job and how far it is; ``total`` None: not begun. ``population`` is what the sample of a back-test stands for."""
+    """A job and how far it is; ``total`` None: not begun. ``population`` is what a back-test's sample stands for."""
 
     id: str
     kind: str

@@ -8,7 +8,7 @@ import hashlib
 import secrets
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 from sqlalchemy import Connection, Engine, Row, delete, func, insert, select
 
@@ -24,7 +24,7 @@ ROLES: tuple[Role, ...] = get_args(Role)
 LOCAL = "local"
 SESSION_LIFE = timedelta(hours=12)
 MAX_FAILURES, FAILURES_WITHIN = 10, timedelta(minutes=15)
-_REFUSED = "sign-in refused"
+_SIGN_IN, _REFUSED = "sign-in", "sign-in refused"
 _WRONG = "name and password do not fit"
 
 
@@ -55,7 +55,7 @@ def sign_in(engine: Engine, name: str, password: str, now: datetime) -> Session:
     fits = verify_password(None if found is None else found.password_hash, password)  # slow: in no transaction
     with engine.begin() as connection:
         if found is not None and fits and _holds(found, now):
-            return _open(connection, found, now, "sign-in")
+            return _open(connection, found, now, _SIGN_IN)
         if found is not None:  # the names of others are not kept: people type passwords there
             audit.write(connection, now, name, _REFUSED, "password")
     raise UnauthorizedError(_WRONG)
@@ -135,7 +135,7 @@ def is_admin(connection: Connection, name: str) -> bool:
     return connection.scalar(select(Reviewer.role).where(Reviewer.name == name)) == "admin"
 
 
-def _account(connection: Connection, token: str, now: datetime) -> Row[*tuple[object, ...]]:
+def _account(connection: Connection, token: str, now: datetime) -> Row[Any]:
     query = (
         select(Reviewer.__table__, ReviewSession.expires_at.label("ends_at"))
         .join(ReviewSession, ReviewSession.reviewer == Reviewer.name)
@@ -149,11 +149,11 @@ def _account(connection: Connection, token: str, now: datetime) -> Row[*tuple[ob
     return found
 
 
-def _holds(row: Row[*tuple[object, ...]], now: datetime) -> bool:
+def _holds(row: Row[Any], now: datetime) -> bool:
     return row.disabled_at is None and (row.expires_at is None or now < row.expires_at)
 
 
-def _open(connection: Connection, row: Row[*tuple[object, ...]], now: datetime, action: str) -> Session:
+def _open(connection: Connection, row: Row[Any], now: datetime, action: str) -> Session:
     token, expires_at = secrets.token_urlsafe(32), now + SESSION_LIFE
     connection.execute(delete(ReviewSession).where(ReviewSession.expires_at <= now))
     values = {"token_hash": _hash(token), "reviewer": row.name, "created_at": now, "expires_at": expires_at}
@@ -164,10 +164,10 @@ def _open(connection: Connection, row: Row[*tuple[object, ...]], now: datetime, 
 
 def _failures(connection: Connection, name: str, now: datetime) -> int:
     """Count wrong passwords of late, but none from before the last right one."""
-    mine = (AuditEntry.reviewer == name, AuditEntry.at > now - FAILURES_WITHIN)
-    last = select(func.max(AuditEntry.id)).where(*mine, AuditEntry.action == "sign-in").scalar_subquery()
-    query = select(func.count()).where(*mine, AuditEntry.action == _REFUSED, AuditEntry.id > func.coalesce(last, 0))
-    return connection.scalar(query) or 0
+    signed_in = select(func.max(AuditEntry.at)).where(AuditEntry.reviewer == name, AuditEntry.action == _SIGN_IN)
+    since = max(now - FAILURES_WITHIN, connection.scalar(signed_in) or now - FAILURES_WITHIN)
+    mine = (AuditEntry.reviewer == name, AuditEntry.action == _REFUSED, AuditEntry.at > since)
+    return connection.scalar(select(func.count()).where(*mine)) or 0
 
 
 def _hash(token: str) -> str:

@@ -18,7 +18,6 @@ from sqlalchemy import Connection, Engine, Select, Table, and_, case, func, inse
 from sqlalchemy.dialects import postgresql, sqlite
 
 from moderation.db.database import begin_reading, lift_time_limit
-from moderation.db.log import prediction_record
 from moderation.db.models import SCORE_COLUMNS, Prediction
 from moderation.db.review_models import Review, ReviewItem, ReviewPopulation, ReviewWindow
 from moderation.db.rollups import Thresholds
@@ -133,7 +132,7 @@ def slots(items: Sequence[Mapping[str, Any]]) -> list[Row]:
     ]
 
 
-def _count(connection: Connection, frame: Select[Any]) -> list[Row]:
+def _count(connection: Connection, frame: Select[*tuple[Any, ...]]) -> list[Row]:
     rows = frame.subquery()
     key = (rows.c.stratum, rows.c.version, rows.c.route)
     counted = {
@@ -145,7 +144,9 @@ def _count(connection: Connection, frame: Select[Any]) -> list[Row]:
     return [dict(row) for row in connection.execute(select(*key, *counts).group_by(*key)).mappings()]
 
 
-def _choose(connection: Connection, frame: Select[Any], places: Mapping[str, Sequence[int]]) -> dict[str, str]:
+def _choose(
+    connection: Connection, frame: Select[*tuple[Any, ...]], places: Mapping[str, Sequence[int]]
+) -> dict[str, str]:
     """Return id and stratum of the predictions that stand at ``places`` (from 1) of their stratum, in order of time."""
     wanted = {kind: numbers for kind, numbers in places.items() if numbers}
     if not wanted:

@@ -28,7 +28,7 @@ def add_golden(engine: Engine, texts: Iterable[tuple[str, Mapping[str, bool]]], 
         if not text.strip():
             raise InvalidInputError(f"row {number} has no text")
         if set(labels) != set(LABELS):
-            raise InvalidInputError(f"row {number} has labels {', '.join(sorted(labels))}; expected {', '.join(LABELS)}")
+            raise InvalidInputError(f"row {number} has labels {', '.join(sorted(labels))}; expected all six")
         rows.append(_golden(now) | {"text": text, "labels": dict(labels)})
     if rows:
         with engine.begin() as connection:

@@ -4,7 +4,7 @@ from collections import Counter
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import Engine, func, select
+from sqlalchemy import Engine, and_, func, or_, select
 
 from moderation.db.review_models import AuditEntry, ReviewItem
 from moderation.errors import InvalidInputError
@@ -17,8 +17,8 @@ MAX_ENTRIES = 1_000
 class Entry:
     """One action; ``reviewer`` is a reviewer's name, or a process such as ``system:draw``."""
 
-    id: int
     at: datetime
+    id: str
     reviewer: str
     action: str
     subject: str
@@ -36,9 +36,9 @@ class QueueCounts:
 
 
 def audit_entries(
-    engine: Engine, session: Session, now: datetime, before: int | None = None, limit: int = 200
+    engine: Engine, session: Session, now: datetime, before: Entry | None = None, limit: int = 200
 ) -> list[Entry]:
-    """Return the newest entries of the audit log, newest first; ``before`` an id, for the next page.
+    """Return the newest entries of the audit log, newest first; ``before`` the last one of the page before.
 
     Raises:
         InvalidInputError: ``limit`` is not 1 to `MAX_ENTRIES`.
@@ -46,9 +46,9 @@ def audit_entries(
     """
     if not 1 <= limit <= MAX_ENTRIES:
         raise InvalidInputError(f"limit is {limit}; expected 1 to {MAX_ENTRIES}")
-    query = select(AuditEntry.__table__).order_by(AuditEntry.id.desc()).limit(limit)
+    query = select(AuditEntry.__table__).order_by(AuditEntry.at.desc(), AuditEntry.id.desc()).limit(limit)
     if before is not None:
-        query = query.where(AuditEntry.id < before)
+        query = query.where(or_(AuditEntry.at < before.at, and_(AuditEntry.at == before.at, AuditEntry.id < before.id)))
     with engine.connect() as connection:
         require(connection, session, "admin", now)
         return [Entry(**row) for row in connection.execute(query).mappings()]
@@ -62,9 +62,7 @@ def queue_counts(engine: Engine, session: Session, now: datetime) -> QueueCounts
     """
     late = ReviewItem.expires_at <= now
     query = (
-        select(ReviewItem.state, late, func.count())
-        .where(ReviewItem.kind != "golden")
-        .group_by(ReviewItem.state, late)
+        select(ReviewItem.state, late, func.count()).where(ReviewItem.kind != "golden").group_by(ReviewItem.state, late)
     )
     counts = Counter[str]()
     with engine.connect() as connection:

@@ -29,6 +29,7 @@ def verify_password(password_hash: str | None, password: str) -> bool:
     if len(password) > MAX_CHARACTERS:
         return False
     try:
-        return _HASHER.verify(password_hash or _NOBODYS, password) and password_hash is not None
+        _HASHER.verify(password_hash or _NOBODYS, password)
     except (VerificationError, InvalidHashError):
         return False
+    return password_hash is not None

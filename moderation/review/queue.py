@@ -149,9 +149,7 @@ def submit(
         ).one()
         _own(connection, review_id, name)  # again, behind the lock: two tabs
         given = {"outcome": outcome, "labels": None if labels is None else dict(labels), "submitted_at": now}
-        connection.execute(
-            update(Review).where(Review.id == review_id).values(**given, draft=None, leased_until=None)
-        )
+        connection.execute(update(Review).where(Review.id == review_id).values(**given, draft=None, leased_until=None))
         _advance(connection, item, review.adjudicates, outcome, now)
         audit.write(connection, now, name, f"review: {outcome}", review_id)
 
@@ -208,7 +206,7 @@ def _take(connection: Connection, item_id: str, name: str, adjudicates: bool, un
     return review_id
 
 
-def _texts() -> Select[Any]:
+def _texts() -> Select[*tuple[Any, ...]]:
     """Select reviews with their items' texts, as far as they are still there."""
     same = and_(Prediction.id == ReviewItem.prediction_id, Prediction.created_at == ReviewItem.predicted_at)
     return (
@@ -224,17 +222,17 @@ def _live(adjudicate: bool, now: datetime) -> Any:  # noqa: ANN401 - a condition
     return and_(ReviewItem.state == ("conflict" if adjudicate else "open"), unexpired)
 
 
-def _at_hand(name: str, adjudicate: bool, now: datetime) -> Select[Any]:
+def _at_hand(name: str, adjudicate: bool, now: datetime) -> Select[*tuple[Any, ...]]:
     mine = (Review.reviewer == name, Review.adjudicates == adjudicate, Review.leased_until.is_not(None))
     return _texts().where(*mine, _live(adjudicate, now)).order_by(Review.id).limit(1)
 
 
-def _waiting(name: str, adjudicate: bool, blind: bool, now: datetime) -> Select[Any]:
+def _waiting(name: str, adjudicate: bool, blind: bool, now: datetime) -> Select[*tuple[Any, ...]]:
     """Select the review to take, and lock it; what is ``blind`` is not for who has worked on the item before."""
     other = aliased(Review)
     mine = [other.item_id == Review.item_id, other.reviewer == name]
     if not blind:
-        mine.append(other.adjudicates)
+        mine.append(other.adjudicates.is_(True))
     return (
         _texts()
         .where(Review.adjudicates == adjudicate, or_(Review.reviewer.is_(None), Review.leased_until < now))
@@ -245,7 +243,7 @@ def _waiting(name: str, adjudicate: bool, blind: bool, now: datetime) -> Select[
     )
 
 
-def _golden(name: str) -> Select[Any]:
+def _golden(name: str) -> Select[str, str]:
     """Select golden items that the reviewer has not seen, also not as another item of the same prediction."""
     seen, before = aliased(Review), aliased(ReviewItem)
     same = or_(before.id == ReviewItem.id, before.prediction_id == ReviewItem.prediction_id)
@@ -270,7 +268,7 @@ def _task(connection: Connection, row: Row[*tuple[Any, ...]], review_id: str, un
         .where(Review.outcome != "skip")
         .order_by(Review.id)
     )
-    verdicts = tuple(Verdict(*each) for each in connection.execute(query))
+    verdicts = tuple(Verdict(*each) for each in connection.execute(query))  # type: ignore[arg-type] # as submitted
     return Task(review_id, row.text, until, draft or {}, adjudicates=True, verdicts=verdicts)
 
 

@@ -184,7 +184,7 @@ def _populations(
         query = query if value is None else query.where(table.c[name] == value)
     return tuple(
         Population(
-            *(row[name] for name in ("window_at", "stratum", "version", "route", "predictions", "excluded")),
+            **{name: row[name] for name in ("window_at", "stratum", "version", "route", "predictions", "excluded")},
             predicted={label: row[f"predicted_{label}"] for label in LABELS},
         )
         for row in connection.execute(query.order_by(*table.primary_key)).mappings()

@@ -4,8 +4,9 @@ A prediction belongs to the first stratum of the policy that fits. Nothing here 
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime
+from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Select, and_, case, false, literal, not_, or_, select, true
 from sqlalchemy.orm import InstrumentedAttribute, aliased
@@ -26,7 +27,9 @@ def window_thresholds(connection: Connection, start: datetime, end: datetime) ->
     return read_thresholds(connection, connection.scalars(query).all())
 
 
-def frame(policy: ReviewPolicy, start: datetime, end: datetime, now: datetime, thresholds: Thresholds) -> Select[*tuple[object, ...]]:
+def frame(
+    policy: ReviewPolicy, start: datetime, end: datetime, now: datetime, thresholds: Thresholds
+) -> Select[*tuple[Any, ...]]:
     """Select the predictions of ``[start, end)``: key, version, route, eligible, stratum, predicted_<label>.
 
     Feedback counts as far as it was given until ``now``.
@@ -77,7 +80,7 @@ def _condition(
     )
 
 
-def _disputed(start: datetime, end: datetime) -> Select[tuple[str]]:
+def _disputed(start: datetime, end: datetime) -> Select[str]:
     """Select the ids of what a candidate decides otherwise; in no way correlated, so that it is computed once."""
     answered = aliased(Prediction)
     same = and_(answered.created_at == ShadowPrediction.created_at, answered.id == ShadowPrediction.id)
@@ -94,6 +97,6 @@ def _near(score: InstrumentedAttribute[float | None], limit: float, margin: floa
     return and_(score >= limit - margin, score <= limit + margin)
 
 
-def _any(conditions: object) -> ColumnElement[bool]:
-    listed: list[ColumnElement[bool]] = list(conditions)  # type: ignore[call-overload]
+def _any(conditions: Iterable[ColumnElement[bool]]) -> ColumnElement[bool]:
+    listed = list(conditions)
     return case((or_(*listed), true()), else_=false()) if listed else false()

@@ -28,7 +28,7 @@ def triage(engine: Engine, policy: ReviewPolicy, now: datetime) -> int:
         thresholds = read_thresholds(connection, {row["version"] for row in rows})
     common = {"kind": "triage", "drawn_at": now, "expires_at": now + policy.expiry, "wanted": 1,
               "policy_digest": policy.digest}  # fmt: skip
-    items = [item_of(row, thresholds) | common | {"place": place} for place, row in enumerate(rows)]
+    items = [item_of(row, thresholds) | common | {"place": place} for place, row in enumerate(map(dict, rows))]
     if not items:
         return 0
     try:
@@ -41,7 +41,7 @@ def triage(engine: Engine, policy: ReviewPolicy, now: datetime) -> int:
     return len(items)
 
 
-def _disagreements(since: datetime, now: datetime, limit: int) -> Select[Any]:
+def _disagreements(since: datetime, now: datetime, limit: int) -> Select[*tuple[Any, ...]]:
     columns = (Prediction.id, Prediction.created_at, Prediction.version, Prediction.route, Prediction.decision)
     known = exists().where(ReviewItem.prediction_id == Prediction.id)
     last = func.max(Feedback.created_at)

@@ -111,10 +111,10 @@ def _create_access() -> None:
     )
     op.create_table(
         "audit_log",
-        sa.Column("id", sa.Integer(), sa.Identity(), nullable=False),
         sa.Column("at", _INSTANT, nullable=False),
+        sa.Column("id", sa.Uuid(), nullable=False),
         *(sa.Column(name, sa.Text(), nullable=False) for name in ("reviewer", "action", "subject")),
-        sa.PrimaryKeyConstraint("id", name="pk_audit_log"),
+        sa.PrimaryKeyConstraint("at", "id", name="pk_audit_log"),
     )
     op.create_index("ix_audit_log_reviewer_action_at", "audit_log", ["reviewer", "action", "at"])
     if op.get_bind().dialect.name == "sqlite":  # PostgreSQL does it by rights (moderation.db.roles)
