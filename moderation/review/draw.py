@@ -104,7 +104,7 @@ def _sample(
         thresholds = strata.window_thresholds(connection, *window)
         frame = strata.frame(policy, *window, now, thresholds)
         populations = _count(connection, frame)
-        counts = Counter[str]()
+        counts = Counter[str](dict.fromkeys(policy.shares, 0))
         for row in populations:
             counts[row["stratum"]] += row["predictions"]
         sizes = allocate(counts, policy.window_budget, policy.shares, policy.floor)
