@@ -23,7 +23,7 @@ ROLES: tuple[Role, ...] = get_args(Role)
 """Each may do what those before it may."""
 LOCAL = "local"
 SESSION_LIFE = timedelta(hours=12)
-MAX_FAILURES, FAILURES_WITHIN = 10, timedelta(minutes=15)
+MAX_FAILURES, FAILURES_WITHIN = 5, timedelta(minutes=15)
 _SIGN_IN, _REFUSED = "sign-in", "sign-in refused"
 _WRONG = "name and password do not fit"
 

@@ -97,7 +97,7 @@ def live_sample(
 ) -> LiveSample:
     """Return the sample of the windows that begin in ``[start, end)``, of one version or route if given.
 
-    Golden results are those of all time until ``end``: they say how reliable reviewers are.
+    Golden results are those of all time: they say how reliable reviewers are.
 
     Raises:
         UnauthorizedError, ForbiddenError: as `moderation.review.access.require`, for viewers.
@@ -106,7 +106,7 @@ def live_sample(
         require(connection, session, "viewer", now)
         items = _items(connection, start, end, version, route)
         verdicts = _verdicts(connection, start, end, {row.id: place for place, row in enumerate(items)})
-        golden = _golden_results(connection, end)
+        golden = _golden_results(connection)
         populations = _populations(connection, start, end, version, route)
     return LiveSample(
         labels=LABELS,
@@ -163,11 +163,11 @@ def _verdicts(connection: Connection, start: datetime, end: datetime, places: di
     )
 
 
-def _golden_results(connection: Connection, end: datetime) -> GoldenResults:
+def _golden_results(connection: Connection) -> GoldenResults:
     query = (
         select(Review.reviewer, Review.labels, ReviewItem.labels.label("truth"))
         .join(ReviewItem, ReviewItem.id == Review.item_id)
-        .where(ReviewItem.kind == "golden", Review.outcome == "labels", Review.submitted_at < end)
+        .where(ReviewItem.kind == "golden", Review.outcome == "labels")
         .order_by(Review.submitted_at, Review.id)
     )
     rows = connection.execute(query).all()

@@ -3,6 +3,7 @@
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -135,7 +136,7 @@ def test_windows_touch_and_never_overlap_when_their_length_changes(engine: Engin
     short = draw(engine, policy(window_hours=5), START + 2 * DAY)
     spans = [(START, START + DAY), *((each.started_at, each.ended_at) for each in short)]
     assert len(spans) == 5
-    assert all(before[1] == after[0] for before, after in zip(spans, spans[1:], strict=False))
+    assert all(before[1] == after[0] for before, after in pairwise(spans))
     assert sum(each.predictions for each in short) == 20
 
 
