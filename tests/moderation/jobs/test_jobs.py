@@ -1,13 +1,10 @@
 """Jobs: one worker's at a time, taken up where they were, and what a back-test leaves behind."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-import numpy as np
-import numpy.typing as npt
 import pytest
 from sqlalchemy import Engine, func, select, update
 
@@ -21,29 +18,9 @@ from moderation.jobs.worker import Worker
 from moderation.labels import LABELS
 from moderation.review.access import Session
 from tests.moderation.db.records import VERSION
-from tests.moderation.review.records import CLOSED, DAY, START, policy, signed_in, store, traffic
+from tests.moderation.review.records import CLOSED, DAY, START, Lengths, policy, signed_in, store, traffic
 
 PERIOD = (START, START + DAY)
-
-
-@dataclass
-class Scored:
-    scores: npt.NDArray[np.float32]
-
-
-@dataclass
-class Lengths:
-    """Scores a text by the number at its end; stops after some calls, as a killed worker would."""
-
-    calls_left: int = 1_000
-    seen: list[str] = field(default_factory=list)
-
-    def score(self, texts: Sequence[str]) -> Scored:
-        if not self.calls_left:
-            raise KeyboardInterrupt
-        self.calls_left -= 1
-        self.seen += texts
-        return Scored(np.array([[int(text.split()[1]) / 1_000] * 6 for text in texts], dtype=np.float32))
 
 
 @contextmanager

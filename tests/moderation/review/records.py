@@ -2,9 +2,12 @@
 
 import random
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
 
+import numpy as np
+import numpy.typing as npt
 from sqlalchemy import Engine, insert, select
 
 from moderation.db import log
@@ -24,6 +27,26 @@ NEVER, ALWAYS = random.Random(0), random.Random(0)
 NEVER.random, ALWAYS.random = lambda: 1.0, lambda: 0.0  # type: ignore[method-assign]
 NO = dict.fromkeys(LABELS, False)
 TOXIC = NO | {"toxic": True}
+
+
+@dataclass
+class Scored:
+    scores: npt.NDArray[np.float32]
+
+
+@dataclass
+class Lengths:
+    """Scores a text by the number at its end; stops after some calls, as a killed worker would."""
+
+    calls_left: int = 1_000
+    seen: list[str] = field(default_factory=list)
+
+    def score(self, texts: Sequence[str]) -> Scored:
+        if not self.calls_left:
+            raise KeyboardInterrupt
+        self.calls_left -= 1
+        self.seen += texts
+        return Scored(np.array([[int(text.split()[1]) / 1_000] * 6 for text in texts], dtype=np.float32))
 
 
 def policy(**fields: object) -> ReviewPolicy:

@@ -6,6 +6,7 @@ import pytest
 from sqlalchemy import Engine, delete, select, text, update
 from sqlalchemy.exc import DatabaseError
 
+from moderation.db.database import connect, migrate
 from moderation.db.review_models import AuditEntry, Reviewer, ReviewSession
 from moderation.errors import (
     ForbiddenError,
@@ -172,8 +173,6 @@ def test_the_audit_log_is_for_admins_and_read_in_pages(engine: Engine) -> None:
 
 
 def test_on_sqlite_the_audit_log_cannot_be_changed(sqlite_url: str) -> None:
-    from moderation.db.database import connect, migrate
-
     engine = connect(sqlite_url)
     migrate(engine)
     signed_in(engine, "ann", now=NOON)

@@ -10,10 +10,11 @@ from moderation.db.erasure import erase
 from moderation.db.export import reviewed
 from moderation.db.log import insert
 from moderation.db.review_models import ReviewItem
-from moderation.errors import ForbiddenError
+from moderation.errors import ForbiddenError, UnauthorizedError
 from moderation.labels import LABELS
+from moderation.review.access import Session
 from moderation.review.draw import draw
-from moderation.review.golden import add_golden
+from moderation.review.golden import add_golden, make_golden
 from moderation.review.history import QueueCounts, queue_counts
 from moderation.review.queue import next_item, submit
 from moderation.review.sample import live_sample, windows
@@ -46,10 +47,11 @@ def test_the_sample_has_everything_and_no_text(engine: Engine) -> None:
     golden = next_item(engine, ann, rules, CLOSED, chance=ALWAYS)
     assert golden is not None
     submit(engine, ann, golden.review_id, "labels", CLOSED, NO)
-    for session, labels in ((ann, TOXIC), (bob, TOXIC), (eve, NO)):  # one is done, one waits for another reviewer
-        task = next_item(engine, session, policy(), CLOSED)
+    for hours, (session, labels) in enumerate([(ann, TOXIC), (bob, TOXIC), (eve, NO)]):  # eve's waits for another one
+        at = CLOSED + hours * HOUR
+        task = next_item(engine, session, policy(), at)
         assert task is not None
-        submit(engine, session, task.review_id, "labels", CLOSED, labels)
+        submit(engine, session, task.review_id, "labels", at, labels)
     sample = live_sample(engine, ann, START, START + DAY, CLOSED)
     sizes = {"removed": 40, "rest": 60}
     assert sample.probabilities == pytest.approx([found.items[each] / sizes[each] for each in sample.strata])
@@ -93,9 +95,6 @@ def test_it_is_cut_by_time_version_and_route_and_says_what_expired(engine: Engin
 
 
 def test_only_who_signed_in_reads_it(engine: Engine) -> None:
-    from moderation.errors import UnauthorizedError
-    from moderation.review.access import Session
-
     with pytest.raises(UnauthorizedError):
         live_sample(engine, Session("guess", "ann", "admin", CLOSED + DAY), START, CLOSED, CLOSED)
 
@@ -151,7 +150,5 @@ def test_settled_items_leave_with_the_inverse_of_their_probability(engine: Engin
 
 
 def test_a_reviewer_of_a_lesser_role_cannot_make_golden_items(engine: Engine) -> None:
-    from moderation.review.golden import make_golden
-
     with pytest.raises(ForbiddenError):
         make_golden(engine, signed_in(engine, "ann"), "00000000-0000-4000-8000-000000000000", CLOSED)
