@@ -137,7 +137,7 @@ def test_reviews_leave_weighted_and_training_reads_them(moderation: Moderation, 
     held.write_text("".join(json.dumps(row) + "\n" for row in rows))
     other = {"layout": "table", "path": str(held), "licence": "ours"}
     sources = [source, other | {"split": "validation"}, other | {"split": "test"}]
-    data = DataConfig.model_validate({"name": "reviews", "sources": sources, "near_duplicates": "keep"})
+    data = DataConfig.model_validate({"sources": sources, "near_duplicates": "keep"})
     loaded = load_rows(data)
     reviewed = loaded[loaded["split"] == "train"]
     assert reviewed["weight"].tolist() == pytest.approx([1.5] * 20)
