@@ -38,9 +38,9 @@ def create(
     """
     from moderation.db import keys
 
-    with _database() as engine, engine.begin() as connection:
+    with open_database() as engine, engine.begin() as connection:
         # Checked by `create`, which says what is wrong.
-        token = keys.create(connection, name, scope, quota_per_minute, _moment(expires))  # type: ignore[arg-type]
+        token = keys.create(connection, name, scope, quota_per_minute, moment(expires))  # type: ignore[arg-type]
     typer.echo("Keep this key now: it is stored as a hash and cannot be shown again.", err=True)
     typer.echo(token)
 
@@ -53,16 +53,13 @@ def list_keys() -> None:
     """
     from moderation.db import keys
 
-    with _database() as engine:
+    with open_database() as engine:
         found = keys.read(engine)
     if not found.keys:
         typer.echo("No keys; `moderation keys create NAME --scope predict` makes one.", err=True)
         return
     header = ("NAME", "STATE", "SCOPES", "PER MINUTE", "CREATED", "EXPIRES", "LAST USED")
-    rows = [header, *(_row(key, found.read_at) for key in found.keys)]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for row in rows:
-        typer.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+    print_table(header, [_row(key, found.read_at) for key in found.keys])
 
 
 @app.command()
@@ -73,13 +70,14 @@ def revoke(name: Name) -> None:
     """
     from moderation.db import keys
 
-    with _database() as engine, engine.begin() as connection:
+    with open_database() as engine, engine.begin() as connection:
         keys.revoke(connection, name)
     typer.echo(f"{name} is revoked")
 
 
 @contextmanager
-def _database() -> "Iterator[Engine]":
+def open_database() -> "Iterator[Engine]":
+    """Yield the database that the settings name, at this release's revision."""
     from moderation.db.database import connect, require_current
     from moderation.settings import DatabaseSettings, load
 
@@ -91,16 +89,28 @@ def _database() -> "Iterator[Engine]":
         engine.dispose()
 
 
-def _moment(expires: str | None) -> datetime | None:
+def moment(expires: str | None) -> datetime | None:
+    """Return the instant that ``--expires`` means.
+
+    Raises:
+        InvalidInputError: neither days nor a date.
+    """
     if expires is None:
         return None
     if re.fullmatch("[0-9]{1,5}", expires):
         return datetime.now(UTC) + timedelta(days=int(expires))
     try:
-        moment = datetime.fromisoformat(expires)
+        found = datetime.fromisoformat(expires)
     except ValueError:
         raise InvalidInputError(f"--expires is {expires!r}; expected days or a date such as 2027-01-31") from None
-    return moment if moment.utcoffset() is not None else moment.replace(tzinfo=UTC)
+    return found if found.utcoffset() is not None else found.replace(tzinfo=UTC)
+
+
+def print_table(header: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:
+    """Print rows in columns."""
+    widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
+    for row in (header, *rows):
+        typer.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
 
 
 def _row(key: "Key", now: datetime) -> tuple[str, ...]:

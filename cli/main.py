@@ -8,7 +8,21 @@ import sys
 
 import typer
 
-from cli import compare, export, gate, keys, lineage, maintenance, promote, registry, score, up
+from cli import (
+    compare,
+    export,
+    gate,
+    keys,
+    lineage,
+    maintenance,
+    promote,
+    registry,
+    reviewers,
+    reviews,
+    score,
+    up,
+    worker,
+)
 from moderation.errors import ModerationError
 
 app = typer.Typer(
@@ -28,9 +42,12 @@ app.command("promote", short_help="Make a candidate the served version, if it pa
 app.command("rollback")(promote.rollback)
 app.command("compare")(compare.compare)
 app.command("lineage")(lineage.lineage)
+app.command("worker")(worker.worker)
 app.add_typer(export.app, name="export")
 app.add_typer(registry.app, name="registry")
 app.add_typer(keys.app, name="keys")
+app.add_typer(reviewers.app, name="reviewers")
+app.add_typer(reviews.app, name="reviews")
 
 
 @app.command()

@@ -199,13 +199,31 @@ class ModeratorSettings(Settings):
     ui_port: Annotated[Port, Field(description="Port of the moderator app.")] = 8501
 
 
-class MonitorSettings(DatabaseSettings):
+class ReviewSettings(DatabaseSettings):
+    """Whatever draws, shows or exports what people review."""
+
+    review_policy_path: Annotated[Path, Field(description="How many predictions of which kind people review.")] = (
+        Path(__file__).resolve().parents[1] / "configs" / "review.yaml"
+    )
+
+
+class WorkerSettings(ReviewSettings, RegistrySettings):
+    """The worker: the review sample, and jobs that need a model."""
+
+
+class MonitorSettings(ReviewSettings):
     """The monitor app."""
 
     monitor_port: Annotated[Port, Field(description="Port of the monitor app.")] = 8502
 
 
-PROCESS_SETTINGS: tuple[type[Settings], ...] = (ApiSettings, GateSettings, ModeratorSettings, MonitorSettings)
+PROCESS_SETTINGS: tuple[type[Settings], ...] = (
+    ApiSettings,
+    GateSettings,
+    ModeratorSettings,
+    MonitorSettings,
+    WorkerSettings,
+)
 # Read by the tests alone, and therefore known but part of no process.
 TEST_VARIABLES = (f"{PREFIX}TEST_DATABASE_URL",)
 

@@ -87,6 +87,20 @@ def begin_writing(connection: Connection) -> None:
         connection.exec_driver_sql("BEGIN IMMEDIATE")
 
 
+def begin_reading(connection: Connection) -> None:
+    """Begin a transaction whose queries all see the database as it is now; called first."""
+    if connection.dialect.name == "postgresql":
+        connection.exec_driver_sql("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+    else:
+        connection.exec_driver_sql("BEGIN")
+
+
+def begin_exclusive(connection: Connection) -> None:
+    """Begin a transaction that reads before it writes; on SQLite it alone may write, PostgreSQL locks row by row."""
+    if connection.dialect.name == "sqlite":
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+
 def lift_time_limit(connection: Connection) -> None:
     """Let the statements of this transaction take as long as they need; waits for locks stay bounded."""
     if connection.dialect.name == "postgresql":

@@ -1,15 +1,17 @@
 """What leaves the database for training: predictions with the labels that people said are right.
 
-Callers choose what they judge, so feedback is no sample of traffic: rows to learn from, not to measure on.
+Callers choose what they judge, so feedback is no sample of traffic: rows to learn from, not to measure on. Reviews are
+drawn by design: each stands for as many predictions as the inverse of its inclusion probability.
 """
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import Engine, func, select
+from sqlalchemy import Engine, and_, func, select
 
 from moderation.db.models import Feedback, Prediction
+from moderation.db.review_models import ReviewItem
 
 CHUNK_ROWS = 1_000
 
@@ -23,6 +25,7 @@ class Judged:
     version: str
     labels: dict[str, bool]
     text: str | None
+    weight: float = 1.0
 
 
 def corrections(engine: Engine, start: datetime, end: datetime) -> Iterator[Judged]:
@@ -47,3 +50,22 @@ def corrections(engine: Engine, start: datetime, end: datetime) -> Iterator[Judg
     with engine.connect() as connection:
         for row in connection.execute(query, execution_options={"yield_per": CHUNK_ROWS}):
             yield Judged(*row)
+
+
+def reviewed(engine: Engine, start: datetime, end: datetime) -> Iterator[Judged]:
+    """Yield the items of the designed sample whose labels reviewers settled in ``[start, end)``, oldest first.
+
+    ``weight`` is the inverse of the inclusion probability. Bounded in memory, not in number.
+    """
+    same = and_(Prediction.id == ReviewItem.prediction_id, Prediction.created_at == ReviewItem.predicted_at)
+    query = (
+        select(ReviewItem.prediction_id, ReviewItem.closed_at, ReviewItem.version, ReviewItem.labels, Prediction.text,
+               1 / ReviewItem.probability)
+        .join(Prediction, same, isouter=True)
+        .where(ReviewItem.kind == "sample", ReviewItem.state == "done")
+        .where(ReviewItem.closed_at >= start, ReviewItem.closed_at < end)
+        .order_by(ReviewItem.closed_at, ReviewItem.id)
+    )  # fmt: skip
+    with engine.connect() as connection:
+        for row in connection.execute(query, execution_options={"yield_per": CHUNK_ROWS}):
+            yield Judged(*row)  # type: ignore[arg-type] # none of it is null in a settled item

@@ -17,9 +17,10 @@ from sqlalchemy import Connection, RowMapping, Table, func, select, text
 from sqlalchemy.dialects import postgresql, sqlite
 
 from moderation.db import erasure, rollups
+from moderation.db.base import Base, storable
 from moderation.db.database import begin_writing
 from moderation.db.ids import made_near
-from moderation.db.models import SCORE_COLUMNS, Base, Feedback, Prediction, ShadowPrediction, Version, storable
+from moderation.db.models import SCORE_COLUMNS, Feedback, Prediction, ShadowPrediction, Version
 from moderation.errors import InvalidInputError
 from moderation.policy import DECISIONS, Decision
 

@@ -8,9 +8,10 @@ from typing import Any, cast
 from sqlalchemy import Connection, Engine, Select, Table, case, func, select
 from sqlalchemy.dialects import postgresql, sqlite
 
+from moderation.db.base import Base
 from moderation.db.ids import TOLERANCE, first_id
 from moderation.db.log import VersionRecord
-from moderation.db.models import AliasMove, Base, Feedback, GateVerdict, Prediction, Rollup, Version
+from moderation.db.models import AliasMove, Feedback, GateVerdict, Prediction, Rollup, Version
 from moderation.db.rollups import DAY_S
 from moderation.lineage.graph import Relative, Use, Verdict
 from moderation.registry.registry import AliasEvent

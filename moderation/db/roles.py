@@ -6,7 +6,8 @@ as the owner of the tables, in none of these roles.
 
 from collections.abc import Iterator
 
-from moderation.db.models import SCORE_COLUMNS, Base
+from moderation.db.base import Base
+from moderation.db.models import SCORE_COLUMNS
 
 ROLES = ("api", "monitor", "tools")
 
@@ -26,6 +27,15 @@ _API: dict[str, tuple[str, ...]] = {
     "quota_minutes": _CHANGE,
 }
 _HIDDEN_FROM_MONITOR = ("api_keys", "quota_minutes")
+# People sign in, review and ask for jobs in the monitor; accounts are the operator's.
+_MONITOR: dict[str, tuple[str, ...]] = {
+    "review_items": ("SELECT", "INSERT", "UPDATE (state, labels, closed_at)"),
+    "reviews": ("SELECT", "INSERT", "UPDATE"),
+    "review_sessions": ("SELECT", "INSERT", "DELETE"),
+    "audit_log": ("SELECT", "INSERT"),
+    "jobs": ("SELECT", "INSERT"),
+}
+_ONLY_ADDED_TO = ("audit_log",)
 
 
 def statements(prefix: str = "moderation") -> Iterator[str]:
@@ -47,7 +57,7 @@ def statements(prefix: str = "moderation") -> Iterator[str]:
 def rights_on(table: str, role: str) -> tuple[str, ...]:
     """Return what ``role``, one of `ROLES`, may do with ``table``."""
     if role == "tools":
-        return _CHANGE
+        return ("SELECT", "INSERT") if table in _ONLY_ADDED_TO else _CHANGE
     if role == "monitor":
-        return () if table in _HIDDEN_FROM_MONITOR else _READ
+        return () if table in _HIDDEN_FROM_MONITOR else _MONITOR.get(table, _READ)
     return _API.get(table, ())

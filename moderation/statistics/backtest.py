@@ -38,13 +38,18 @@ class Reviewed:
     golden: GoldenCounts | None = None
 
 
-def decide(scores: FloatArray, labels: tuple[str, ...], policy: Policy) -> IntArray:
-    """Return the place in ``DECISIONS`` of every row's decision, as `Policy.decide` says; ``scores`` is (N, K)."""
+def decide(scores: FloatArray, truncated: BoolArray, labels: tuple[str, ...], policy: Policy) -> IntArray:
+    """Return the place in ``DECISIONS`` of every row's decision, as `Policy.decide` says.
+
+    ``scores`` is (N, K), ``truncated`` (N,).
+    """
     decided = np.zeros(len(scores), dtype=np.int64)
     for place, name in enumerate(DECISIONS[1:], start=1):
         limits = [getattr(policy.thresholds[label], name) for label in labels]
         reached = (scores >= np.array([np.inf if limit is None else limit for limit in limits])).any(axis=1)
         decided[reached] = place
+    if policy.reviews_truncated:
+        decided[truncated & (decided == DECISIONS.index("allow"))] = DECISIONS.index("review")
     return decided
 
 

@@ -18,12 +18,22 @@ from moderation.db.erasure import Erased
 from moderation.db.log import FeedbackRecord, PredictionRecord, ShadowRecord
 from moderation.db.models import Base
 from moderation.db.roles import ROLES, rights_on, statements
+from moderation.jobs.backtest import backtest_sample, run
+from moderation.jobs.queue import claim, finish, request_backtest
 from moderation.lineage.graph import Use
+from moderation.review import accounts
+from moderation.review.access import session_for_identity, sign_in, sign_out
+from moderation.review.draw import draw
+from moderation.review.golden import make_golden
+from moderation.review.history import audit_entries
+from moderation.review.queue import next_item, reveal, save_draft, submit
+from moderation.review.sample import live_sample
 from serve.ids import uuid7
 from serve.outbox import Outbox
 from serve.prediction_log import PredictionLog
 from serve.shipper import Shipper
 from tests.moderation.db.records import feedback, prediction
+from tests.moderation.review.records import CLOSED, NO, START, TOXIC, Lengths, policy, states, store, traffic
 from tests.serve.keyed import bearer, make
 from tests.serve.process import environment, running
 from tests.serve.server import settings_in, tiny_registry, wait_until
@@ -48,8 +58,22 @@ FORBIDDEN = {
         "INSERT INTO feedback (created_at, id) VALUES (now(), gen_random_uuid())",
         "DELETE FROM predictions",
         "TRUNCATE predictions",
+        "UPDATE audit_log SET reviewer = 'x'",
+        "DELETE FROM audit_log",
+        "UPDATE reviewers SET role = 'admin'",
+        "INSERT INTO reviewers (name, role, created_at) VALUES ('x', 'admin', now())",
+        "UPDATE review_items SET probability = 1",
+        "DELETE FROM reviews",
+        "UPDATE jobs SET state = 'done'",
+        "INSERT INTO review_windows (started_at) VALUES (now())",
     ],
-    "tools": ["DROP TABLE predictions", "TRUNCATE predictions", "ALTER TABLE predictions ADD extra int"],
+    "tools": [
+        "UPDATE audit_log SET reviewer = 'x'",
+        "DELETE FROM audit_log",
+        "DROP TABLE predictions",
+        "TRUNCATE predictions",
+        "ALTER TABLE predictions ADD extra int",
+    ],
 }
 
 
@@ -148,6 +172,39 @@ def test_each_role_does_its_part_with_what_was_answered_said_and_erased(urls: di
             connection.execute(text(f"SELECT 1 FROM {partition}"))
     for engine in (api, tools, monitor):
         engine.dispose()
+
+
+def test_the_tools_draw_and_work_and_people_review_in_the_monitor(owner: Engine, urls: dict[str, str]) -> None:
+    tools, monitor = connect(urls["tools"]), connect(urls["monitor"])
+    store(owner, traffic(6))
+    rules = policy(double_share=1.0)
+    draw(tools, rules, CLOSED)
+    accounts.add(tools, ("ann", "reviewer"), CLOSED, "cli:me", password="correct horse battery")
+    accounts.add(tools, ("root", "admin"), CLOSED, "cli:me", email="root@example.org")
+    ann = sign_in(monitor, "ann", "correct horse battery", CLOSED)
+    root = session_for_identity(monitor, "root@example.org", CLOSED)
+    for session, labels in ((ann, TOXIC), (root, NO)):
+        task = next_item(monitor, session, rules, CLOSED)
+        assert task is not None
+        save_draft(monitor, session, task.review_id, {"toxic": True}, rules, CLOSED)
+        submit(monitor, session, task.review_id, "labels", CLOSED, labels)
+        reveal(monitor, session, task.review_id, CLOSED)
+    conflict = next_item(monitor, root, rules, CLOSED, adjudicate=True)
+    assert conflict is not None
+    submit(monitor, root, conflict.review_id, "labels", CLOSED, NO)
+    (settled,) = [each for each, state in states(owner).items() if state == "done"]
+    make_golden(monitor, root, settled, CLOSED)
+    assert len(live_sample(monitor, ann, START, CLOSED, CLOSED).ids) == 6
+    assert {each.reviewer for each in audit_entries(monitor, root, CLOSED)} == {"ann", "root", "cli:me", "system:draw"}
+    job_id = request_backtest(monitor, ann, "candidate", (START, CLOSED), 5, CLOSED)
+    job = claim(tools, "one", CLOSED)
+    assert job is not None
+    run(tools, job, "one", Lengths(), lambda _: None)
+    finish(tools, job, "one", CLOSED)
+    assert len(backtest_sample(monitor, ann, job_id, CLOSED).ids) == 5
+    sign_out(monitor, ann, CLOSED)
+    tools.dispose()
+    monitor.dispose()
 
 
 def test_maintenance_but_erasing_needs_the_owner(urls: dict[str, str]) -> None:

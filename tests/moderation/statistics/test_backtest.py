@@ -12,9 +12,10 @@ SCORES = st.lists(st.sampled_from([0.0, 0.1, 0.1000001, 0.2, 0.5, 0.9, 1.0]), mi
 
 def test_decisions_are_those_of_the_policy() -> None:
     policy = Policy({"toxic": LabelThresholds(0.3, 0.9), "threat": LabelThresholds(0.5, None)})
-    scores = np.random.default_rng(0).random((500, 2))
-    said = [policy.decide(dict(zip(("toxic", "threat"), row, strict=True))).decision for row in scores.tolist()]
-    found = backtest.decide(scores, ("toxic", "threat"), policy)
+    scores, truncated = np.random.default_rng(0).random((500, 2)), np.arange(500) % 3 == 0
+    rows = [dict(zip(("toxic", "threat"), row, strict=True)) for row in scores.tolist()]
+    said = [policy.decide(row, cut).decision for row, cut in zip(rows, truncated.tolist(), strict=True)]
+    found = backtest.decide(scores, truncated, ("toxic", "threat"), policy)
     assert [DECISIONS[place] for place in found] == said
     assert set(said) == set(DECISIONS)
 

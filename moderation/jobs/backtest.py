@@ -1,0 +1,164 @@
+"""A back-test: what another version says of logged texts.
+
+The sample is drawn when the job begins and stored without scores; whoever takes the job up again goes on with what has
+none yet. Texts are read and scored a few at a time, and never copied.
+"""
+
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Protocol, cast
+
+import numpy as np
+import numpy.typing as npt
+from sqlalchemy import Connection, Engine, Table, and_, bindparam, func, insert, select, update
+
+from moderation.db.database import begin_reading, lift_time_limit
+from moderation.db.models import SCORE_COLUMNS, Prediction
+from moderation.db.review_models import BacktestScore
+from moderation.jobs.queue import Job, find_job, hold
+from moderation.labels import LABELS
+from moderation.review.access import Session, require
+
+TEXTS_AT_ONCE = 64
+_PLACES_AT_ONCE = 30_000
+"""SQLite takes 32,766 values in a statement."""
+_NEW = {label: BacktestScore.__table__.c[f"score_{label}"] for label in LABELS}
+
+
+class TextScorer(Protocol):
+    """What scores texts: `moderation.scoring.scorer.Scorer`, seen from here."""
+
+    def score(self, texts: Sequence[str]) -> Any:  # noqa: ANN401 - something with scores (N, K)
+        """Return the scores of each text."""
+
+
+@dataclass(frozen=True)
+class BacktestSample:
+    """N logged predictions and what the candidate says of them; ``population`` is how many they were drawn from.
+
+    ``logged`` and ``candidate`` are scores (N, K) in [0, 1], NaN where unknown; ``versions`` and ``decisions`` (N,) are
+    the logged ones; ``missing`` were drawn but erased before they were scored.
+    """
+
+    labels: tuple[str, ...]
+    ids: npt.NDArray[np.str_]
+    versions: npt.NDArray[np.str_]
+    decisions: npt.NDArray[np.str_]
+    logged: npt.NDArray[np.float64]
+    candidate: npt.NDArray[np.float64]
+    population: int
+    missing: int
+
+
+def run(
+    engine: Engine,
+    job: Job,
+    worker: str,
+    scorer: TextScorer,
+    advance: Callable[[int], object],
+    clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+) -> None:
+    """Score what of the job's sample has no scores yet; ``advance`` is told how many more are done.
+
+    Raises:
+        LostJobError: another worker holds the job.
+    """
+    if job.total is None:
+        _plan(engine, job, worker, clock)
+    while some := _next(engine, job):
+        texts = [row.text for row in some if row.text]
+        found = iter(scorer.score(texts).scores.tolist() if texts else [])
+        rows = [
+            {"the_id": row.prediction_id} | dict(zip(_names(), next(found) if row.text else [None] * 6, strict=True))
+            for row in some
+        ]
+        with engine.begin() as connection:
+            _store(connection, job, rows)
+            done = select(func.count()).where(BacktestScore.job_id == job.id, BacktestScore.scored)
+            hold(connection, job, worker, clock(), done=connection.scalar(done))
+        advance(len(some))
+
+
+def backtest_sample(engine: Engine, session: Session, job_id: str, now: datetime) -> BacktestSample:
+    """Return what a back-test has scored so far; all of it once the job is done.
+
+    Raises:
+        NotFoundError: no such job.
+        UnauthorizedError, ForbiddenError: as `moderation.review.access.require`, for viewers.
+    """
+    same = and_(Prediction.id == BacktestScore.prediction_id, Prediction.created_at == BacktestScore.predicted_at)
+    query = (
+        select(Prediction.id, Prediction.version, Prediction.decision, *SCORE_COLUMNS.values(), *_NEW.values())
+        .join(BacktestScore, same)
+        .where(BacktestScore.job_id == job_id, BacktestScore.scored, _NEW[LABELS[0]].is_not(None))
+        .order_by(BacktestScore.predicted_at, BacktestScore.prediction_id)
+    )
+    with engine.connect() as connection:
+        require(connection, session, "viewer", now)
+        job = find_job(connection, job_id)
+        rows = connection.execute(query).all()
+    scores = np.array([row[3:] for row in rows], dtype=np.float64).reshape(-1, 2 * len(LABELS))
+    return BacktestSample(
+        labels=LABELS,
+        ids=np.array([row.id for row in rows], dtype=np.str_),
+        versions=np.array([row.version for row in rows], dtype=np.str_),
+        decisions=np.array([row.decision for row in rows], dtype=np.str_),
+        logged=scores[:, : len(LABELS)],
+        candidate=scores[:, len(LABELS) :],
+        population=job.population or 0,
+        missing=job.done - len(rows),
+    )
+
+
+def _plan(engine: Engine, job: Job, worker: str, clock: Callable[[], datetime]) -> None:
+    """Draw the sample: at random without replacement, from the job's seed."""
+    start, end = (datetime.fromisoformat(job.arguments[name]) for name in ("start", "end"))
+    within = (Prediction.created_at >= start, Prediction.created_at < end, Prediction.text.is_not(None))
+    place = func.row_number().over(order_by=(Prediction.created_at, Prediction.id))
+    ranked = select(Prediction.id, Prediction.created_at, place.label("place")).where(*within).subquery()
+    rows: list[dict[str, Any]] = []
+    with engine.connect() as connection:
+        begin_reading(connection)
+        lift_time_limit(connection)
+        population = connection.scalar(select(func.count()).select_from(Prediction).where(*within)) or 0
+        size = min(population, job.arguments["sample_size"])
+        chosen = sorted(random.Random(job.arguments["seed"]).sample(range(1, population + 1), size))  # noqa: S311
+        for first in range(0, size, _PLACES_AT_ONCE):
+            these = ranked.c.place.in_(chosen[first : first + _PLACES_AT_ONCE])
+            rows += [
+                {"job_id": job.id, "prediction_id": row.id, "predicted_at": row.created_at, "scored": False}
+                for row in connection.execute(select(ranked.c.id, ranked.c.created_at).where(these))
+            ]
+    with engine.begin() as connection:
+        hold(connection, job, worker, clock(), total=size, population=population)
+        if rows:
+            connection.execute(insert(BacktestScore), rows)
+
+
+def _next(engine: Engine, job: Job) -> Sequence[Any]:
+    same = and_(Prediction.id == BacktestScore.prediction_id, Prediction.created_at == BacktestScore.predicted_at)
+    query = (
+        select(BacktestScore.prediction_id, Prediction.text)
+        .join(Prediction, same, isouter=True)
+        .where(BacktestScore.job_id == job.id, ~BacktestScore.scored)
+        .order_by(BacktestScore.prediction_id)
+        .limit(TEXTS_AT_ONCE)
+    )
+    with engine.connect() as connection:
+        return connection.execute(query).all()
+
+
+def _store(connection: Connection, job: Job, rows: Sequence[dict[str, Any]]) -> None:
+    values: dict[str, Any] = {name: bindparam(name) for name in _names()}
+    statement = (
+        update(cast(Table, BacktestScore.__table__))
+        .where(BacktestScore.job_id == job.id, BacktestScore.prediction_id == bindparam("the_id"))
+        .values(scored=True, **values)
+    )
+    connection.execute(statement, rows)
+
+
+def _names() -> list[str]:
+    return [column.name for column in _NEW.values()]

@@ -1,0 +1,206 @@
+"""The designed sample as plain arrays: everything that the estimators need, and nothing of the texts."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from sqlalchemy import Connection, Engine, select
+
+from moderation.db.review_models import Review, ReviewItem, ReviewPopulation, ReviewWindow
+from moderation.labels import LABELS
+from moderation.review.access import Session, require
+
+Floats = npt.NDArray[np.float64]
+Strings = npt.NDArray[np.str_]
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """R verdicts with labels: the row of its item, who gave it, and his labels (R, K); adjudications are left out."""
+
+    items: npt.NDArray[np.int64]
+    reviewers: Strings
+    labels: npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class GoldenResults:
+    """G labelled golden items: who labelled, what he said and what is true, both (G, K)."""
+
+    reviewers: Strings
+    labels: npt.NDArray[np.bool_]
+    truth: npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Population:
+    """Predictions of one window, stratum, version and route, per label those of the predicted class.
+
+    ``excluded`` could not be drawn and are not among them: their text is not stored, or their version's thresholds are
+    not known.
+    """
+
+    window_at: datetime
+    stratum: str
+    version: str
+    route: str
+    predictions: int
+    excluded: int
+    predicted: dict[str, int]
+
+
+@dataclass(frozen=True)
+class LiveSample:
+    """N drawn items of some windows; label k is ``labels[k]``.
+
+    ``strata``, ``versions``, ``routes``, ``decisions``, ``states`` (N,) strings: a state is ``done``, ``pending``, or,
+    all of them non-response, ``expired`` and ``unresolved``. ``windows`` (N,) starts of their windows, UTC.
+    ``probabilities`` (N,) of inclusion, in (0, 1]. ``scores`` (N, K) in [0, 1], NaN where the version does not know the
+    label. ``predicted`` (N, K) whether they reached the threshold. ``consensus`` (N, K) 1, 0, or NaN where not done.
+    """
+
+    labels: tuple[str, ...]
+    ids: Strings
+    strata: Strings
+    versions: Strings
+    routes: Strings
+    decisions: Strings
+    states: Strings
+    windows: npt.NDArray[np.datetime64]
+    probabilities: Floats
+    scores: Floats
+    predicted: npt.NDArray[np.bool_]
+    consensus: Floats
+    verdicts: Labelled
+    golden: GoldenResults
+    populations: tuple[Population, ...]
+
+    @property
+    def excluded_share(self) -> float:
+        """Share of the traffic that could not be drawn; NaN without traffic."""
+        excluded = sum(each.excluded for each in self.populations)
+        total = excluded + sum(each.predictions for each in self.populations)
+        return excluded / total if total else float("nan")
+
+
+def live_sample(
+    engine: Engine,
+    session: Session,
+    start: datetime,
+    end: datetime,
+    now: datetime,
+    version: str | None = None,
+    route: str | None = None,
+) -> LiveSample:
+    """Return the sample of the windows that begin in ``[start, end)``, of one version or route if given.
+
+    Golden results are those of all time: they say how reliable reviewers are.
+
+    Raises:
+        UnauthorizedError, ForbiddenError: as `moderation.review.access.require`, for viewers.
+    """
+    with engine.connect() as connection:
+        require(connection, session, "viewer", now)
+        items = _items(connection, start, end, version, route)
+        verdicts = _verdicts(connection, start, end, {row.id: place for place, row in enumerate(items)})
+        golden = _golden_results(connection)
+        populations = _populations(connection, start, end, version, route)
+    return LiveSample(
+        labels=LABELS,
+        ids=np.array([row.prediction_id for row in items], dtype=np.str_),
+        strata=np.array([row.stratum for row in items], dtype=np.str_),
+        versions=np.array([row.version for row in items], dtype=np.str_),
+        routes=np.array([row.route for row in items], dtype=np.str_),
+        decisions=np.array([row.decision for row in items], dtype=np.str_),
+        states=np.array([_state(row, now) for row in items], dtype=np.str_),
+        windows=np.array([row.window_at.replace(tzinfo=None) for row in items], dtype="datetime64[s]"),
+        probabilities=np.array([row.probability for row in items], dtype=np.float64),
+        scores=_numbers([row.scores for row in items]),
+        predicted=np.array([[label in row.predicted for label in LABELS] for row in items], dtype=bool).reshape(-1, 6),
+        consensus=_numbers([row.labels if row.state == "done" else None for row in items]),
+        verdicts=verdicts,
+        golden=golden,
+        populations=populations,
+    )
+
+
+def windows(engine: Engine, session: Session, start: datetime, end: datetime, now: datetime) -> list[dict[str, Any]]:
+    """Return what was drawn when, from how many predictions, by which policy and seed; oldest window first.
+
+    Raises:
+        UnauthorizedError, ForbiddenError: as `moderation.review.access.require`, for viewers.
+    """
+    query = select(ReviewWindow.__table__).where(ReviewWindow.started_at >= start, ReviewWindow.started_at < end)
+    with engine.connect() as connection:
+        require(connection, session, "viewer", now)
+        return [dict(row) for row in connection.execute(query.order_by(ReviewWindow.started_at)).mappings()]
+
+
+def _items(connection: Connection, start: datetime, end: datetime, version: str | None, route: str | None) -> Any:  # noqa: ANN401
+    table = ReviewItem.__table__
+    query = select(table).where(ReviewItem.kind == "sample", ReviewItem.window_at >= start, ReviewItem.window_at < end)
+    for column, value in ((ReviewItem.version, version), (ReviewItem.route, route)):
+        query = query if value is None else query.where(column == value)
+    return connection.execute(query.order_by(ReviewItem.window_at, ReviewItem.place)).all()
+
+
+def _verdicts(connection: Connection, start: datetime, end: datetime, places: dict[str, int]) -> Labelled:
+    query = (
+        select(Review.item_id, Review.reviewer, Review.labels)
+        .join(ReviewItem, ReviewItem.id == Review.item_id)
+        .where(ReviewItem.kind == "sample", ReviewItem.window_at >= start, ReviewItem.window_at < end)
+        .where(Review.outcome == "labels", ~Review.adjudicates)
+        .order_by(Review.submitted_at, Review.id)
+    )
+    rows = [row for row in connection.execute(query) if row.item_id in places]
+    return Labelled(
+        items=np.array([places[row.item_id] for row in rows], dtype=np.int64),
+        reviewers=np.array([row.reviewer for row in rows], dtype=np.str_),
+        labels=_yes_or_no([row.labels for row in rows]),
+    )
+
+
+def _golden_results(connection: Connection) -> GoldenResults:
+    query = (
+        select(Review.reviewer, Review.labels, ReviewItem.labels.label("truth"))
+        .join(ReviewItem, ReviewItem.id == Review.item_id)
+        .where(ReviewItem.kind == "golden", Review.outcome == "labels")
+        .order_by(Review.submitted_at, Review.id)
+    )
+    rows = connection.execute(query).all()
+    reviewers = np.array([row.reviewer for row in rows], dtype=np.str_)
+    return GoldenResults(reviewers, _yes_or_no([row.labels for row in rows]), _yes_or_no([row.truth for row in rows]))
+
+
+def _populations(
+    connection: Connection, start: datetime, end: datetime, version: str | None, route: str | None
+) -> tuple[Population, ...]:
+    table = ReviewPopulation.__table__
+    query = select(table).where(table.c.window_at >= start, table.c.window_at < end)
+    for name, value in (("version", version), ("route", route)):
+        query = query if value is None else query.where(table.c[name] == value)
+    return tuple(
+        Population(
+            **{name: row[name] for name in ("window_at", "stratum", "version", "route", "predictions", "excluded")},
+            predicted={label: row[f"predicted_{label}"] for label in LABELS},
+        )
+        for row in connection.execute(query.order_by(*table.primary_key)).mappings()
+    )
+
+
+def _state(row: Any, now: datetime) -> str:  # noqa: ANN401 - a row
+    if row.state in ("done", "unresolved"):
+        return str(row.state)
+    return "expired" if row.expires_at <= now else "pending"
+
+
+def _numbers(rows: Sequence[dict[str, Any] | None]) -> Floats:
+    values = [[np.nan if row is None else row.get(label, np.nan) for label in LABELS] for row in rows]
+    return np.array(values, dtype=np.float64).reshape(-1, len(LABELS))
+
+
+def _yes_or_no(rows: Sequence[dict[str, bool]]) -> npt.NDArray[np.bool_]:
+    return np.array([[row[label] for label in LABELS] for row in rows], dtype=np.bool_).reshape(-1, len(LABELS))

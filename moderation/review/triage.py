@@ -1,0 +1,61 @@
+"""Disagreements that come after the draw: people look at them, but they are no part of any estimate."""
+
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import Engine, Select, exists, func, insert, select
+from sqlalchemy.exc import IntegrityError
+
+from moderation.db.models import SCORE_COLUMNS, Feedback, Prediction
+from moderation.db.review_models import Review, ReviewItem, ReviewWindow
+from moderation.db.rollups import read_thresholds
+from moderation.review import audit
+from moderation.review.draw import SYSTEM, item_of, slots
+from moderation.review.policy import ReviewPolicy
+
+_DAY = timedelta(days=1)
+
+
+def triage(engine: Engine, policy: ReviewPolicy, now: datetime) -> int:
+    """Put disagreements on predictions of drawn windows into the queue, newest first; return how many.
+
+    Never more than the policy's number per day, nothing that is an item already, nothing older than an item's life.
+    """
+    with engine.connect() as connection:
+        recent = select(func.count()).where(ReviewItem.kind == "triage", ReviewItem.drawn_at > now - _DAY)
+        room = policy.daily_triage - (connection.scalar(recent) or 0)
+        rows = connection.execute(_disagreements(now - policy.expiry, now, room)).mappings().all() if room > 0 else []
+        thresholds = read_thresholds(connection, {row["version"] for row in rows})
+    common = {"kind": "triage", "drawn_at": now, "expires_at": now + policy.expiry, "wanted": 1,
+              "policy_digest": policy.digest}  # fmt: skip
+    items = [item_of(row, thresholds) | common | {"place": place} for place, row in enumerate(map(dict, rows))]
+    if not items:
+        return 0
+    try:
+        with engine.begin() as connection:
+            connection.execute(insert(ReviewItem), items)
+            connection.execute(insert(Review), slots(items))
+            audit.write(connection, now, SYSTEM, "triage", f"{len(items)} items")
+    except IntegrityError:
+        return 0  # another process was faster
+    return len(items)
+
+
+def _disagreements(since: datetime, now: datetime, limit: int) -> Select[*tuple[Any, ...]]:
+    columns = (Prediction.id, Prediction.created_at, Prediction.version, Prediction.route, Prediction.decision)
+    known = exists().where(ReviewItem.prediction_id == Prediction.id)
+    last = func.max(Feedback.created_at)
+    return (
+        select(*columns, *SCORE_COLUMNS.values())
+        .join(Feedback, Feedback.prediction_id == Prediction.id)
+        .join(
+            ReviewWindow,
+            (Prediction.created_at >= ReviewWindow.started_at) & (Prediction.created_at < ReviewWindow.ended_at),
+        )
+        .where(Feedback.created_at > since, Feedback.created_at <= now, ~Feedback.agree)
+        .where(Feedback.created_at > ReviewWindow.drawn_at, Prediction.text.is_not(None), ~known)
+        .where(Prediction.created_at > since - _DAY)
+        .group_by(*columns, *SCORE_COLUMNS.values())
+        .order_by(last.desc(), Prediction.id)
+        .limit(limit)
+    )
