@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from moderation import clock
-from moderation.contracts import Prediction
+from moderation.contracts import ExplainedSpan, Prediction
 from moderation.db.keys import ANONYMOUS
 from moderation.db.log import PredictionRecord
 from moderation.errors import DeadlineError
 from moderation.privacy import NOTHING, Kept, Privacy
 from serve.batcher import Batcher, Outcome
+from serve.explanation import Span, explanation_of, spans_in, without
 from serve.ids import uuid7
 from serve.limits import check_texts
 from serve.metrics import Metrics
@@ -71,10 +72,12 @@ class Predictor:
         self._limits = limits
         self._privacy = privacy
 
-    async def predict(self, texts: Mapping[str, str], call: Call) -> list[Prediction]:
+    async def predict(self, texts: Mapping[str, str], call: Call, explain: bool = False) -> list[Prediction]:
         """Return a prediction for each text, in order; ``texts`` maps the field as callers know it to its text.
 
-        A text of which nothing may be stored meets neither the cache nor the candidate.
+        A text of which nothing may be stored meets neither the cache nor the candidate. To ``explain``, each text is
+        scored without each of its parts as well: charged as comments, scored in turns with other requests, neither
+        logged nor cached.
 
         Raises:
             TooLargeError: a text over its limit.
@@ -86,21 +89,25 @@ class Predictor:
         """
         try:
             async with asyncio.timeout(self._limits.deadline_s):
-                return await self._predict(texts, call)
+                return await self._predict(texts, call, explain)
         except TimeoutError:
             raise DeadlineError(
                 f"no answer within {self._limits.deadline_s:g} s; send fewer comments at once or try again later"
             ) from None
 
-    async def _predict(self, texts: Mapping[str, str], call: Call) -> list[Prediction]:
+    async def _predict(self, texts: Mapping[str, str], call: Call, explain: bool) -> list[Prediction]:
         await check_texts(texts, self._limits.max_text_bytes)
-        # Before the work and before a quota is leased; what fills up meanwhile is refused after.
-        self._outbox.require_room(len(texts))
-        self._batcher.require_room(len(texts))
-        await call.charge(len(texts))
         comments = list(texts.values())
+        spans = await asyncio.to_thread(_spans_in, comments) if explain else []
+        # Before the work and before a quota is leased; what fills up meanwhile is refused after.
+        cost = len(comments) + sum(map(len, spans))
+        self._outbox.require_room(len(comments))
+        self._batcher.require_room(cost)
+        await call.charge(cost)
         model = self._model()
-        outcomes = await self._batcher.score([Asked(model, text, keep=not call.do_not_store) for text in comments])
+        asked = [Asked(model, text, keep=not call.do_not_store) for text in comments]
+        outcomes = await self._batcher.score(asked + _variants(model, comments, spans))
+        outcomes, of_variants = outcomes[: len(comments)], iter(outcomes[len(comments) :])
         kept = await self._kept(comments, call)
         records: list[PredictionRecord] = []
         for part, outcome in zip(kept, outcomes, strict=True):
@@ -112,7 +119,14 @@ class Predictor:
         if not call.do_not_store:
             for text, record in zip(comments, records, strict=True):
                 self._shadow.offer(record.id, record.created_at, text)
-        return [_answer(record) for record in records]
+        if not explain:
+            return [_answer(record) for record in records]
+        return [
+            _answer(
+                record, explanation_of(parts, record.scores, [next(of_variants).result.scores.scores for _ in parts])
+            )
+            for record, parts in zip(records, spans, strict=True)
+        ]
 
     async def _kept(self, texts: Sequence[str], call: Call) -> list[Kept]:
         if call.do_not_store:
@@ -120,6 +134,19 @@ class Predictor:
         keep = functools.partial(self._privacy.keep, texts, call.author_id)
         # Hashing normalises the texts, which takes milliseconds for long ones.
         return await asyncio.to_thread(keep) if self._privacy.hashes_texts else keep()
+
+
+def _spans_in(texts: Sequence[str]) -> list[list[Span]]:
+    return [spans_in(text) for text in texts]
+
+
+def _variants(model: Model, texts: Sequence[str], spans: Sequence[Sequence[Span]]) -> list[Asked]:
+    """Return each text without each of its spans, nothing of which is kept."""
+    return [
+        Asked(model, without(text, span), keep=False)
+        for text, parts in zip(texts, spans, strict=bool(spans))
+        for span in parts
+    ]
 
 
 def _record(model: Model, kept: Kept, outcome: Outcome[Found], call: Call) -> PredictionRecord:
@@ -149,7 +176,7 @@ def _record(model: Model, kept: Kept, outcome: Outcome[Found], call: Call) -> Pr
     )
 
 
-def _answer(record: PredictionRecord) -> Prediction:
+def _answer(record: PredictionRecord, explanation: list[ExplainedSpan] | None = None) -> Prediction:
     return Prediction(
         id=record.id,
         scores=record.scores,
@@ -158,4 +185,5 @@ def _answer(record: PredictionRecord) -> Prediction:
         version=record.version,
         tokens_read=record.tokens_read,
         truncated=record.truncated,
+        explanation=explanation,
     )

@@ -1,21 +1,20 @@
-"""The file that a moderator has open, with one scoring job per column of it."""
+"""The comments that a moderator has loaded, with one scoring job per column of them."""
 
+from apps.moderator.services.history import History
 from apps.moderator.services.job import ScoringJob
-from apps.moderator.services.table import Table, read_table, texts_of
+from apps.moderator.services.table import Table, texts_of
+
+PASTED = "pasted lines"
 
 
-class OpenFile:
-    """An uploaded file, read once; a job stays when another column is looked at."""
+class Loaded:
+    """A table that was uploaded or pasted; a job stays when another column is looked at."""
 
-    def __init__(self, file_id: str, name: str, content: bytes) -> None:
-        """Read ``content``; ``file_id`` tells one upload from another of the same name.
-
-        Raises:
-            InvalidInputError: the file cannot be read as a table.
-        """
-        self.file_id = file_id
+    def __init__(self, name: str, table: Table, history: History) -> None:
+        """Take what was read, and where its jobs are to be noted."""
         self.name = name
-        self.table: Table = read_table(content)
+        self.table = table
+        self._history = history
         self._jobs: dict[int, ScoringJob] = {}
 
     @property
@@ -39,3 +38,4 @@ class OpenFile:
         """
         if column not in self._jobs:
             self._jobs[column] = ScoringJob(self.table, texts_of(self.table, column))
+            self._history.note_job(self.name, self._jobs[column])
