@@ -42,7 +42,7 @@ class PredictRequest(Request):
     explain: Annotated[
         bool,
         Field(
-            description="True: say which words drive the scores. It costs the quota one more comment per part, 64 at most."
+            description="True: say which words drive the scores. Each costs one more comment of the quota, 64 at most."
         ),
     ] = False
 

@@ -13,7 +13,7 @@ from moderation.db.log import PredictionRecord
 from moderation.errors import DeadlineError
 from moderation.privacy import NOTHING, Kept, Privacy
 from serve.batcher import Batcher, Outcome
-from serve.explanation import Span, explanation_of, spans_in, without
+from serve.explanation import explanation_of, spans_in, without
 from serve.ids import uuid7
 from serve.limits import check_texts
 from serve.metrics import Metrics
@@ -75,9 +75,9 @@ class Predictor:
     async def predict(self, texts: Mapping[str, str], call: Call, explain: bool = False) -> list[Prediction]:
         """Return a prediction for each text, in order; ``texts`` maps the field as callers know it to its text.
 
-        A text of which nothing may be stored meets neither the cache nor the candidate. To ``explain``, each text is
-        scored without each of its parts as well: charged as comments, scored in turns with other requests, neither
-        logged nor cached.
+        A text of which nothing may be stored meets neither the cache nor the candidate. To ``explain`` a single text,
+        it is scored without each of its parts as well: they are charged as comments, take turns with other requests,
+        and are neither logged nor cached.
 
         Raises:
             TooLargeError: a text over its limit.
@@ -98,16 +98,17 @@ class Predictor:
     async def _predict(self, texts: Mapping[str, str], call: Call, explain: bool) -> list[Prediction]:
         await check_texts(texts, self._limits.max_text_bytes)
         comments = list(texts.values())
-        spans = await asyncio.to_thread(_spans_in, comments) if explain else []
+        parts = await asyncio.to_thread(spans_in, comments[0]) if explain else []
         # Before the work and before a quota is leased; what fills up meanwhile is refused after.
-        cost = len(comments) + sum(map(len, spans))
+        cost = len(comments) + len(parts)
         self._outbox.require_room(len(comments))
         self._batcher.require_room(cost)
         await call.charge(cost)
         model = self._model()
         asked = [Asked(model, text, keep=not call.do_not_store) for text in comments]
-        outcomes = await self._batcher.score(asked + _variants(model, comments, spans))
-        outcomes, of_variants = outcomes[: len(comments)], iter(outcomes[len(comments) :])
+        asked += [Asked(model, without(comments[0], part), keep=False) for part in parts]
+        answered = await self._batcher.score(asked)
+        outcomes, missing = answered[: len(comments)], answered[len(comments) :]
         kept = await self._kept(comments, call)
         records: list[PredictionRecord] = []
         for part, outcome in zip(kept, outcomes, strict=True):
@@ -119,14 +120,9 @@ class Predictor:
         if not call.do_not_store:
             for text, record in zip(comments, records, strict=True):
                 self._shadow.offer(record.id, record.created_at, text)
-        if not explain:
-            return [_answer(record) for record in records]
-        return [
-            _answer(
-                record, explanation_of(parts, record.scores, [next(of_variants).result.scores.scores for _ in parts])
-            )
-            for record, parts in zip(records, spans, strict=True)
-        ]
+        without_parts = [outcome.result.scores.scores for outcome in missing]
+        explanation = explanation_of(parts, records[0].scores, without_parts) if explain else None
+        return [_answer(record, explanation) for record in records]
 
     async def _kept(self, texts: Sequence[str], call: Call) -> list[Kept]:
         if call.do_not_store:
@@ -134,19 +130,6 @@ class Predictor:
         keep = functools.partial(self._privacy.keep, texts, call.author_id)
         # Hashing normalises the texts, which takes milliseconds for long ones.
         return await asyncio.to_thread(keep) if self._privacy.hashes_texts else keep()
-
-
-def _spans_in(texts: Sequence[str]) -> list[list[Span]]:
-    return [spans_in(text) for text in texts]
-
-
-def _variants(model: Model, texts: Sequence[str], spans: Sequence[Sequence[Span]]) -> list[Asked]:
-    """Return each text without each of its spans, nothing of which is kept."""
-    return [
-        Asked(model, without(text, span), keep=False)
-        for text, parts in zip(texts, spans, strict=bool(spans))
-        for span in parts
-    ]
 
 
 def _record(model: Model, kept: Kept, outcome: Outcome[Found], call: Call) -> PredictionRecord:
@@ -176,7 +159,7 @@ def _record(model: Model, kept: Kept, outcome: Outcome[Found], call: Call) -> Pr
     )
 
 
-def _answer(record: PredictionRecord, explanation: list[ExplainedSpan] | None = None) -> Prediction:
+def _answer(record: PredictionRecord, explanation: list[ExplainedSpan] | None) -> Prediction:
     return Prediction(
         id=record.id,
         scores=record.scores,

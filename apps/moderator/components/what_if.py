@@ -1,7 +1,6 @@
 """Another threshold, tried on the comments that are loaded: what would be decided otherwise."""
 
 from collections import Counter
-from typing import get_args
 
 import pandas as pd
 import streamlit as st
@@ -46,7 +45,7 @@ def _choose(job: ScoringJob) -> tuple[str, ThresholdKind]:
     with left:
         label = st.selectbox("Label", labels_of(job.rows), format_func=label_words, key=f"what-label-{id(job)}")
     with right:
-        kind = st.selectbox("Threshold", get_args(ThresholdKind), format_func=_KINDS.get, key=f"what-kind-{id(job)}")
+        kind = st.selectbox("Threshold", list(_KINDS), format_func=_KINDS.__getitem__, key=f"what-kind-{id(job)}")
     return label, kind
 
 

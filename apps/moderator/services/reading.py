@@ -29,8 +29,8 @@ _LONGEST_CELL = 2**27
 _HEADER_BYTES = 2**16
 _FALLBACK = "cp1252"
 _FALLBACK_NOTE = (
-    "The file is not UTF-8; it was read as Windows-1252 (Western European, Latin-1). If letters with accents look wrong, "
-    "save it again as UTF-8, which spreadsheets call “CSV UTF-8”."
+    "The file is not UTF-8; it was read as Windows-1252 (Western European, Latin-1). If letters with accents look "
+    "wrong, save it again as UTF-8, which spreadsheets call “CSV UTF-8”."
 )
 _BYTE_ORDER_MARKS = {codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
 
@@ -57,7 +57,9 @@ def read_lines(text: str) -> Table:
 
 
 def read_csv(content: bytes) -> Table:
-    """Read text separated by comma, semicolon, tab or bar, in UTF-8 or UTF-16 with a byte order mark, else Windows-1252.
+    """Read text separated by comma, semicolon, tab or bar.
+
+    It is in UTF-8, in UTF-16 with a byte order mark, or else in Windows-1252.
 
     Rows shorter than the header are filled with empty cells. A blank line is a row without text where there is one
     column, and no row where there are several.
@@ -166,8 +168,8 @@ def read_excel(content: bytes) -> Table:
         return _table(header, (_strip_empty_end(row, len(header)) for row in filled), notes=notes)
     except damaged as error:
         raise InvalidInputError(
-            f"the file is not readable as Excel .xlsx ({type(error).__name__}); if it has a password or is an older .xls, "
-            "save it as .xlsx without one, or as CSV UTF-8"
+            f"the file is not readable as Excel .xlsx ({type(error).__name__}); if it has a password or is an older "
+            ".xls, save it as .xlsx without one, or as CSV UTF-8"
         ) from error
 
 
@@ -219,6 +221,6 @@ def _check_size(rows: int, columns: int) -> None:
         raise InvalidInputError(f"it has {columns:,} columns; at most {MOST_COLUMNS:,} are taken")
     if rows > MOST_ROWS or rows * columns > MOST_CELLS:
         raise InvalidInputError(
-            f"it has more than {rows - 1:,} rows of {columns:,}; at most {MOST_ROWS:,} rows and {MOST_CELLS:,} cells are "
-            "taken: split it, or use `moderation score` for files of any length"
+            f"it has more than {rows - 1:,} rows of {columns:,}; at most {MOST_ROWS:,} rows and {MOST_CELLS:,} cells "
+            "are taken: split it, or use `moderation score` for files of any length"
         )

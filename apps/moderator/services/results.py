@@ -20,7 +20,7 @@ def labels_of(rows: Sequence[ScoredRow]) -> list[str]:
 
 
 def results_of(job: ScoringJob) -> pd.DataFrame:
-    """Return the rows that were dealt with, (N, 5 + K): row number from 1, text, decision, found labels, scores, note."""
+    """Return the N rows dealt with: number from 1, text, decision, labels found, a score in [0, 1] per label, note."""
     rows = job.rows
     scored = [row.prediction for row in rows]
     scores = {
@@ -49,7 +49,7 @@ def narrowed(frame: pd.DataFrame, decisions: Sequence[str], labels: Sequence[str
 
 
 def _found_labels(job: ScoringJob, row: ScoredRow) -> tuple[str, ...]:
-    """Return the labels that reach review or removal; those that caused the decision if the thresholds are not known."""
+    """Return the labels that reach a threshold; those that caused the decision if the thresholds are not known."""
     if row.prediction is None:
         return ()
     thresholds = job.thresholds(row.prediction.version)

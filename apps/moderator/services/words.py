@@ -16,7 +16,7 @@ _UNSEEN = re.compile("([\x00-\x08\x0b-\x1f\x7f-\x9f\u00ad\u061c\u200b\u200e\u200
 
 @dataclass(frozen=True)
 class Piece:
-    """A part of the text and what it adds to the log-odds of a label; ``strength`` in [-1, 1] is that beside the most."""
+    """A part of the text, what it adds to the log-odds of a label, and its ``strength`` beside others, in [-1, 1]."""
 
     text: str
     contribution: float
