@@ -14,7 +14,7 @@ from moderation.contracts import ExplainedSpan
 
 MAX_SPANS = 64
 """A text of more words is cut into this many spans of neighbouring words."""
-MIN_SPANS = 16
+MIN_SPANS = 8
 """Fewer would be too coarse to point at anything."""
 MAX_CHARACTERS = 32_768
 """All variants of a text together, unless `MIN_SPANS` of them have more: about a second on two cores."""
