@@ -44,16 +44,21 @@ class System:
 @contextmanager
 def running_system(state_dir: Path, bundle: Path) -> Iterator[System]:
     """Yield the whole system, migrated, with ``bundle`` as production, once all three answer."""
-    engine = connect(f"sqlite:///{state_dir / 'moderation.db'}")
-    migrate(engine)
-    engine.dispose()
-    seed(LocalRegistry(state_dir / "registry"), "production", bundle)
+    set_up(state_dir, bundle)
     with (
         running_api(state_dir) as api_url,
         running_app("moderator", state_dir, api_url) as moderator_url,
         running_app("monitor", state_dir) as monitor_url,
     ):
         yield System(api_url, moderator_url, monitor_url, state_dir)
+
+
+def set_up(state_dir: Path, bundle: Path) -> None:
+    """Make a migrated database and a registry with ``bundle`` as production."""
+    engine = connect(f"sqlite:///{state_dir / 'moderation.db'}")
+    migrate(engine)
+    engine.dispose()
+    seed(LocalRegistry(state_dir / "registry"), "production", bundle)
 
 
 @contextmanager
