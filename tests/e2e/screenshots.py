@@ -12,7 +12,7 @@ from playwright.sync_api import Page, sync_playwright
 
 from moderation.registry.starter import STARTER_DIR
 from tests.browser import LAUNCH_ARGS, chromium
-from tests.e2e.processes import running_app, running_api, set_up
+from tests.e2e.processes import running_api, running_app, set_up
 
 WIDTHS = {"desktop": 1280, "phone": 390}
 TEXT = "You are a disgusting idiot, and nobody asked you. Thank you for the link, though."
@@ -66,7 +66,7 @@ def take_all(tab: Page, folder: Path, kind: str) -> None:
     slider = tab.get_by_role("slider")
     slider.wait_for()
     slider.focus()
-    for _ in range(20):
+    for _ in range(35):
         tab.keyboard.press("ArrowLeft")
     tab.get_by_text("decisions would change").wait_for()
     take(tab, folder / f"moderator-many-{kind}.png")

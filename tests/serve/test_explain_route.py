@@ -61,7 +61,9 @@ def test_every_text_is_explained_within_its_bounds(api: httpx.Client, text: str)
     assert all(math.isfinite(value) for each in explanation for value in each["contributions"].values())
 
 
-def test_only_the_comment_itself_is_logged_counted_and_cached(settings: ApiSettings, model: Model, tmp_path: Path) -> None:
+def test_only_the_comment_itself_is_logged_counted_and_cached(
+    settings: ApiSettings, model: Model, tmp_path: Path
+) -> None:
     settings = settings.model_copy(update={"state_dir": tmp_path, "registry_dir": tmp_path / "registry"})
     with served(settings, model) as server:
         explained(server.http, "You damn idiot, thank you.")

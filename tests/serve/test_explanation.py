@@ -8,10 +8,11 @@ from serve.explanation import MAX_CHARACTERS, MAX_SPANS, MIN_SPANS, explanation_
 
 FAMILY = "👩‍👩‍👧‍👦"
 RAINBOW = "🏳️‍🌈"
-ADVERSARIAL = st.text(
-    st.one_of(st.sampled_from("a1 \n\t*你กか한אع\u0301\u034f\u200b\u200d\ufe0f\u202e\u202c\x00\u00ad👩👧🏳🌈🇩🇪🏻\u0600क्"), st.characters()),
-    max_size=60,
+PIECES = (
+    *("a1 \n\t*", "你กか한אע", "\u0301\u034f\u200b\u200d\ufe0f\u202e\u202c\x00\u00ad"),
+    *("👩👧🏳🌈🇩🇪🏻", "\u0600क्"),
 )
+ADVERSARIAL = st.text(st.one_of(st.sampled_from("".join(PIECES)), st.characters()), max_size=60)
 
 
 def parts(text: str) -> list[str]:

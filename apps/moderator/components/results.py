@@ -64,12 +64,15 @@ def _narrowed(results: pd.DataFrame, labels: Sequence[str], key: str) -> pd.Data
 
 def _draw(loaded: Loaded, column: int, found: pd.DataFrame, labels: Sequence[str]) -> None:
     their_names = unique_names(name or "(no name)" for name in loaded.table.header)
-    own = {"row": found[AS_LOADED], "decision": found["decision"], "note": found["note"]}
-    own |= {label: found[label] for label in labels}
+    own = {"row": found[AS_LOADED], "decision": found["decision"]} | {label: found[label] for label in labels}
+    own["note"] = found["note"]
     own_names = unique_names(own, taken=their_names)
     row_name, *other_names = own_names
-    columns: dict[str, pd.Series] = {row_name: own["row"], their_names[column]: found["text"].map(veiled)}
-    columns |= {name: own[plain] for plain, name in zip(list(own)[1:], other_names, strict=True)}
+    # The decision before the comment: on a phone only the first columns can be seen without scrolling.
+    decision_name, *other_names = other_names
+    columns: dict[str, pd.Series] = {row_name: own["row"], decision_name: own["decision"]}
+    columns |= {their_names[column]: found["text"].map(veiled)}
+    columns |= {name: own[plain] for plain, name in zip(list(own)[2:], other_names, strict=True)}
     # Their other columns may repeat the text, so they are hidden with it.
     for position, name in enumerate(their_names if texts_are_shown() else ()):
         if position != column:
@@ -77,6 +80,6 @@ def _draw(loaded: Loaded, column: int, found: pd.DataFrame, labels: Sequence[str
             columns[name] = pd.Series(cells, index=found.index, dtype=object)
     bars = {
         name: st.column_config.ProgressColumn(name, min_value=0, max_value=1, format="%.3f", width="small")
-        for name in other_names[2:]
+        for name in other_names[:-1]
     }
     st.dataframe(pd.DataFrame(columns), hide_index=True, column_config=bars, placeholder="", alt="Scored rows")

@@ -10,15 +10,13 @@ from apps.moderator.components.veil import BLUR, texts_are_shown, veiled
 from apps.moderator.services.comment import ScoredComment
 from apps.moderator.services.words import Piece, pieces_of, seen, strongest
 from apps.ui.colors import BLUE, VERMILION, label_words
-from apps.ui.notice import show_problem
-from apps.ui.problem import Problem
 
 # `isolate` keeps what the comment does to the direction of writing inside it.
 _BOX = (
     "white-space:pre-wrap;overflow-wrap:anywhere;unicode-bidi:isolate;max-height:20rem;overflow-y:auto;line-height:1.7"
 )
 _UNSEEN = "font-size:.7em;border:1px solid currentColor;border-radius:3px;padding:0 2px;opacity:.75"
-_FAINTEST = 0.15
+_FAINTEST = 0.2
 """Below this share of the strongest a word is not marked."""
 
 
@@ -26,8 +24,8 @@ def show_words(scored: ScoredComment) -> None:
     """Show the text, and for a label of the reader's choice what each word adds to it."""
     explanation = scored.prediction.explanation
     if scored.unexplained is not None:
-        advice = "The comment was scored without them; try again later for the words."
-        show_problem(Problem("The words that matter are missing.", advice, str(scored.unexplained)))
+        st.warning("Scored without the words that matter; try again later for them.", icon=":material/info:")
+        st.text(str(scored.unexplained))
     if not explanation:
         _draw([Piece(scored.text, 0.0, 0.0)], len(scored.text))
         return
