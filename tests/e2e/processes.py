@@ -62,9 +62,9 @@ def set_up(state_dir: Path, bundle: Path) -> None:
 
 
 @contextmanager
-def running_api(state_dir: Path) -> Iterator[str]:
+def running_api(state_dir: Path, port: int | None = None) -> Iterator[str]:
     """Yield the URL of an API over what ``state_dir`` holds."""
-    port = free_port()
+    port = port or free_port()
     url = f"http://127.0.0.1:{port}"
     variables = {"MODERATION_STATE_DIR": str(state_dir), "MODERATION_API_PORT": str(port)}
     with running([sys.executable, "-m", "cli", "serve"], variables, state_dir / "api.log", f"{url}/ready"):

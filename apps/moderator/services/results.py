@@ -1,5 +1,6 @@
 """The scored rows as a frame: narrowed, sorted, and decided anew with another threshold."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -88,9 +89,13 @@ def changes(job: ScoringJob, version: str, label: str, kind: ThresholdKind, thre
     """Return the rows of ``version`` that ``threshold``, in [0, 1], would decide otherwise, in row order."""
     now = job.thresholds(version)
     policy = Policy({**now, label: replace(now[label], **{kind: threshold})})
+    limit = getattr(now[label], kind)
+    low, high = sorted((threshold, math.inf if limit is None else limit))
     found = []
     for number, (row, text) in enumerate(zip(job.rows, job.texts, strict=False), start=1):
         if row.prediction is None or row.prediction.version != version:
+            continue
+        if not low <= row.prediction.scores[label] < high:  # on the same side of both
             continue
         after = policy.decide(row.prediction.scores).decision
         if after != row.prediction.decision:

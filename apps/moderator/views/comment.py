@@ -23,8 +23,10 @@ def comment_view(client: ModerationClient, api_url: str, desk: CommentDesk, with
             placeholder="Type or paste a comment",
             help="Scored as it stands here. The API logs it with its scores.",
         )
+        # The button before the box: Streamlit's keys rest while any kind of input has the focus, and Tab leads here.
+        pressed = st.form_submit_button("Score", type="primary", icon=":material/speed:", width="stretch")
         words = st.checkbox("Find the words that matter", value=True, help="Takes the API up to 65 times the work.")
-        if st.form_submit_button("Score", type="primary", icon=":material/speed:", width="stretch"):
+        if pressed:
             with st.spinner("Scoring …"):
                 desk.score(client, text, explain=words)
     with result_side:

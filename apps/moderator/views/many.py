@@ -7,7 +7,6 @@ from apps.moderator.components.results import show_counts, show_table
 from apps.moderator.components.what_if import show_what_if
 from apps.moderator.services.history import History
 from apps.moderator.services.problems import explain
-from apps.moderator.services.results import results_of
 from apps.ui.notice import show_problem
 
 
@@ -28,5 +27,5 @@ def many_view(api_url: str, history: History) -> JobProgress | None:
     if job.finished and not job.running:
         show_counts(job)
         show_what_if(job)
-        show_table(loaded, job, column, results_of(job))
+        show_table(loaded, job, column, loaded.results(job))
     return progress if job.running else None
