@@ -8,7 +8,7 @@ import re
 import tempfile
 from pathlib import Path
 
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import Page, expect, sync_playwright
 
 from moderation.registry.starter import STARTER_DIR
 from tests.browser import LAUNCH_ARGS, chromium
@@ -52,11 +52,11 @@ def take_all(tab: Page, folder: Path, kind: str) -> None:
     tab.get_by_label("Comment", exact=True).fill(TEXT)
     tab.keyboard.press("Control+Enter")
     tab.get_by_role("button", name=re.compile("^Agree")).wait_for()
-    take(tab, folder / f"moderator-hidden-{kind}.png")
     tab.keyboard.press("Tab")
+    take(tab, folder / f"moderator-hidden-{kind}.png")
     tab.get_by_role("button", name="Show texts").click()
     tab.get_by_role("button", name=re.compile("^insult")).click()
-    tab.get_by_role("button", name="Send correction").wait_for()
+    tab.get_by_role("button", name=re.compile("^Send correction")).wait_for()
     take(tab, folder / f"moderator-comment-{kind}.png")
     tab.get_by_role("tab", name="Many comments").click()
     tab.get_by_label("Comments, one per line").fill("\n".join(TEXTS))
@@ -68,7 +68,7 @@ def take_all(tab: Page, folder: Path, kind: str) -> None:
     slider.focus()
     for _ in range(35):
         tab.keyboard.press("ArrowLeft")
-    tab.get_by_text("decisions would change").wait_for()
+    tab.get_by_text("1 of 8 decisions would change").wait_for()
     take(tab, folder / f"moderator-many-{kind}.png")
     tab.get_by_role("tab", name="History").click()
     tab.get_by_role("button", name="Download the history").wait_for()
@@ -77,7 +77,8 @@ def take_all(tab: Page, folder: Path, kind: str) -> None:
 
 def take(tab: Page, path: Path) -> None:
     """Write a picture of the whole page once it has settled."""
-    tab.wait_for_timeout(1_500)
+    expect(tab.get_by_test_id("stApp")).to_have_attribute("data-test-script-state", "notRunning", timeout=60_000)
+    tab.wait_for_timeout(1_500)  # charts and canvases are drawn a moment later
     # Streamlit scrolls inside the window, so the window is made as tall as what is in it.
     size = tab.viewport_size
     assert size is not None
