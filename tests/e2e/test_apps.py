@@ -220,6 +220,7 @@ def test_upload_over_the_limit_is_refused_at_once_and_says_so(tab: Page, tmp_pat
         expect(tab.get_by_text("File must be 50.0MB or smaller.")).to_be_visible()
 
 
+@pytest.mark.full
 def test_job_stops_where_the_api_goes_away_and_goes_on_when_it_is_back(tab: Page, tmp_path: Path) -> None:
     set_up(tmp_path, STARTER_DIR)
     port = free_port()
