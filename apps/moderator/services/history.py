@@ -4,11 +4,12 @@ import threading
 from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Literal
 
 from apps.moderator.services.job import ScoringJob
 from apps.moderator.services.table import write_csv
+from moderation import clock
 from moderation.contracts import Prediction
 
 MOST_ENTRIES = 1_000
@@ -87,12 +88,12 @@ class History:
     def note_comment(self, text: str, prediction: Prediction) -> None:
         """Note a comment that was scored."""
         with self._lock:
-            self._entries.append(Entry(datetime.now(UTC), text, prediction))
+            self._entries.append(Entry(clock.now(), text, prediction))
 
     def note_job(self, name: str, job: ScoringJob) -> None:
         """Note many comments that are being scored; their counts are read when the history is."""
         with self._lock:
-            self._entries.append(Entry(datetime.now(UTC), name, job=job))
+            self._entries.append(Entry(clock.now(), name, job=job))
 
     def note_verdict(self, prediction_id: str, verdict: Verdict) -> None:
         """Note what was said of a comment that is still in the history."""

@@ -8,7 +8,8 @@ from typing import Literal
 import pandas as pd
 
 from apps.moderator.services.job import NOT_SCORED, ScoredRow, ScoringJob
-from moderation.policy import Decision, LabelThresholds, Policy
+from moderation.contracts import Prediction
+from moderation.policy import TRUNCATED, Decision, LabelThresholds, Policy
 
 AS_LOADED = "row"
 """Sorts by the order in which the comments were loaded."""
@@ -55,7 +56,7 @@ def _found_labels(job: ScoringJob, row: ScoredRow) -> tuple[str, ...]:
         return ()
     thresholds = job.thresholds(row.prediction.version)
     if not thresholds:
-        return tuple(row.prediction.reasons)
+        return tuple(reason for reason in row.prediction.reasons if reason in row.prediction.scores)
     return tuple(
         label
         for label, score in row.prediction.scores.items()
@@ -97,7 +98,12 @@ def changes(job: ScoringJob, version: str, label: str, kind: ThresholdKind, thre
             continue
         if not low <= row.prediction.scores[label] < high:  # on the same side of both
             continue
-        after = policy.decide(row.prediction.scores).decision
+        after = policy.decide(row.prediction.scores, _held_by_length(row.prediction)).decision
         if after != row.prediction.decision:
             found.append(Change(number, text, row.prediction.scores[label], row.prediction.decision, after))
     return found
+
+
+def _held_by_length(prediction: Prediction) -> bool:
+    """Return whether its length alone sends a text to review: the reasons say so, but not of what is removed."""
+    return prediction.truncated if prediction.decision == "remove" else TRUNCATED in prediction.reasons

@@ -1,4 +1,5 @@
 import dataclasses
+from collections.abc import Sequence
 
 import pandas as pd
 import pytest
@@ -6,10 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from apps.moderator.services.job import ScoringJob
-from apps.moderator.services.results import AS_LOADED, changes, narrowed, results_of, version_most_used
+from apps.moderator.services.results import AS_LOADED, ThresholdKind, changes, narrowed, results_of, version_most_used
 from apps.moderator.services.table import Table
 from moderation.contracts import Prediction
-from moderation.policy import LabelThresholds, Policy
+from moderation.policy import Decision, LabelThresholds, Policy
 from tests.apps.moderator.fakes import LABELS, THRESHOLDS, FakeClient
 
 POLICY = Policy({label: LabelThresholds(limits["review"], limits["remove"]) for label, limits in THRESHOLDS.items()})
@@ -19,12 +20,12 @@ VERSION = "a" * 64
 class Scripted(FakeClient):
     """Scores texts that are numbers: the toxic score in thousandths; insult is what is left to 1."""
 
-    def predict_batch(self, texts: list[str]) -> list[Prediction]:  # type: ignore[override]
+    def predict_batch(self, texts: Sequence[str]) -> list[Prediction]:
         answers = []
         for prediction, text in zip(super().predict_batch(texts), texts, strict=True):
             toxic = int(text) / 1000
             scores = dict(zip(LABELS, (toxic, 0.1, 1 - toxic), strict=True))
-            verdict = POLICY.decide(scores)
+            verdict = POLICY.decide(scores, False)
             update = {"scores": scores, "decision": verdict.decision, "reasons": list(verdict.reasons)}
             answers.append(prediction.model_copy(update=update))
         return answers
@@ -85,9 +86,9 @@ def test_what_changes_is_what_the_policy_would_decide_otherwise(
     job = job_of([str(score) for score in scores])
     moved = Policy({**POLICY.thresholds, label: dataclasses.replace(POLICY.thresholds[label], **{kind: threshold})})
     expected = [
-        (number, row.prediction.decision, moved.decide(row.prediction.scores).decision)
+        (number, row.prediction.decision, moved.decide(row.prediction.scores, False).decision)
         for number, row in enumerate(job.rows, start=1)
-        if row.prediction and moved.decide(row.prediction.scores).decision != row.prediction.decision
+        if row.prediction and moved.decide(row.prediction.scores, False).decision != row.prediction.decision
     ]
     found = changes(job, VERSION, label, kind, threshold)  # type: ignore[arg-type]
     assert [(change.row, change.before, change.after) for change in found] == expected
@@ -98,3 +99,22 @@ def test_rows_of_other_versions_are_left_out_of_what_if() -> None:
     assert [change.after for change in changes(job, VERSION, "toxic", "review", 0.7)] == ["allow"]
     job._thresholds["c" * 64] = job.thresholds(VERSION)
     assert changes(job, "c" * 64, "toxic", "review", 0.7) == []
+
+
+@pytest.mark.parametrize(
+    ("decision", "reasons", "then"),
+    [("review", ["toxic", "truncated"], "review"), ("review", ["toxic"], "allow"), ("remove", ["toxic"], "review")],
+)
+def test_text_that_is_reviewed_for_its_length_stays_so(decision: Decision, reasons: list[str], then: Decision) -> None:
+    class Long(FakeClient):
+        def predict_batch(self, texts: Sequence[str]) -> list[Prediction]:
+            update = {"decision": decision, "reasons": reasons, "truncated": True}
+            return [each.model_copy(update=update) for each in super().predict_batch(texts)]
+
+    job = job_of(["hello"], Long())
+    kind: ThresholdKind = "remove" if decision == "remove" else "review"
+    # The fake's toxic score is 0.7; what it removes, it removes from 0.6 on.
+    job._thresholds[VERSION]["toxic"] = LabelThresholds(0.5, 0.6 if decision == "remove" else 0.95)
+    after = [change.after for change in changes(job, VERSION, "toxic", kind, 0.9)]
+    assert after == ([] if then == decision else [then])
+    assert list(results_of(job)["labels"]) == [("toxic",)]
