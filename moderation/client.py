@@ -22,6 +22,7 @@ from moderation.contracts import (
 )
 from moderation.errors import (
     ConfigurationError,
+    DeadlineError,
     ForbiddenError,
     InvalidInputError,
     ModerationError,
@@ -35,7 +36,15 @@ from moderation.errors import (
 
 _BY_CODE: dict[str, type[ModerationError]] = {
     kind.code: kind
-    for kind in (ForbiddenError, InvalidInputError, NotFoundError, TooLargeError, UnauthorizedError, UnavailableError)
+    for kind in (
+        DeadlineError,
+        ForbiddenError,
+        InvalidInputError,
+        NotFoundError,
+        TooLargeError,
+        UnauthorizedError,
+        UnavailableError,
+    )
 }
 A = TypeVar("A", bound=Answer)
 
@@ -78,9 +87,11 @@ class ModerationClient:
         """Close the connections."""
         self._http.close()
 
-    def predict(self, text: str, *, do_not_store: bool = False, author_id: str | None = None) -> Prediction:
-        """Score one comment; ``do_not_store`` keeps its text and author out of the log."""
-        body = _body(PredictRequest, comment_text=text, do_not_store=do_not_store, author_id=author_id)
+    def predict(
+        self, text: str, *, do_not_store: bool = False, author_id: str | None = None, explain: bool = False
+    ) -> Prediction:
+        """Score one comment; ``do_not_store`` keeps its text and author out of the log, ``explain`` asks for words."""
+        body = _body(PredictRequest, comment_text=text, do_not_store=do_not_store, author_id=author_id, explain=explain)
         return self._ask("POST", "/predict", Prediction, body)
 
     def predict_batch(

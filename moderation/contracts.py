@@ -39,6 +39,12 @@ class PredictRequest(Request):
     comment_text: Text
     do_not_store: DoNotStore = False
     author_id: AuthorId = None
+    explain: Annotated[
+        bool,
+        Field(
+            description="True: say which words drive the scores. Each costs one more comment of the quota, 64 at most."
+        ),
+    ] = False
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"comment_text": "You are disgusting."}]})
 
@@ -55,6 +61,17 @@ class BatchRequest(Request):
     )
 
 
+class ExplainedSpan(Answer):
+    """A word of the comment, or neighbouring words of a long one, and what it adds to the scores."""
+
+    start: Annotated[int, Field(ge=0, description="Its first code point in the text as received.")]
+    end: Annotated[int, Field(ge=0, description="The first code point behind it.")]
+    contributions: Annotated[
+        dict[str, float],
+        Field(description="Per label, by how much the log-odds of the score are higher than without it."),
+    ]
+
+
 class Prediction(Answer):
     """What was answered for one comment."""
 
@@ -68,6 +85,9 @@ class Prediction(Answer):
     version: Annotated[str, Field(description="Content address of the bundle that scored it.")]
     tokens_read: Annotated[int, Field(ge=0, description="Tokens that the model read.")]
     truncated: Annotated[bool, Field(description="True if the text was longer than the model reads.")]
+    explanation: Annotated[
+        list[ExplainedSpan] | None, Field(description="In the order of the text; only where `explain` asked for it.")
+    ] = None
 
 
 class BatchPrediction(Answer):

@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from moderation import clock
-from moderation.contracts import Prediction
+from moderation.contracts import ExplainedSpan, Prediction
 from moderation.db.keys import ANONYMOUS
 from moderation.db.log import PredictionRecord
 from moderation.errors import DeadlineError
 from moderation.privacy import NOTHING, Kept, Privacy
 from serve.batcher import Batcher, Outcome
+from serve.explanation import explanation_of, spans_in, without
 from serve.ids import uuid7
 from serve.limits import check_texts
 from serve.metrics import Metrics
@@ -71,10 +72,12 @@ class Predictor:
         self._limits = limits
         self._privacy = privacy
 
-    async def predict(self, texts: Mapping[str, str], call: Call) -> list[Prediction]:
+    async def predict(self, texts: Mapping[str, str], call: Call, explain: bool = False) -> list[Prediction]:
         """Return a prediction for each text, in order; ``texts`` maps the field as callers know it to its text.
 
-        A text of which nothing may be stored meets neither the cache nor the candidate.
+        A text of which nothing may be stored meets neither the cache nor the candidate. To ``explain`` a single text,
+        it is scored without each of its parts as well: they are charged as comments, take turns with other requests,
+        and are neither logged nor cached.
 
         Raises:
             TooLargeError: a text over its limit.
@@ -86,21 +89,26 @@ class Predictor:
         """
         try:
             async with asyncio.timeout(self._limits.deadline_s):
-                return await self._predict(texts, call)
+                return await self._predict(texts, call, explain)
         except TimeoutError:
             raise DeadlineError(
                 f"no answer within {self._limits.deadline_s:g} s; send fewer comments at once or try again later"
             ) from None
 
-    async def _predict(self, texts: Mapping[str, str], call: Call) -> list[Prediction]:
+    async def _predict(self, texts: Mapping[str, str], call: Call, explain: bool) -> list[Prediction]:
         await check_texts(texts, self._limits.max_text_bytes)
-        # Before the work and before a quota is leased; what fills up meanwhile is refused after.
-        self._outbox.require_room(len(texts))
-        self._batcher.require_room(len(texts))
-        await call.charge(len(texts))
         comments = list(texts.values())
+        parts = await asyncio.to_thread(spans_in, comments[0]) if explain else []
+        # Before the work and before a quota is leased; what fills up meanwhile is refused after.
+        cost = len(comments) + len(parts)
+        self._outbox.require_room(len(comments))
+        self._batcher.require_room(cost)
+        await call.charge(cost)
         model = self._model()
-        outcomes = await self._batcher.score([Asked(model, text, keep=not call.do_not_store) for text in comments])
+        asked = [Asked(model, text, keep=not call.do_not_store) for text in comments]
+        asked += [Asked(model, without(comments[0], part), keep=False) for part in parts]
+        answered = await self._batcher.score(asked)
+        outcomes, missing = answered[: len(comments)], answered[len(comments) :]
         kept = await self._kept(comments, call)
         records: list[PredictionRecord] = []
         for part, outcome in zip(kept, outcomes, strict=True):
@@ -112,7 +120,9 @@ class Predictor:
         if not call.do_not_store:
             for text, record in zip(comments, records, strict=True):
                 self._shadow.offer(record.id, record.created_at, text)
-        return [_answer(record) for record in records]
+        without_parts = [outcome.result.scores.scores for outcome in missing]
+        explanation = explanation_of(parts, records[0].scores, without_parts) if explain else None
+        return [_answer(record, explanation) for record in records]
 
     async def _kept(self, texts: Sequence[str], call: Call) -> list[Kept]:
         if call.do_not_store:
@@ -149,7 +159,7 @@ def _record(model: Model, kept: Kept, outcome: Outcome[Found], call: Call) -> Pr
     )
 
 
-def _answer(record: PredictionRecord) -> Prediction:
+def _answer(record: PredictionRecord, explanation: list[ExplainedSpan] | None) -> Prediction:
     return Prediction(
         id=record.id,
         scores=record.scores,
@@ -158,4 +168,5 @@ def _answer(record: PredictionRecord) -> Prediction:
         version=record.version,
         tokens_read=record.tokens_read,
         truncated=record.truncated,
+        explanation=explanation,
     )

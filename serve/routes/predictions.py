@@ -16,15 +16,25 @@ def router(predictor: Predictor, max_batch_texts: int) -> APIRouter:
     """Return the routes that score."""
     routes = APIRouter(tags=["moderation"])
 
-    @routes.post("/predict", responses=_ANSWERS, openapi_extra=payload.request_body(PredictRequest))
+    @routes.post(
+        "/predict",
+        responses=_ANSWERS,
+        openapi_extra=payload.request_body(PredictRequest),
+        response_model_exclude_none=True,
+    )
     async def predict(request: Request) -> Prediction:
         """Score one comment and decide what to do with it."""
         body = await payload.read(request, PredictRequest, max_batch_texts)
         call = call_of(request, body.do_not_store, body.author_id)
-        (prediction,) = await predictor.predict({"comment_text": body.comment_text}, call)
+        (prediction,) = await predictor.predict({"comment_text": body.comment_text}, call, explain=body.explain)
         return prediction
 
-    @routes.post("/predict/batch", responses=_ANSWERS, openapi_extra=payload.request_body(BatchRequest))
+    @routes.post(
+        "/predict/batch",
+        responses=_ANSWERS,
+        openapi_extra=payload.request_body(BatchRequest),
+        response_model_exclude_none=True,
+    )
     async def predict_batch(request: Request) -> BatchPrediction:
         """Score several comments; all are answered or none, in the order of the request."""
         body = await payload.read(request, BatchRequest, max_batch_texts)

@@ -44,10 +44,7 @@ class System:
 @contextmanager
 def running_system(state_dir: Path, bundle: Path) -> Iterator[System]:
     """Yield the whole system, migrated, with ``bundle`` as production, once all three answer."""
-    engine = connect(f"sqlite:///{state_dir / 'moderation.db'}")
-    migrate(engine)
-    engine.dispose()
-    seed(LocalRegistry(state_dir / "registry"), "production", bundle)
+    set_up(state_dir, bundle)
     with (
         running_api(state_dir) as api_url,
         running_app("moderator", state_dir, api_url) as moderator_url,
@@ -56,10 +53,18 @@ def running_system(state_dir: Path, bundle: Path) -> Iterator[System]:
         yield System(api_url, moderator_url, monitor_url, state_dir)
 
 
+def set_up(state_dir: Path, bundle: Path) -> None:
+    """Make a migrated database and a registry with ``bundle`` as production."""
+    engine = connect(f"sqlite:///{state_dir / 'moderation.db'}")
+    migrate(engine)
+    engine.dispose()
+    seed(LocalRegistry(state_dir / "registry"), "production", bundle)
+
+
 @contextmanager
-def running_api(state_dir: Path) -> Iterator[str]:
+def running_api(state_dir: Path, port: int | None = None) -> Iterator[str]:
     """Yield the URL of an API over what ``state_dir`` holds."""
-    port = free_port()
+    port = port or free_port()
     url = f"http://127.0.0.1:{port}"
     variables = {"MODERATION_STATE_DIR": str(state_dir), "MODERATION_API_PORT": str(port)}
     with running([sys.executable, "-m", "cli", "serve"], variables, state_dir / "api.log", f"{url}/ready"):

@@ -2,6 +2,7 @@ import csv
 import io
 import re
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -12,8 +13,9 @@ from sqlalchemy import Select, select
 
 from moderation.db.database import connect
 from moderation.db.models import Feedback, Prediction
-from tests.apps.hostile import FORMULA, MARKDOWN, OVERRIDE, SCRIPT
-from tests.e2e.processes import System, running_app
+from moderation.registry.starter import STARTER_DIR
+from tests.apps.hostile import FORMULA, HOSTILE, MARKDOWN, OVERRIDE, SCRIPT
+from tests.e2e.processes import System, free_port, running_api, running_app, set_up
 
 # The first test also starts the system.
 pytestmark = pytest.mark.timeout(600)
@@ -29,11 +31,9 @@ def test_comment_is_scored_disagreed_with_and_found_in_the_monitor(tab: Page, sy
     expect(bars).to_contain_text("severe toxic")
     expect(bars).to_contain_text("remove from")
 
-    tab.get_by_role("button", name="Disagree").click()
-    labels = tab.get_by_test_id("stButtonGroup")
-    expect(labels.get_by_role("button", name="insult", pressed=True)).to_be_visible()
-    labels.get_by_role("button", name="threat").click()
-    expect(labels.get_by_role("button", name="threat", pressed=True)).to_be_visible()
+    expect(tab.get_by_role("button", name="insult: fits")).to_be_visible()
+    tab.get_by_role("button", name="threat: does not fit").click()
+    expect(tab.get_by_role("button", name="threat: fits, you say")).to_be_visible()
     tab.get_by_role("button", name="Send correction").click()
     expect(tab.get_by_text("It is recorded that you disagree.")).to_be_visible()
 
@@ -49,20 +49,63 @@ def test_double_click_sends_one_verdict(tab: Page, system: System) -> None:
     tab.goto(system.moderator_url)
     text = "Thank you for the double click."
     score(tab, text)
-    tab.get_by_role("button", name="Agree", exact=True).dblclick()
+    agree_button(tab).dblclick()
     expect(tab.get_by_text("It is recorded that you agree.")).to_be_visible()
     receipt = tab.get_by_test_id("stCode").first.inner_text().strip()
     assert receipts(system, text) == [receipt]
 
 
-def test_file_is_scored_and_downloaded_with_its_own_cells_unchanged(tab: Page, system: System, tmp_path: Path) -> None:
+def test_comment_is_moderated_by_keyboard_alone(tab: Page, system: System) -> None:
+    tab.goto(system.moderator_url)
+    box = tab.get_by_label("Comment", exact=True)
+    expect(box).to_be_visible()
+    while not box.evaluate("element => element === document.activeElement"):
+        tab.keyboard.press("Tab")
+    text = "You are a disgusting idiot, says the keyboard. 12ad"
+    tab.keyboard.type(text)
+    tab.keyboard.press("Control+Enter")
+    expect(agree_button(tab)).to_be_visible()
+    # Typed into the box, these were letters; outside of it they are keys.
+    assert receipts(system, text) == []
+    hidden = tab.get_by_label("Hidden text of 51 characters")
+    expect(hidden).to_be_visible()
+    tab.keyboard.press("Tab")
+    tab.keyboard.press("v")
+    expect(hidden).not_to_be_visible()
+    expect(tab.locator("mark", has_text="idiot")).to_be_visible()
+    tab.keyboard.press("5")
+    expect(tab.get_by_role("button", name="insult: does not fit, you say")).to_be_visible()
+    tab.keyboard.press("4")
+    expect(tab.get_by_role("button", name="threat: fits, you say")).to_be_visible()
+    tab.keyboard.press("4")
+    expect(tab.get_by_role("button", name="threat: does not fit")).to_be_visible()
+    tab.keyboard.press("d")
+    expect(tab.get_by_text("It is recorded that you disagree.")).to_be_visible()
+    receipt = tab.get_by_test_id("stCode").first.inner_text().strip()
+    assert receipts(system, text) == [receipt]
+
+
+def test_pasted_comments_are_tried_with_another_threshold(tab: Page, system: System) -> None:
+    tab.goto(system.moderator_url)
+    tab.get_by_role("tab", name="Many comments").click()
+    tab.get_by_label("Comments, one per line").fill("Thank you, that helps.\nI will find you and kill you.")
+    tab.get_by_role("button", name="Score these").click()
+    expect(metric(tab, "Remove")).to_have_text(re.compile(r"^Remove\s*1$"))
+    tab.get_by_text("What if a threshold were another?").click()
+    slider = tab.get_by_role("slider")
+    slider.focus()
+    slider.press("Home")
+    expect(tab.get_by_text("1 of 2 decisions would change.")).to_be_visible()
+    tab.get_by_role("tab", name="History").click()
+    expect(cells(tab, "1 allow, 1 remove")).to_have_count(1)
+
+
+def test_file_is_scored_and_downloaded_without_formulas(tab: Page, system: System, tmp_path: Path) -> None:
     comments = ["You are disgusting.", "", *(f"Thank you, number {number}." for number in range(60))]
     rows = [[FORMULA, comment] for comment in comments]
-    upload = io.StringIO(newline="")
-    csv.writer(upload).writerows([["=id", "comment"], *rows])
     tab.goto(system.moderator_url)
-    tab.get_by_role("tab", name="A file of comments").click()
-    file = {"name": "comments.csv", "mimeType": "text/csv", "buffer": upload.getvalue().encode()}
+    tab.get_by_role("tab", name="Many comments").click()
+    file = {"name": "comments.csv", "mimeType": "text/csv", "buffer": as_csv(["=id", "comment"], *rows)}
     tab.locator("input[type=file]").set_input_files(file)
     tab.get_by_role("button", name="Score 62 rows").click()
     with tab.expect_download() as download:
@@ -70,10 +113,10 @@ def test_file_is_scored_and_downloaded_with_its_own_cells_unchanged(tab: Page, s
     assert download.value.suggested_filename == "comments-scored.csv"
     download.value.save_as(tmp_path / "scored.csv")
 
-    with (tmp_path / "scored.csv").open(encoding="utf-8", newline="") as written:
+    with (tmp_path / "scored.csv").open(encoding="utf-8-sig", newline="") as written:
         header, *scored = csv.reader(written)
-    assert header[:2] == ["=id", "comment"]
-    assert [row[:2] for row in scored] == rows
+    assert header[:2] == ["'=id", "comment"]
+    assert [row[:2] for row in scored] == [[f"'{FORMULA}", comment] for comment in comments]
     outcome = [dict(zip(header, row, strict=True)) for row in scored]
     assert outcome[0]["decision"] != "allow"
     assert (outcome[1]["decision"], outcome[1]["note"]) == ("", "no text")
@@ -83,13 +126,13 @@ def test_file_is_scored_and_downloaded_with_its_own_cells_unchanged(tab: Page, s
 def test_every_row_is_scored_once_while_the_page_is_used_for_another_comment(tab: Page, system: System) -> None:
     comments = [f"Comment number {number} of a long file." for number in range(600)]
     tab.goto(system.moderator_url)
-    tab.get_by_role("tab", name="A file of comments").click()
+    tab.get_by_role("tab", name="Many comments").click()
     file = {"name": "long.csv", "mimeType": "text/csv", "buffer": "\n".join(["text", *comments]).encode()}
     tab.locator("input[type=file]").set_input_files(file)
     tab.get_by_role("button", name="Score 600 rows").click()
     tab.get_by_role("tab", name="One comment").click()
     score(tab, "Thank you for your patience.")
-    tab.get_by_role("tab", name="A file of comments").click()
+    tab.get_by_role("tab", name="Many comments").click()
     expect(tab.get_by_role("button", name="Download as CSV")).to_be_visible()
     assert sorted(logged(system, "long file")) == sorted(comments)
 
@@ -108,9 +151,29 @@ def test_hostile_comment_runs_nothing_loads_nothing_and_fits(
     text = f"{width} {SCRIPT} {MARKDOWN} {OVERRIDE} {FORMULA}"
     tab.goto(system.moderator_url)
     score(tab, text)
+    tab.get_by_role("button", name="Show texts").click()
+    expect(tab.get_by_text("U+202E right-to-left override")).to_be_visible()
     tab.get_by_text("Text as sent").first.click()
     expect(tab.get_by_test_id("stCode").filter(has_text="onerror=alert(1)")).to_be_visible()
     expect(tab).to_have_title("Comment moderation")
+    assert fits(tab)
+
+    file = {
+        "name": "=a.csv",
+        "mimeType": "text/csv",
+        "buffer": as_csv([SCRIPT, MARKDOWN], *([each, text] for each in HOSTILE)),
+    }
+    tab.get_by_role("tab", name="Many comments").click()
+    tab.locator("input[type=file]").set_input_files(file)
+    column = tab.get_by_label("Column with the comments")
+    column.click()
+    tab.get_by_role("option").filter(has_text="big **bold**").click()
+    tab.get_by_role("button", name=f"Score {len(HOSTILE)} rows").click()
+    expect(cells(tab, "onerror=alert(1)")).not_to_have_count(0)
+    expect(tab).to_have_title("Comment moderation")
+    assert fits(tab)
+    tab.get_by_role("tab", name="History").click()
+    expect(cells(tab, "onerror=alert(1)")).not_to_have_count(0)
     assert fits(tab)
 
     tab.goto(system.monitor_url)
@@ -147,10 +210,49 @@ def test_typed_comment_survives_an_api_that_is_away(tab: Page, tmp_path: Path) -
         expect(tab.get_by_label("Comment", exact=True)).to_have_value("typed with care")
 
 
+def test_upload_over_the_limit_is_refused_at_once_and_says_so(tab: Page, tmp_path: Path) -> None:
+    file = tmp_path / "large.csv"
+    file.write_bytes(b"text\n" + b"hello\n" * (51 * 2**20 // 6))
+    with running_app("moderator", tmp_path, api_url="http://127.0.0.1:9") as url:
+        tab.goto(url)
+        tab.get_by_role("tab", name="Many comments").click()
+        tab.locator("input[type=file]").set_input_files(file)
+        expect(tab.get_by_text("File must be 50.0MB or smaller.")).to_be_visible()
+
+
+@pytest.mark.full
+def test_job_stops_where_the_api_goes_away_and_goes_on_when_it_is_back(tab: Page, tmp_path: Path) -> None:
+    set_up(tmp_path, STARTER_DIR)
+    port = free_port()
+    comments = [f"Comment number {number} of an interrupted file." for number in range(400)]
+    with running_app("moderator", tmp_path, api_url=f"http://127.0.0.1:{port}") as url:
+        with running_api(tmp_path, port):
+            tab.goto(url)
+            tab.get_by_role("tab", name="Many comments").click()
+            tab.get_by_label("Comments, one per line").fill("\n".join(comments))
+            tab.get_by_role("button", name="Score these").click()
+            expect(tab.get_by_text(re.compile(r"^[1-9]\d+ of 400 rows"))).to_be_visible()
+        expect(tab.get_by_text("does not answer.")).to_be_visible()
+        with running_api(tmp_path, port):
+            tab.get_by_role("button", name="Go on").click()
+            expect(tab.get_by_text("400 of 400 rows", exact=True)).to_be_visible()
+
+
 def score(tab: Page, text: str) -> None:
     tab.get_by_label("Comment", exact=True).fill(text)
     tab.get_by_role("button", name="Score", exact=True).click()
-    expect(tab.get_by_role("button", name="Agree", exact=True)).to_be_visible()
+    expect(agree_button(tab)).to_be_visible()
+
+
+def agree_button(tab: Page) -> Locator:
+    """The button's name goes on with its key."""
+    return tab.get_by_role("button", name=re.compile("^Agree"))
+
+
+def as_csv(*rows: Sequence[str]) -> bytes:
+    output = io.StringIO(newline="")
+    csv.writer(output).writerows(rows)
+    return output.getvalue().encode()
 
 
 def cells(tab: Page, text: str) -> Locator:

@@ -4,6 +4,7 @@ from typing import Literal
 
 import streamlit as st
 
+from apps.moderator.components.veil import texts_are_shown
 from apps.moderator.services.comment import ScoredComment, decision_words
 from apps.ui.colors import short_version
 from moderation.policy import Decision
@@ -34,8 +35,9 @@ def show_decision(scored: ScoredComment) -> None:
 def show_details(scored: ScoredComment) -> None:
     """Offer what was sent, and the full names of version and prediction, to read and to copy."""
     with st.expander("Text as sent, full version, prediction id", icon=":material/info:"):
-        st.caption("Text as sent")
-        st.code(scored.text, language=None, wrap_lines=True, height=_text_height(scored.text))
+        if texts_are_shown():
+            st.caption("Text as sent")
+            st.code(scored.text, language=None, wrap_lines=True, height=_text_height(scored.text))
         st.caption("Model version")
         st.code(scored.prediction.version, language=None, wrap_lines=True)
         st.caption("Prediction id")

@@ -1,4 +1,4 @@
-"""Agree, or disagree with corrected labels; sent once."""
+"""Agree or disagree, as a whole and label by label, with one key each; sent once."""
 
 import streamlit as st
 
@@ -7,50 +7,60 @@ from apps.ui.colors import label_words
 from moderation.client import ModerationClient
 
 
-def ask_for_verdict(client: ModerationClient, desk: CommentDesk, scored: ScoredComment) -> None:
-    """Ask until a verdict was sent, then show its receipt in place of the question."""
+def ask_for_verdict(client: ModerationClient, desk: CommentDesk, scored: ScoredComment, with_keys: bool) -> None:
+    """Ask until a verdict was sent, then show its receipt; keys work only while this can be seen (``with_keys``)."""
     with st.container(border=True):
         if desk.verdict is None:
-            _ask(client, desk, scored)
+            _ask(client, desk, scored, with_keys)
         # Read again: sending it may just have worked.
         if (verdict := desk.verdict) is not None:
-            word = "agree" if verdict.agree else "disagree"
-            st.success(f"Thank you. It is recorded that you {word}.", icon=":material/task_alt:")
+            st.success(f"Thank you. It is recorded that you {verdict.words}.", icon=":material/task_alt:")
             st.caption("Receipt")
             st.code(verdict.receipt, language=None, wrap_lines=True)
 
 
-def _ask(client: ModerationClient, desk: CommentDesk, scored: ScoredComment) -> None:
+def _ask(client: ModerationClient, desk: CommentDesk, scored: ScoredComment, with_keys: bool) -> None:
     place = st.empty()
     with place.container():
         st.markdown("**Is the model right about this comment?**")
-        prediction_id = scored.prediction.id
+        st.caption("The number keys disagree with one label; A and D send. In the text box, press Tab first.")
+        _label_buttons(desk, scored, with_keys)
         with st.container(horizontal=True):
-            agrees = st.button("Agree", key=f"agree-{prediction_id}", icon=":material/thumb_up:")
-            disagrees_key = f"disagrees-{prediction_id}"
-            if st.button("Disagree …", key=f"disagree-{prediction_id}", icon=":material/thumb_down:"):
-                st.session_state[disagrees_key] = True
-        if agrees:
-            desk.judge(client, scored, True, None)
-        elif st.session_state.get(disagrees_key):
-            labels = _corrected_labels(scored)
-            if st.button("Send correction", key=f"send-{prediction_id}", type="primary", icon=":material/send:"):
-                desk.judge(client, scored, False, labels)
+            agrees = st.button(
+                "Agree",
+                key=f"agree-{scored.prediction.id}",
+                icon=":material/thumb_up:",
+                shortcut="A" if with_keys else None,
+                disabled=bool(desk.disputed),
+                help="Send that the model is right about every label.",
+            )
+            disagrees = st.button(
+                "Send correction" if desk.disputed else "Disagree",
+                key=f"disagree-{scored.prediction.id}",
+                type="primary" if desk.disputed else "secondary",
+                icon=":material/thumb_down:",
+                shortcut="D" if with_keys else None,
+                help="Send the labels as marked above; with none marked, that the decision is wrong and not they.",
+            )
+        if agrees or disagrees:
+            desk.judge(client, scored, agree=agrees)
     if desk.verdict is not None:
         place.empty()
 
 
-def _corrected_labels(scored: ScoredComment) -> dict[str, bool]:
-    names = list(scored.prediction.scores)
-    chosen = st.pills(
-        "Which labels fit this comment?",
-        names,
-        selection_mode="multi",
-        default=scored.predicted_labels,
-        format_func=label_words,
-        key=f"labels-{scored.prediction.id}",
-        help="Those the model found are marked already. What you leave unmarked is recorded as not fitting.",
-    )
-    if set(chosen) == set(scored.predicted_labels):
-        st.caption("These are the labels that the model found: sent so, it says that the decision is wrong, not they.")
-    return {name: name in chosen for name in names}
+def _label_buttons(desk: CommentDesk, scored: ScoredComment, with_keys: bool) -> None:
+    found = scored.predicted_labels
+    with st.container(horizontal=True):
+        for number, label in enumerate(scored.prediction.scores, start=1):
+            disputed = label in desk.disputed
+            fits = (label in found) != disputed
+            said = "fits" if fits else "does not fit"
+            st.button(
+                f"{label_words(label)}: {said}" + (", you say" if disputed else ""),
+                key=f"dispute-{label}-{scored.prediction.id}",
+                icon=":material/thumb_down:" if disputed else ":material/check:" if fits else ":material/remove:",
+                type="primary" if disputed else "secondary",
+                shortcut=str(number) if with_keys and number <= 9 else None,
+                on_click=desk.dispute,
+                args=(label,),
+            )

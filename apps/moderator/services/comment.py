@@ -9,9 +9,10 @@ import threading
 from dataclasses import dataclass
 from typing import Literal
 
+from apps.moderator.services.history import History, Verdict
 from moderation.client import ModerationClient
 from moderation.contracts import Prediction
-from moderation.errors import ModerationError
+from moderation.errors import DeadlineError, ModerationError, OverloadedError, OverQuotaError, TooLargeError
 from moderation.policy import TRUNCATED
 
 Reached = Literal["below", "review", "remove"]
@@ -37,12 +38,16 @@ class LabelScore:
 
 @dataclass(frozen=True)
 class ScoredComment:
-    """A comment with its prediction; ``thresholds_known`` is False if they belong to another version."""
+    """A comment with its prediction; ``thresholds_known`` is False if they belong to another version.
+
+    ``unexplained`` is why the words that drive the scores were asked for and are missing.
+    """
 
     text: str
     prediction: Prediction
     label_scores: tuple[LabelScore, ...]
     thresholds_known: bool
+    unexplained: ModerationError | None = None
 
     @property
     def predicted_labels(self) -> list[str]:
@@ -52,19 +57,13 @@ class ScoredComment:
         return [each.label for each in self.label_scores if each.reached != "below"]
 
 
-@dataclass(frozen=True)
-class Verdict:
-    """What the moderator said, and the receipt for it."""
-
-    agree: bool
-    receipt: str
-
-
 class CommentDesk:
     """The comment in front of one moderator."""
 
-    def __init__(self) -> None:
-        """Start with nothing scored."""
+    def __init__(self, history: History) -> None:
+        """Start with nothing scored; what is done is noted in ``history``."""
+        self._history = history
+        self._disputed: frozenset[str] = frozenset()
         self._lock = threading.Lock()
         self._scored: ScoredComment | None = None
         self._verdict: Verdict | None = None
@@ -88,33 +87,51 @@ class CommentDesk:
         with self._lock:
             return self._error
 
-    def score(self, client: ModerationClient, text: str) -> None:
+    @property
+    def disputed(self) -> frozenset[str]:
+        """The labels on which the moderator does not agree with the model."""
+        return self._disputed
+
+    def dispute(self, label: str) -> None:
+        """Disagree on ``label``, or agree again."""
+        with self._lock:
+            self._disputed ^= {label}
+
+    def score(self, client: ModerationClient, text: str, explain: bool = True) -> None:
         """Score ``text`` in place of what was there; a failure is kept in `error`."""
         with self._lock:
             self._scored = self._verdict = self._error = None
+            self._disputed = frozenset()
             try:
-                self._scored = score_comment(client, text)
+                self._scored = score_comment(client, text, explain)
+                self._history.note_comment(text, self._scored.prediction)
             except ModerationError as error:
                 self._error = error
 
-    def judge(
-        self, client: ModerationClient, scored: ScoredComment, agree: bool, labels: dict[str, bool] | None
-    ) -> None:
-        """Send the verdict on ``scored`` unless one was sent already; a failure is kept in `error`."""
+    def judge(self, client: ModerationClient, scored: ScoredComment, agree: bool) -> None:
+        """Send the verdict on ``scored`` unless one was sent already; a failure is kept in `error`.
+
+        Who disagrees sends every label as it should be: as the model found it, but for those that are disputed.
+        """
         with self._lock:
             if self._verdict is not None or self._scored is not scored:
                 return
             self._error = None
+            labels = None
+            if not agree:
+                found = scored.predicted_labels
+                labels = {name: (name in found) != (name in self._disputed) for name in scored.prediction.scores}
             try:
                 receipt = client.feedback(scored.prediction.id, agree, labels)
-                self._verdict = Verdict(agree, receipt.id)
+                self._verdict = Verdict(agree, receipt.id, labels)
+                self._history.note_verdict(scored.prediction.id, self._verdict)
             except ModerationError as error:
                 self._error = error
 
 
-def score_comment(client: ModerationClient, text: str) -> ScoredComment:
+def score_comment(client: ModerationClient, text: str, explain: bool = True) -> ScoredComment:
     """Score ``text`` and lay its scores beside the thresholds of the version that scored it."""
-    prediction = client.predict(text)
+    prediction, unexplained = _predict(client, text, explain)
     thresholds: dict[str, dict[str, float | None]] = {}
     try:
         served = client.version()
@@ -127,7 +144,17 @@ def score_comment(client: ModerationClient, text: str) -> ScoredComment:
         LabelScore(label, score, thresholds.get(label, {}).get("review"), thresholds.get(label, {}).get("remove"))
         for label, score in prediction.scores.items()
     )
-    return ScoredComment(text, prediction, scores, thresholds_known=bool(thresholds))
+    return ScoredComment(text, prediction, scores, bool(thresholds), unexplained)
+
+
+def _predict(client: ModerationClient, text: str, explain: bool) -> tuple[Prediction, ModerationError | None]:
+    """Return the prediction; without its words, and why, if those are more than the API gives now."""
+    if not explain:
+        return client.predict(text), None
+    try:
+        return client.predict(text, explain=True), None
+    except (DeadlineError, OverloadedError, OverQuotaError, TooLargeError) as error:
+        return client.predict(text), error
 
 
 def decision_words(scored: ScoredComment) -> str:

@@ -1,4 +1,4 @@
-"""A file of comments scored batch by batch, able to stop and go on at any row. Knows no Streamlit.
+"""Many comments scored batch by batch, able to stop and go on at any row. Knows no Streamlit.
 
 A page's run can be stopped and another started at any moment, so the job keeps what it has and each
 run calls `step` until `done`: nothing is scored twice and nothing is lost.
@@ -8,12 +8,14 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 from apps.moderator.services.table import Table, write_table
 from moderation.client import ModerationClient
 from moderation.contracts import Prediction
 from moderation.errors import InvalidInputError, ModerationError, OverloadedError, TooLargeError
+from moderation.policy import LabelThresholds
 
 BATCH_TEXTS = 16
 """Small enough that the progress bar moves several times a second on two cores."""
@@ -30,7 +32,7 @@ class ScoredRow:
 
 
 class ScoringJob:
-    """The texts of one file's column, on their way through the API."""
+    """The texts of one column, on their way through the API."""
 
     def __init__(self, table: Table, texts: Sequence[str], sleep: Callable[[float], None] = time.sleep) -> None:
         """Take the texts of ``table`` in row order; ``sleep`` waits for an API that is busy."""
@@ -42,11 +44,17 @@ class ScoringJob:
         self._rows: list[ScoredRow] = []
         self._lock = threading.Lock()
         self._working_s = 0.0
+        self._thresholds: dict[str, dict[str, LabelThresholds]] = {}
 
     @property
     def rows(self) -> Sequence[ScoredRow]:
         """What came of the rows so far, in row order."""
         return tuple(self._rows)
+
+    @property
+    def texts(self) -> Sequence[str]:
+        """The texts, in row order."""
+        return self._texts
 
     @property
     def finished(self) -> int:
@@ -55,7 +63,7 @@ class ScoringJob:
 
     @property
     def total(self) -> int:
-        """How many rows the file has."""
+        """How many rows there are."""
         return len(self._texts)
 
     @property
@@ -84,10 +92,16 @@ class ScoringJob:
             started = time.monotonic()
             batch = self._texts[len(self._rows) : len(self._rows) + BATCH_TEXTS]
             try:
-                self._rows.extend(self._score(client, batch))
+                scored = self._score(client, batch)
+                self._learn_thresholds(client, scored)
+                self._rows.extend(scored)
             except ModerationError as error:
                 self.error = error
             self._working_s += time.monotonic() - started
+
+    def thresholds(self, version: str) -> dict[str, LabelThresholds]:
+        """Return from which scores ``version`` decides, label by label; empty if that is not known."""
+        return self._thresholds.get(version, {})
 
     def stop(self) -> None:
         """Keep what is there and score no more until `resume`."""
@@ -102,7 +116,7 @@ class ScoringJob:
         return Counter(row.prediction.decision if row.prediction else NOT_SCORED for row in self._rows)
 
     def download(self) -> bytes:
-        """Return the file with the results so far in columns of ours; rows not reached yet say so in ``note``."""
+        """Return the table with the results so far in columns of ours; rows not reached yet say so in ``note``."""
         labels = next((list(row.prediction.scores) for row in self._rows if row.prediction), [])
         waiting = [ScoredRow(None, "not reached")] * (self.total - len(self._rows))
         header = [*labels, "decision", "reasons", "truncated", "version", "note"]
@@ -115,6 +129,17 @@ class ScoringJob:
         for place, row in zip(places, found, strict=True):
             rows[place] = row
         return rows
+
+    def _learn_thresholds(self, client: ModerationClient, rows: Sequence[ScoredRow]) -> None:
+        """Ask for what each new version decides by; the scores are worth having without it."""
+        if {row.prediction.version for row in rows if row.prediction} <= self._thresholds.keys():
+            return
+        with suppress(ModerationError):
+            served = client.version()
+            self._thresholds[served.version] = {
+                label: LabelThresholds(limits["review"], limits["remove"])
+                for label, limits in served.thresholds.items()
+            }
 
     def _predict(self, client: ModerationClient, texts: list[str]) -> list[ScoredRow]:
         """Score ``texts``; when the API refuses a batch, halve it until the text that it means stands alone."""

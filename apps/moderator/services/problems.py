@@ -2,6 +2,7 @@
 
 from apps.ui.problem import Problem
 from moderation.errors import (
+    DeadlineError,
     ForbiddenError,
     InvalidInputError,
     ModerationError,
@@ -20,8 +21,12 @@ _WORDS: dict[type[ModerationError], tuple[str, str]] = {
         f"If it is not running, start it with `make up` or `moderation serve`. {_KEPT}",
     ),
     OverloadedError: ("The API is busy.", f"Try again in a moment. {_KEPT}"),
-    TooLargeError: ("This is longer than the API takes.", "Shorten it, or score its parts."),
-    InvalidInputError: ("The API cannot score this.", "Change it and try again."),
+    DeadlineError: (
+        "The API took too long.",
+        f"Try again; send shorter comments, or score without the words that matter. {_KEPT}",
+    ),
+    TooLargeError: ("This is longer than the API takes.", f"Shorten it, or score its parts. {_KEPT}"),
+    InvalidInputError: ("The API cannot score this.", f"Change it and try again. {_KEPT}"),
     NotFoundError: ("The API does not know this prediction.", "Score the comment again, then say what you think."),
     UnauthorizedError: (
         "The API at {url} does not know this app's key.",

@@ -3,7 +3,8 @@
 import threading
 from collections.abc import Callable, Sequence
 
-from moderation.contracts import FeedbackReceipt, Prediction, ServedVersion
+from moderation.contracts import ExplainedSpan, FeedbackReceipt, Prediction, ServedVersion
+from moderation.errors import ModerationError
 
 LABELS = ("toxic", "severe_toxic", "insult")
 THRESHOLDS: dict[str, dict[str, float | None]] = {
@@ -33,15 +34,21 @@ class FakeClient:
     def __init__(self, refuse: Callable[[Sequence[str]], None] = lambda texts: None, served: str = "a" * 64) -> None:
         self.refuse = refuse
         self.served = served
+        self.refuse_words: ModerationError | None = None
         self.batches: list[list[str]] = []
         self.verdicts: list[tuple[str, bool, dict[str, bool] | None]] = []
         self.entered = threading.Event()
         self.release = threading.Event()
         self.release.set()
 
-    def predict(self, text: str) -> Prediction:
+    def predict(self, text: str, *, explain: bool = False) -> Prediction:
         self.refuse([text])
-        return prediction_of(text)
+        if not explain:
+            return prediction_of(text)
+        if self.refuse_words is not None:
+            raise self.refuse_words
+        whole = ExplainedSpan(start=0, end=len(text), contributions=dict.fromkeys(LABELS, 1.5))
+        return prediction_of(text).model_copy(update={"explanation": [whole]})
 
     def predict_batch(self, texts: Sequence[str]) -> list[Prediction]:
         self.refuse(texts)

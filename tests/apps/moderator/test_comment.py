@@ -2,8 +2,18 @@ import threading
 from collections.abc import Sequence
 from dataclasses import replace
 
+import pytest
+
 from apps.moderator.services.comment import CommentDesk, LabelScore, decision_words, score_comment
-from moderation.errors import UnavailableError
+from apps.moderator.services.history import History
+from moderation.errors import (
+    DeadlineError,
+    ModerationError,
+    OverloadedError,
+    OverQuotaError,
+    TooLargeError,
+    UnavailableError,
+)
 from tests.apps.moderator.fakes import FakeClient, prediction_of
 
 
@@ -55,12 +65,12 @@ def test_a_text_that_was_not_read_to_its_end_is_said_so_in_words() -> None:
 
 
 def test_verdict_is_sent_once_even_when_two_runs_send_it_at_the_same_time() -> None:
-    client, desk = FakeClient(), CommentDesk()
+    client, desk = FakeClient(), CommentDesk(History())
     desk.score(client, "hello")
     scored = desk.scored
     assert scored is not None
     client.release.clear()
-    runs = [threading.Thread(target=desk.judge, args=(client, scored, True, None)) for _ in range(2)]
+    runs = [threading.Thread(target=desk.judge, args=(client, scored, True)) for _ in range(2)]
     for run in runs:
         run.start()
     assert client.entered.wait(10)
@@ -74,35 +84,82 @@ def test_verdict_is_sent_once_even_when_two_runs_send_it_at_the_same_time() -> N
 
 def test_failed_verdict_keeps_the_comment_and_can_be_sent_again() -> None:
     switch = Switch()
-    client, desk = FakeClient(refuse=switch), CommentDesk()
+    client, desk = FakeClient(refuse=switch), CommentDesk(History())
     desk.score(client, "hello")
     scored = desk.scored
     assert scored is not None
+    desk.dispute("toxic")
     switch.off = True
-    desk.judge(client, scored, False, {"toxic": False})
+    desk.judge(client, scored, False)
     assert isinstance(desk.error, UnavailableError)
     assert desk.scored is scored
     switch.off = False
-    desk.judge(client, scored, False, {"toxic": False})
+    desk.judge(client, scored, False)
     assert desk.error is None
-    assert client.verdicts == [("id-hello", False, {"toxic": False})]
+    assert client.verdicts == [("id-hello", False, {"toxic": False, "severe_toxic": False, "insult": False})]
 
 
 def test_verdict_on_a_comment_that_was_replaced_is_not_sent() -> None:
-    client, desk = FakeClient(), CommentDesk()
+    client, desk = FakeClient(), CommentDesk(History())
     desk.score(client, "first")
     first = desk.scored
     assert first is not None
     desk.score(client, "second")
-    desk.judge(client, first, True, None)
+    desk.judge(client, first, True)
     assert client.verdicts == []
 
 
 def test_failed_scoring_leaves_no_result_of_an_earlier_text() -> None:
     switch = Switch()
-    client, desk = FakeClient(refuse=switch), CommentDesk()
+    client, desk = FakeClient(refuse=switch), CommentDesk(History())
     desk.score(client, "first")
     switch.off = True
     desk.score(client, "second")
     assert desk.scored is None
     assert prediction_of("first").id not in str(desk.error)
+
+
+@pytest.mark.parametrize("error", [OverQuotaError, OverloadedError, TooLargeError, DeadlineError])
+def test_comment_is_scored_without_words_where_they_are_too_much(error: type[ModerationError]) -> None:
+    client = FakeClient()
+    client.refuse_words = error("no room for words")
+    scored = score_comment(client, "hello")
+    assert scored.prediction == prediction_of("hello")
+    assert scored.unexplained is client.refuse_words
+
+
+def test_words_are_left_out_only_when_not_asked_for() -> None:
+    assert score_comment(FakeClient(), "hello").prediction.explanation is not None
+    without = score_comment(FakeClient(), "hello", explain=False)
+    assert without.prediction.explanation is None
+    assert without.unexplained is None
+
+
+def test_labels_leave_as_found_but_for_those_disputed() -> None:
+    client, desk = FakeClient(), CommentDesk(History())
+    desk.score(client, "hello")
+    assert desk.scored is not None
+    for label in ("toxic", "insult", "severe_toxic", "severe_toxic"):  # the last one back again
+        desk.dispute(label)
+    desk.judge(client, desk.scored, False)
+    assert client.verdicts == [("id-hello", False, {"toxic": False, "severe_toxic": False, "insult": True})]
+
+
+def test_next_comment_has_nothing_disputed() -> None:
+    client, desk = FakeClient(), CommentDesk(History())
+    desk.score(client, "first")
+    desk.dispute("toxic")
+    desk.score(client, "second")
+    assert desk.disputed == frozenset()
+
+
+def test_history_holds_each_comment_with_what_was_said_of_it() -> None:
+    client, history = FakeClient(), History()
+    desk = CommentDesk(history)
+    for text in ("first", "second"):
+        desk.score(client, text)
+    assert desk.scored is not None
+    desk.judge(client, desk.scored, True)
+    newest, oldest = history.entries
+    assert (newest.text, newest.verdict and newest.verdict.words) == ("second", "agree")
+    assert (oldest.text, oldest.verdict) == ("first", None)

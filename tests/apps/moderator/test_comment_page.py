@@ -1,4 +1,6 @@
 import json
+import re
+from html.parser import HTMLParser
 
 import pytest
 from sqlalchemy import select
@@ -39,7 +41,7 @@ def test_comment_is_scored_with_decision_reasons_version_and_bars(moderator: App
     version = api.model.served.version
     assert f"Model {version[:12]}" in at.caption[1].value
     assert version in [code.value for code in at.code]
-    numbers = at.dataframe[0].value
+    numbers = next(each.value for each in at.dataframe if "Review from" in each.value)
     assert list(numbers["Label"])[:2] == ["toxic", "severe toxic"]
     assert numbers.loc[0, "Score"] == pytest.approx(0.9526, abs=1e-4)
     assert list(numbers.loc[0, ["Review from", "Remove from", "Reached"]]) == [0.5, 0.95, "reaches removal"]
@@ -53,12 +55,87 @@ def test_harmless_comment_stays_up(moderator: AppTest) -> None:
 
 @pytest.mark.parametrize("text", HOSTILE)
 def test_comment_is_shown_as_it_was_sent_and_never_parsed(moderator: AppTest, text: str) -> None:
-    at = score(moderator.run(), text)
+    at = button(score(moderator.run(), text), "Show texts").click().run()
     assert not at.exception
     assert not at.error
     assert text in [code.value for code in at.code]
     assert text not in parsed_texts(at)
     assert at.text_area(key="comment_text").value == text
+    drawn = Drawn.of(box(at))
+    assert drawn.tags <= {"div", "mark", "span"}
+    assert drawn.attributes <= {"dir", "style", "title"}
+    for part in filter(None, re.split("[\x00\u202c\u202e]", text)):
+        assert part in drawn.text
+
+
+class Drawn(HTMLParser):
+    """What a browser makes of the HTML of a page."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.tags: set[str] = set()
+        self.attributes: set[str] = set()
+        self.text = ""
+
+    @classmethod
+    def of(cls, body: str) -> "Drawn":
+        drawn = cls()
+        # The marks and the names of unseen characters are taken out, so that the words stand together again.
+        drawn.feed(re.sub("<span [^>]*>U[+][^<]*</span>", "", body))
+        drawn.close()
+        return drawn
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.add(tag)
+        self.attributes |= {name for name, _ in attrs}
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+
+def box(at: AppTest) -> str:
+    """Return the HTML of the comment with its words."""
+    return next(each.body for each in at.html if "pre-wrap" in each.body)
+
+
+def test_text_is_hidden_until_asked_for_and_the_choice_is_remembered(moderator: AppTest) -> None:
+    at = score(moderator.run(), "You are disgusting.")
+    assert "blur(" in box(at)
+    assert 'aria-hidden="true"' in box(at)
+    assert "You are disgusting." not in [code.value for code in at.code]
+    button(at, "Show texts").click().run()
+    assert "blur(" not in box(at)
+    assert not any("<style>" in each.body for each in at.html)
+    at = score(at, "damn")
+    assert "blur(" not in box(at)
+    button(at, "Hide texts").click().run()
+    assert "blur(" in box(at)
+
+
+def test_words_are_marked_for_the_label_of_choice(moderator: AppTest) -> None:
+    at = score(moderator.run(), "You damn idiot, thank you.")
+    assert marks(at) == ["damn", "idiot,", "thank"]
+    at.selectbox[0].set_value("insult").run()
+    assert marks(at) == ["idiot,", "thank"]
+    at.selectbox[0].set_value("threat").run()
+    assert marks(at) == ["thank"]
+    numbers = next(each.value for each in at.dataframe if "Log-odds" in each.value)
+    assert numbers["Words"][0] == "▒▒▒ 5 characters"
+    button(at, "Show texts").click().run()
+    numbers = next(each.value for each in at.dataframe if "Log-odds" in each.value)
+    assert (numbers["Words"][0], numbers["Log-odds"][0]) == ("thank", pytest.approx(-1, abs=0.01))
+
+
+def test_words_are_not_asked_for_where_they_are_not_wanted(moderator: AppTest) -> None:
+    at = moderator.run()
+    at.checkbox[0].uncheck()
+    at = score(at, "You damn idiot.")
+    assert marks(at) == []
+    assert charts(at) == 1
+
+
+def marks(at: AppTest) -> list[str]:
+    return re.findall("<mark[^>]*>([^<]*)</mark>", box(at))
 
 
 def test_long_comment_is_said_to_be_cut(moderator: AppTest, api: Server) -> None:
@@ -83,15 +160,16 @@ def test_agreement_is_sent_once_and_its_receipt_shown(moderator: AppTest, api: S
     receipt = at.code[0].value
     assert feedback_row(api, receipt).agree
     assert not has_button(at, "Agree")
-    assert not has_button(at, "Disagree …")
+    assert not has_button(at, "Disagree")
     assert at.run().code[0].value == receipt
 
 
 def test_disagreement_carries_the_corrected_labels(moderator: AppTest, api: Server) -> None:
     at = score(moderator.run(), "They are vermin.")
-    button(at, "Disagree …").click().run()
-    assert set(at.pills[0].value) == {"toxic", "insult", "identity_hate"}
-    at.pills[0].set_value(["toxic", "threat"]).run()
+    for label in ("insult: fits", "identity hate: fits", "threat: does not fit"):
+        button(at, label).click().run()
+    assert button(at, "Agree").disabled
+    assert has_button(at, "threat: fits, you say")
     button(at, "Send correction").click().run()
     assert "you disagree" in at.success[0].value
     row = feedback_row(api, at.code[0].value)
@@ -102,10 +180,33 @@ def test_disagreement_carries_the_corrected_labels(moderator: AppTest, api: Serv
     assert not has_button(at, "Send correction")
 
 
-def test_disagreement_with_the_labels_unchanged_says_what_it_means(moderator: AppTest) -> None:
+def test_disagreement_with_no_label_sends_the_labels_as_found(moderator: AppTest, api: Server) -> None:
     at = score(moderator.run(), "They are vermin.")
-    button(at, "Disagree …").click().run()
-    assert any("the decision is wrong" in caption.value for caption in at.caption)
+    button(at, "Disagree").click().run()
+    row = feedback_row(api, at.code[0].value)
+    assert not row.agree
+    assert {label for label, fits in row.labels.items() if fits} == {"toxic", "insult", "identity_hate"}
+
+
+def test_each_label_and_the_verdict_have_a_key(moderator: AppTest) -> None:
+    at = score(moderator.run(), "They are vermin.")
+    assert [each.proto.shortcut for each in at.button if each.proto.shortcut] == ["v", *"123456", "a", "d"]
+
+
+def test_keys_do_nothing_while_another_tab_is_open(moderator: AppTest) -> None:
+    at = score(moderator.run(), "They are vermin.")
+    at.session_state["tab"] = "Many comments"
+    at.run()
+    assert [each.proto.shortcut for each in at.button if each.proto.shortcut] == ["v"]
+
+
+def test_history_lists_what_was_scored_and_said(moderator: AppTest) -> None:
+    at = score(moderator.run(), "first")
+    button(at, "Agree").click().run()
+    at = score(at, "=second()")
+    rows = next(each.value for each in at.dataframe if "what" in each.value)
+    assert list(rows["what"]) == ["▒▒▒ 9 characters", "▒▒▒ 5 characters"]
+    assert list(rows["you"]) == ["", "agree"]
 
 
 def test_next_comment_asks_again(moderator: AppTest) -> None:

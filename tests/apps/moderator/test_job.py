@@ -6,13 +6,15 @@ from collections.abc import Sequence
 import pytest
 
 from apps.moderator.services.job import BATCH_TEXTS, ScoringJob
-from apps.moderator.services.table import Table, read_table
+from apps.moderator.services.reading import read_csv
+from apps.moderator.services.table import Table
 from moderation.errors import OverloadedError, TooLargeError, UnavailableError
+from moderation.policy import LabelThresholds
 from tests.apps.moderator.fakes import FakeClient
 
 
 def job_of(texts: Sequence[str], sleep: list[float] | None = None) -> ScoringJob:
-    table = Table(("text",), tuple((text,) for text in texts), ",", False)
+    table = Table(("text",), tuple((text,) for text in texts))
     return ScoringJob(table, texts, (sleep if sleep is not None else []).append)
 
 
@@ -102,7 +104,7 @@ def test_download_holds_every_row_also_those_not_reached(stop_after: int) -> Non
     for _ in range(stop_after):
         job.step(client)
     job.stop()
-    rows = list(csv.DictReader(io.StringIO(job.download().decode())))
+    rows = list(csv.DictReader(io.StringIO(job.download().decode("utf-8-sig"))))
     assert [row["text"] for row in rows] == texts
     assert rows[-1]["note"] == "not reached"
     if stop_after:
@@ -112,9 +114,19 @@ def test_download_holds_every_row_also_those_not_reached(stop_after: int) -> Non
 
 
 def test_column_that_the_file_has_already_is_not_overwritten() -> None:
-    table = read_table(b"text,toxic\nhello,yes\n")
+    table = read_csv(b"text,toxic\nhello,yes\n")
     job = ScoringJob(table, ["hello"])
     finish(job, FakeClient())
-    written = read_table(job.download())
+    written = read_csv(job.download())
     assert written.header[:3] == ("text", "toxic", "toxic_2")
     assert written.rows[0][:3] == ("hello", "yes", "0.700000")
+
+
+def test_thresholds_of_each_version_are_learnt_while_it_scores() -> None:
+    job = job_of(["hello"])
+    finish(job, FakeClient())
+    assert job.thresholds("a" * 64)["toxic"] == LabelThresholds(0.5, 0.95)
+    moved = job_of(["hello"])
+    finish(moved, FakeClient(served="b" * 64))
+    assert moved.done
+    assert moved.thresholds("a" * 64) == {}

@@ -1,0 +1,105 @@
+"""How many comments come in: pasted, or from a file; then which column of it holds them."""
+
+import streamlit as st
+
+from apps.moderator.services.history import History
+from apps.moderator.services.loaded import PASTED, Loaded
+from apps.moderator.services.reading import MOST_ROWS, read_file, read_lines
+from apps.moderator.services.table import likely_text_column
+from apps.ui.notice import show_problem
+from apps.ui.problem import Problem
+from moderation.errors import InvalidInputError
+
+MOST_UPLOAD_MB = 50
+LOADED, PASTE = "loaded", "pasted_comments"
+"""Keys of the session."""
+_UPLOADS = "uploads"
+_UNREADABLE = "unreadable"
+
+
+def loaded_comments(history: History) -> Loaded | None:
+    """Return what is loaded; while nothing is, offer to paste or upload."""
+    loaded: Loaded | None = st.session_state.get(LOADED)
+    if loaded is None:
+        _offer_paste(history)
+        _offer_upload(history)
+        return None
+    rows = len(loaded.table.rows)
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.text(f"{loaded.name}: {rows:,} row{'s' if rows > 1 else ''}")
+        st.button(
+            "Load others",
+            icon=":material/close:",
+            on_click=_drop,
+            disabled=loaded.running_job() is not None,
+            help="Closes these comments; download what you need of them first.",
+        )
+    for note in loaded.table.notes:
+        st.warning(note, icon=":material/info:")
+    return loaded
+
+
+def choose_column(loaded: Loaded) -> int | None:
+    """Return the position of the column with the comments; ask when there are several."""
+    header = loaded.table.header
+    if len(header) == 1:
+        return 0
+    return st.selectbox(
+        "Column with the comments",
+        range(len(header)),
+        index=likely_text_column(loaded.table),
+        format_func=lambda position: header[position] or f"(column {position + 1}, without a name)",
+        placeholder="Choose a column",
+        key=f"column-{id(loaded)}",
+        disabled=loaded.running_job() is not None,
+    )
+
+
+def _offer_paste(history: History) -> None:
+    with st.form("paste", border=False):
+        text = st.text_area("Comments, one per line", key=PASTE, height=140, placeholder="Paste comments here")
+        if st.form_submit_button("Score these", icon=":material/speed:"):
+            try:
+                loaded = Loaded(PASTED, read_lines(text), history)
+                loaded.start(0)
+            except InvalidInputError as error:
+                show_problem(Problem("There is nothing to score.", "Paste one comment per line.", str(error)))
+            else:
+                _open(loaded)
+
+
+def _offer_upload(history: History) -> None:
+    uploaded = st.file_uploader(
+        "Or a file: CSV, Excel or JSON Lines",
+        type=["csv", "tsv", "txt", "xlsx", "jsonl", "ndjson"],
+        max_upload_size=MOST_UPLOAD_MB,
+        key=f"upload-{st.session_state.get(_UPLOADS, 0)}",
+        help=f"One comment per row, column names first; up to {MOST_UPLOAD_MB} MB and {MOST_ROWS:,} rows. CSV in UTF-8 "
+        "or Latin-1, separated by comma, semicolon, tab or bar; of Excel the first sheet.",
+    )
+    if uploaded is None:
+        st.info(
+            "You get your rows back with the scores, the decision and the model version in columns behind yours.",
+            icon=":material/upload_file:",
+        )
+        return
+    # A file that cannot be read is not read again at each run of the page.
+    failed_id, message = st.session_state.get(_UNREADABLE, (None, ""))
+    if failed_id != uploaded.file_id:
+        try:
+            _open(Loaded(uploaded.name, read_file(uploaded.name, uploaded.getvalue()), history))
+        except InvalidInputError as error:
+            message = str(error)
+            st.session_state[_UNREADABLE] = (uploaded.file_id, message)
+    show_problem(Problem("This file cannot be read.", "Correct it and upload it again.", message))
+
+
+def _open(loaded: Loaded) -> None:
+    """Keep what was read, let go of the upload's bytes, and draw the page anew."""
+    st.session_state[LOADED] = loaded
+    st.session_state[_UPLOADS] = st.session_state.get(_UPLOADS, 0) + 1
+    st.rerun()
+
+
+def _drop() -> None:
+    st.session_state[LOADED] = None

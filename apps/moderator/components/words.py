@@ -1,0 +1,74 @@
+"""The comment with the words that drive a label marked; every character of it is escaped."""
+
+import html
+from collections.abc import Sequence
+
+import pandas as pd
+import streamlit as st
+
+from apps.moderator.components.veil import BLUR, texts_are_shown, veiled
+from apps.moderator.services.comment import ScoredComment
+from apps.moderator.services.words import Piece, pieces_of, seen, strongest
+from apps.ui.colors import BLUE, VERMILION, label_words
+
+# `isolate` keeps what the comment does to the direction of writing inside it.
+_BOX = (
+    "white-space:pre-wrap;overflow-wrap:anywhere;unicode-bidi:isolate;max-height:20rem;overflow-y:auto;line-height:1.7"
+)
+_UNSEEN = "font-size:.7em;border:1px solid currentColor;border-radius:3px;padding:0 2px;opacity:.75"
+_FAINTEST = 0.2
+"""Below this share of the strongest a word is not marked."""
+
+
+def show_words(scored: ScoredComment) -> None:
+    """Show the text, and for a label of the reader's choice what each word adds to it."""
+    explanation = scored.prediction.explanation
+    if scored.unexplained is not None:
+        st.warning("Scored without the words that matter; try again later for them.", icon=":material/info:")
+        st.text(str(scored.unexplained))
+    if not explanation:
+        _draw([Piece(scored.text, 0.0, 0.0)], len(scored.text))
+        return
+    scores = scored.prediction.scores
+    label = st.selectbox(
+        "Words that drive",
+        sorted(scores, key=lambda each: -scores[each]),
+        format_func=label_words,
+        key=f"words-{scored.prediction.id}",
+        help="Each word was left out once. A solid line: the score is lower without it; dotted: higher.",
+    )
+    pieces = pieces_of(scored.text, explanation, label)
+    _draw(pieces, len(scored.text))
+    with st.expander("Words in numbers", icon=":material/format_list_numbered:"):
+        rows = strongest(pieces)
+        st.dataframe(
+            pd.DataFrame(
+                {"Words": [veiled(each.text) for each in rows], "Log-odds": [each.contribution for each in rows]}
+            ),
+            hide_index=True,
+            column_config={"Log-odds": st.column_config.NumberColumn(format="%+.2f")},
+        )
+        st.caption("By how much the log-odds of the score are higher with the words than without; 10 at most.")
+
+
+def _draw(pieces: Sequence[Piece], length: int) -> None:
+    text = "".join(map(_marked, pieces))
+    if texts_are_shown():
+        st.html(f'<div dir="auto" style="{_BOX}">{text}</div>')
+    else:
+        hidden = f'<div dir="auto" aria-hidden="true" style="{_BOX};{BLUR}">{text}</div>'
+        st.html(f'<div role="img" aria-label="Hidden text of {length} characters">{hidden}</div>')
+
+
+def _marked(piece: Piece) -> str:
+    inner = "".join(
+        html.escape(part) if name is None else f'<span style="{_UNSEEN}">{html.escape(name)}</span>'
+        for part, name in seen(piece.text)
+    )
+    if abs(piece.strength) < _FAINTEST:
+        return inner
+    color, line = (VERMILION, "solid") if piece.strength > 0 else (BLUE, "dotted")
+    # Two hexadecimal digits of opacity, so that the text stays readable on its mark in both themes.
+    opacity = round(0.55 * 255 * abs(piece.strength))
+    style = f"color:inherit;background:{color}{opacity:02x};border-bottom:2px {line} {color};border-radius:3px"
+    return f'<mark style="{style}" title="{piece.contribution:+.2f}">{inner}</mark>'

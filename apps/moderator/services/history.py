@@ -1,0 +1,125 @@
+"""What one moderator did since the page was opened: kept in this process's memory, gone with the page."""
+
+import threading
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Literal
+
+from apps.moderator.services.job import ScoringJob
+from apps.moderator.services.table import write_csv
+from moderation import clock
+from moderation.contracts import Prediction
+
+MOST_ENTRIES = 1_000
+"""The oldest go beyond this."""
+_HEADER = (
+    *(
+        "at",
+        "kind",
+        "text",
+        "decision",
+        "reasons",
+        "verdict",
+        "labels",
+        "receipt",
+        "prediction_id",
+        "version",
+        "scores",
+    ),
+)
+
+Kind = Literal["comment", "many comments"]
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What the moderator said, the labels as they should be where that was said, and the receipt for it."""
+
+    agree: bool
+    receipt: str
+    labels: Mapping[str, bool] | None = None
+
+    @property
+    def words(self) -> str:
+        """The verdict in a word."""
+        return "agree" if self.agree else "disagree"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One comment with what was said of it, or one job over many comments, called by its file's name."""
+
+    at: datetime
+    text: str
+    prediction: Prediction | None = None
+    verdict: Verdict | None = None
+    job: ScoringJob | None = None
+
+    @property
+    def kind(self) -> Kind:
+        """What this is."""
+        return "comment" if self.job is None else "many comments"
+
+    @property
+    def decision(self) -> str:
+        """The decision, or how many comments got which."""
+        if self.job is not None:
+            counts = sorted(self.job.counts().items())
+            return ", ".join(f"{number:,} {outcome}" for outcome, number in counts) or "none scored"
+        return self.prediction.decision if self.prediction else ""
+
+
+class History:
+    """The newest entries of one session; used by every run of its page."""
+
+    def __init__(self) -> None:
+        """Start empty."""
+        self._lock = threading.Lock()
+        self._entries: deque[Entry] = deque(maxlen=MOST_ENTRIES)
+
+    @property
+    def entries(self) -> list[Entry]:
+        """Everything kept, newest first."""
+        with self._lock:
+            return list(reversed(self._entries))
+
+    def note_comment(self, text: str, prediction: Prediction) -> None:
+        """Note a comment that was scored."""
+        with self._lock:
+            self._entries.append(Entry(clock.now(), text, prediction))
+
+    def note_job(self, name: str, job: ScoringJob) -> None:
+        """Note many comments that are being scored; their counts are read when the history is."""
+        with self._lock:
+            self._entries.append(Entry(clock.now(), name, job=job))
+
+    def note_verdict(self, prediction_id: str, verdict: Verdict) -> None:
+        """Note what was said of a comment that is still in the history."""
+        with self._lock:
+            for place, entry in enumerate(self._entries):
+                if entry.prediction is not None and entry.prediction.id == prediction_id:
+                    self._entries[place] = replace(entry, verdict=verdict)
+
+    def download(self) -> bytes:
+        """Return everything kept as CSV, newest first, no cell of which starts a formula."""
+        return write_csv(_HEADER, map(_cells, self.entries))
+
+
+def _cells(entry: Entry) -> list[str]:
+    prediction, verdict = entry.prediction, entry.verdict
+    labels = verdict.labels if verdict else None
+    return [
+        entry.at.isoformat(timespec="seconds"),
+        entry.kind,
+        entry.text,
+        entry.decision,
+        " ".join(prediction.reasons) if prediction else "",
+        verdict.words if verdict else "",
+        " ".join(label for label, fits in labels.items() if fits) if labels else "",
+        verdict.receipt if verdict else "",
+        prediction.id if prediction else "",
+        prediction.version if prediction else "",
+        " ".join(f"{label}={score:.6f}" for label, score in prediction.scores.items()) if prediction else "",
+    ]

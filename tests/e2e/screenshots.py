@@ -1,0 +1,93 @@
+"""Takes the pictures of the moderator app in docs/: ``python -m tests.e2e.screenshots docs/img``.
+
+Real processes, the starter model, comments of our own; each view at desktop and at phone width.
+"""
+
+import argparse
+import re
+import tempfile
+from pathlib import Path
+
+from playwright.sync_api import Page, expect, sync_playwright
+
+from moderation.registry.starter import STARTER_DIR
+from tests.browser import LAUNCH_ARGS, chromium
+from tests.e2e.processes import running_api, running_app, set_up
+
+WIDTHS = {"desktop": 1280, "phone": 390}
+TEXT = "You are a disgusting idiot, and nobody asked you. Thank you for the link, though."
+TEXTS = (
+    TEXT,
+    "Thank you, that helps.",
+    "I will find you and kill you.",
+    "This is the worst edit that I have seen.",
+    "You people should not be allowed to write here.",
+    "What a stupid thing to say.",
+    "The source says 1912, not 1921.",
+    "Shut up, you damn fool.",
+)
+
+
+def main() -> None:
+    """Take every picture."""
+    parser = argparse.ArgumentParser(description="Take pictures of the moderator app.")
+    parser.add_argument("folder", type=Path, help="where to write moderator-VIEW-WIDTH.png")
+    folder: Path = parser.parse_args().folder
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory() as name, sync_playwright() as playwright:
+        state_dir = Path(name)
+        set_up(state_dir, STARTER_DIR)
+        browser = playwright.chromium.launch(executable_path=chromium(), args=list(LAUNCH_ARGS))
+        with running_api(state_dir) as api_url, running_app("moderator", state_dir, api_url) as url:
+            for kind, width in WIDTHS.items():
+                tab = browser.new_page(viewport={"width": width, "height": 900})
+                tab.goto(url)
+                take_all(tab, folder, kind)
+                tab.close()
+        browser.close()
+
+
+def take_all(tab: Page, folder: Path, kind: str) -> None:
+    """Use each view as a moderator does, and take its picture."""
+    tab.get_by_label("Comment", exact=True).fill(TEXT)
+    tab.keyboard.press("Control+Enter")
+    tab.get_by_role("button", name=re.compile("^Agree")).wait_for()
+    tab.keyboard.press("Tab")
+    take(tab, folder / f"moderator-hidden-{kind}.png")
+    tab.get_by_role("button", name="Show texts").click()
+    tab.get_by_role("button", name=re.compile("^insult")).click()
+    tab.get_by_role("button", name=re.compile("^Send correction")).wait_for()
+    take(tab, folder / f"moderator-comment-{kind}.png")
+    tab.get_by_role("tab", name="Many comments").click()
+    tab.get_by_label("Comments, one per line").fill("\n".join(TEXTS))
+    tab.get_by_role("button", name="Score these").click()
+    tab.get_by_role("button", name="Download as CSV").wait_for()
+    tab.get_by_text("What if a threshold were another?").click()
+    slider = tab.get_by_role("slider")
+    slider.wait_for()
+    slider.focus()
+    for _ in range(35):
+        tab.keyboard.press("ArrowLeft")
+    tab.get_by_text("1 of 8 decisions would change").wait_for()
+    take(tab, folder / f"moderator-many-{kind}.png")
+    tab.get_by_role("tab", name="History").click()
+    tab.get_by_role("button", name="Download the history").wait_for()
+    take(tab, folder / f"moderator-history-{kind}.png")
+
+
+def take(tab: Page, path: Path) -> None:
+    """Write a picture of the whole page once it has settled."""
+    expect(tab.get_by_test_id("stApp")).to_have_attribute("data-test-script-state", "notRunning", timeout=60_000)
+    tab.wait_for_timeout(1_500)  # charts and canvases are drawn a moment later
+    # Streamlit scrolls inside the window, so the window is made as tall as what is in it.
+    size = tab.viewport_size
+    assert size is not None
+    height = tab.get_by_test_id("stMain").evaluate("main => main.scrollHeight")
+    tab.set_viewport_size({"width": size["width"], "height": int(height)})
+    tab.wait_for_timeout(700)
+    tab.screenshot(path=path)
+    tab.set_viewport_size(size)
+
+
+if __name__ == "__main__":
+    main()
