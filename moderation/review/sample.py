@@ -46,7 +46,7 @@ class Population:
     """Predictions of one window, stratum, version and route, per label those of the predicted class.
 
     ``excluded`` could not be drawn and are not among them: their text is not stored, or their version's thresholds are
-    not known.
+    not known. ``score_bins`` counts per label by predicted class and bin of the score (`moderation.review.draw`).
     """
 
     window_at: datetime
@@ -56,6 +56,7 @@ class Population:
     predictions: int
     excluded: int
     predicted: dict[str, int]
+    score_bins: dict[str, dict[str, int]]
 
 
 @dataclass(frozen=True)
@@ -199,6 +200,7 @@ def _populations(
         Population(
             **{name: row[name] for name in ("window_at", "stratum", "version", "route", "predictions", "excluded")},
             predicted={label: row[f"predicted_{label}"] for label in LABELS},
+            score_bins=row["score_bins"],
         )
         for row in connection.execute(query.order_by(*table.primary_key)).mappings()
     )
