@@ -96,8 +96,8 @@ def _export(
             versions=dict(sorted(written.versions.items())),
         )
         manifest_path(output).unlink(missing_ok=True)  # never that of another file
-    write_manifest(output, export)
     _note(engine, kind, export.sha256)
+    write_manifest(output, export)  # last: training takes no file without it
     typer.echo(
         f"Wrote {output}: {_count(export.rows, 'row')} of {_count(len(export.versions), 'version')}, "
         f"{manifest_path(output).name}."

@@ -50,6 +50,8 @@ class ReviewPopulation(Base):
     predicted_threat: Mapped[int] = mapped_column(BigInteger)
     predicted_insult: Mapped[int] = mapped_column(BigInteger)
     predicted_identity_hate: Mapped[int] = mapped_column(BigInteger)
+    # Per label; see `moderation.review.draw`.
+    score_bins: Mapped[dict[str, Any]]
 
 
 class ReviewItem(Base):

@@ -1,13 +1,19 @@
-"""The designed sample as plain arrays: everything that the estimators need, and nothing of the texts."""
+"""The designed sample as plain arrays: everything that the estimators need, and nothing of the texts.
 
+Written for 50,000 items on a page that people wait for: JSON comes as text, of which labels have few different values
+and scores are read in one go, and only what is used is fetched.
+"""
+
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from sqlalchemy import Connection, Engine, select
+from sqlalchemy import Connection, Engine, Text, cast, select
 
 from moderation.db.review_models import Review, ReviewItem, ReviewPopulation, ReviewWindow
 from moderation.labels import LABELS
@@ -40,7 +46,7 @@ class Population:
     """Predictions of one window, stratum, version and route, per label those of the predicted class.
 
     ``excluded`` could not be drawn and are not among them: their text is not stored, or their version's thresholds are
-    not known.
+    not known. ``score_bins`` counts per label by predicted class and bin of the score (`moderation.review.draw`).
     """
 
     window_at: datetime
@@ -50,6 +56,7 @@ class Population:
     predictions: int
     excluded: int
     predicted: dict[str, int]
+    score_bins: dict[str, dict[str, int]]
 
 
 @dataclass(frozen=True)
@@ -104,8 +111,8 @@ def live_sample(
     """
     with engine.connect() as connection:
         require(connection, session, "viewer", now)
-        items = _items(connection, start, end, version, route)
-        verdicts = _verdicts(connection, start, end, {row.id: place for place, row in enumerate(items)})
+        items = _items(connection, (start, end), now, version, route)
+        verdicts = _verdicts(connection, start, end, {row.key: place for place, row in enumerate(items)})
         golden = _golden_results(connection)
         populations = _populations(connection, start, end, version, route)
     return LiveSample(
@@ -115,12 +122,12 @@ def live_sample(
         versions=np.array([row.version for row in items], dtype=np.str_),
         routes=np.array([row.route for row in items], dtype=np.str_),
         decisions=np.array([row.decision for row in items], dtype=np.str_),
-        states=np.array([_state(row, now) for row in items], dtype=np.str_),
+        states=np.array([_state(row.state, row.late) for row in items], dtype=np.str_),
         windows=np.array([row.window_at.replace(tzinfo=None) for row in items], dtype="datetime64[s]"),
         probabilities=np.array([row.probability for row in items], dtype=np.float64),
-        scores=_numbers([row.scores for row in items]),
-        predicted=np.array([[label in row.predicted for label in LABELS] for row in items], dtype=bool).reshape(-1, 6),
-        consensus=_numbers([row.labels if row.state == "done" else None for row in items]),
+        scores=_scores([row.scores for row in items]),
+        predicted=_matrix([_members(row.predicted) for row in items]) == 1,
+        consensus=_matrix([_numbers(row.labels if row.state == "done" else None) for row in items]),
         verdicts=verdicts,
         golden=golden,
         populations=populations,
@@ -139,9 +146,16 @@ def windows(engine: Engine, session: Session, start: datetime, end: datetime, no
         return [dict(row) for row in connection.execute(query.order_by(ReviewWindow.started_at)).mappings()]
 
 
-def _items(connection: Connection, start: datetime, end: datetime, version: str | None, route: str | None) -> Any:  # noqa: ANN401
-    table = ReviewItem.__table__
-    query = select(table).where(ReviewItem.kind == "sample", ReviewItem.window_at >= start, ReviewItem.window_at < end)
+def _items(
+    connection: Connection, period: tuple[datetime, datetime], now: datetime, version: str | None, route: str | None
+) -> Sequence[Any]:
+    query = select(
+        cast(ReviewItem.id, Text).label("key"),
+        *(ReviewItem.__table__.c[name] for name in ("prediction_id", "stratum", "version", "route", "decision")),
+        *(ReviewItem.__table__.c[name] for name in ("state", "window_at", "probability")),
+        *(cast(ReviewItem.__table__.c[name], Text).label(name) for name in ("scores", "predicted", "labels")),
+        (ReviewItem.expires_at <= now).label("late"),
+    ).where(ReviewItem.kind == "sample", ReviewItem.window_at >= period[0], ReviewItem.window_at < period[1])
     for column, value in ((ReviewItem.version, version), (ReviewItem.route, route)):
         query = query if value is None else query.where(column == value)
     return connection.execute(query.order_by(ReviewItem.window_at, ReviewItem.place)).all()
@@ -149,30 +163,30 @@ def _items(connection: Connection, start: datetime, end: datetime, version: str 
 
 def _verdicts(connection: Connection, start: datetime, end: datetime, places: dict[str, int]) -> Labelled:
     query = (
-        select(Review.item_id, Review.reviewer, Review.labels)
+        select(cast(Review.item_id, Text).label("key"), Review.reviewer, cast(Review.labels, Text).label("labels"))
         .join(ReviewItem, ReviewItem.id == Review.item_id)
         .where(ReviewItem.kind == "sample", ReviewItem.window_at >= start, ReviewItem.window_at < end)
         .where(Review.outcome == "labels", ~Review.adjudicates)
         .order_by(Review.submitted_at, Review.id)
     )
-    rows = [row for row in connection.execute(query) if row.item_id in places]
+    rows = [row for row in connection.execute(query) if row.key in places]
     return Labelled(
-        items=np.array([places[row.item_id] for row in rows], dtype=np.int64),
+        items=np.array([places[row.key] for row in rows], dtype=np.int64),
         reviewers=np.array([row.reviewer for row in rows], dtype=np.str_),
-        labels=_yes_or_no([row.labels for row in rows]),
+        labels=_matrix([_numbers(row.labels) for row in rows]) == 1,
     )
 
 
 def _golden_results(connection: Connection) -> GoldenResults:
     query = (
-        select(Review.reviewer, Review.labels, ReviewItem.labels.label("truth"))
+        select(Review.reviewer, cast(Review.labels, Text), cast(ReviewItem.labels, Text))
         .join(ReviewItem, ReviewItem.id == Review.item_id)
         .where(ReviewItem.kind == "golden", Review.outcome == "labels")
         .order_by(Review.submitted_at, Review.id)
     )
     rows = connection.execute(query).all()
-    reviewers = np.array([row.reviewer for row in rows], dtype=np.str_)
-    return GoldenResults(reviewers, _yes_or_no([row.labels for row in rows]), _yes_or_no([row.truth for row in rows]))
+    said, true = (_matrix([_numbers(row[place]) for row in rows]) == 1 for place in (1, 2))
+    return GoldenResults(np.array([row[0] for row in rows], dtype=np.str_), said, true)
 
 
 def _populations(
@@ -186,21 +200,33 @@ def _populations(
         Population(
             **{name: row[name] for name in ("window_at", "stratum", "version", "route", "predictions", "excluded")},
             predicted={label: row[f"predicted_{label}"] for label in LABELS},
+            score_bins=row["score_bins"],
         )
         for row in connection.execute(query.order_by(*table.primary_key)).mappings()
     )
 
 
-def _state(row: Any, now: datetime) -> str:  # noqa: ANN401 - a row
-    if row.state in ("done", "unresolved"):
-        return str(row.state)
-    return "expired" if row.expires_at <= now else "pending"
+def _state(state: str, late: bool) -> str:
+    if state in ("done", "unresolved"):
+        return state
+    return "expired" if late else "pending"
 
 
-def _numbers(rows: Sequence[dict[str, Any] | None]) -> Floats:
-    values = [[np.nan if row is None else row.get(label, np.nan) for label in LABELS] for row in rows]
-    return np.array(values, dtype=np.float64).reshape(-1, len(LABELS))
+def _scores(texts: Sequence[str]) -> Floats:
+    return _matrix([[row.get(label, np.nan) for label in LABELS] for row in json.loads(f"[{','.join(texts)}]")])
 
 
-def _yes_or_no(rows: Sequence[dict[str, bool]]) -> npt.NDArray[np.bool_]:
-    return np.array([[row[label] for label in LABELS] for row in rows], dtype=np.bool_).reshape(-1, len(LABELS))
+@lru_cache(maxsize=10_000)
+def _numbers(text: str | None) -> tuple[float, ...]:
+    labels = {} if text is None else json.loads(text)
+    return tuple(float(labels.get(label, np.nan)) for label in LABELS)
+
+
+@lru_cache(maxsize=10_000)
+def _members(text: str) -> tuple[float, ...]:
+    names = json.loads(text)
+    return tuple(float(label in names) for label in LABELS)
+
+
+def _matrix(rows: Sequence[Sequence[float]]) -> Floats:
+    return np.array(rows, dtype=np.float64).reshape(-1, len(LABELS))

@@ -30,7 +30,7 @@ def window_thresholds(connection: Connection, start: datetime, end: datetime) ->
 def frame(
     policy: ReviewPolicy, start: datetime, end: datetime, now: datetime, thresholds: Thresholds
 ) -> Select[*tuple[Any, ...]]:
-    """Select the predictions of ``[start, end)``: key, version, route, eligible, stratum, predicted_<label>.
+    """Select the predictions of ``[start, end)``: key, version, route, eligible, stratum, scores, predicted_<label>.
 
     Feedback counts as far as it was given until ``now``.
     """
@@ -44,6 +44,7 @@ def frame(
         Prediction.route,
         eligible.label("eligible"),
         stratum.label("stratum"),
+        *SCORE_COLUMNS.values(),
         *(_predicted(label, thresholds).label(f"predicted_{label}") for label in SCORE_COLUMNS),
     ).where(Prediction.created_at >= start, Prediction.created_at < end)
 

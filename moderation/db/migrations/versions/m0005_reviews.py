@@ -40,6 +40,7 @@ def _create_sample() -> None:
         sa.Column("window_at", _INSTANT, nullable=False),
         *(sa.Column(name, sa.Text(), nullable=False) for name in key[1:]),
         *(sa.Column(name, sa.BigInteger(), nullable=False) for name in counts),
+        sa.Column("score_bins", sa.JSON(), nullable=False),
         sa.PrimaryKeyConstraint(*key, name="pk_review_populations"),
     )
 
