@@ -9,10 +9,9 @@ with reviewers who never err, which spares them a correction; and the mean of th
 """
 
 import argparse
-import json
+import functools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from tqdm import tqdm
@@ -151,6 +150,16 @@ def weighted(sample: Sample, day: Traffic, assisted: bool) -> dict[str, Interval
     }
 
 
+def feedback(day: Traffic) -> Interval | None:
+    """Return Wald's interval of the share of users who agree with what was predicted; None if nobody said anything."""
+    says = day.agree[~np.isnan(day.agree) & day.predicted]
+    if not len(says):
+        return None
+    share = float(says.mean())
+    spread = 1.96 * float(np.sqrt(share * (1 - share) / len(says)))
+    return share - spread, share + spread
+
+
 def one_run(world: str, prevalence: float, seed: int) -> Iterator[tuple[str, str, float, Interval | None]]:
     """Yield method, figure, truth and interval (None: refused) of one simulated day."""
     generator = np.random.default_rng([seed, WORLDS.index(world), PREVALENCES.index(prevalence)])
@@ -163,10 +172,7 @@ def one_run(world: str, prevalence: float, seed: int) -> Iterator[tuple[str, str
         yield "ours", figure, truth, None if estimate.refusal else (estimate.low, estimate.high)
         yield "weighted", figure, truth, weighted(perfect, day, False)[figure]
         yield "assisted", figure, truth, weighted(perfect, day, True)[figure]
-    says = day.agree[~np.isnan(day.agree) & day.predicted]
-    share = float(says.mean())
-    spread = 1.96 * float(np.sqrt(share * (1 - share) / len(says)))
-    yield "feedback", "precision", day.figures["precision"], (share - spread, share + spread)
+    yield "feedback", "precision", day.figures["precision"], feedback(day)
 
 
 def simulate(
@@ -204,25 +210,19 @@ def main() -> None:
     """Simulate every cell and print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--runs", type=int, default=200, help="simulated days per world and prevalence")
-    parser.add_argument("--json", type=Path, help="write the rows to this file too")
+    parser.add_argument("--world", choices=WORLDS, help="only this one")
     arguments = parser.parse_args()
-    rows = [
-        row
-        for world in WORLDS
-        for prevalence in PREVALENCES
-        for row in simulate(
-            arguments.runs, world, prevalence, lambda seeds, name=f"{world} {prevalence}": iter(tqdm(seeds, name))
-        )
-    ]
     print("world       prevalence  figure     method    coverage  width  refused")
-    for row in rows:
-        coverage, width = (f"{row[key]:.3f}" if row[key] is not None else "-" for key in ("coverage", "width"))
-        print(
-            f"{row['world']:<11} {row['prevalence']:<11} {row['figure']:<10} {row['method']:<9} {coverage:>8}"
-            f" {width:>6} {row['refused']:>8.3f}"
-        )
-    if arguments.json:
-        arguments.json.write_text(json.dumps(rows, indent=1) + "\n")
+    for world in [arguments.world] if arguments.world else WORLDS:
+        for prevalence in PREVALENCES:
+            days = functools.partial(tqdm, desc=f"{world} {prevalence}", mininterval=5)
+            for row in simulate(arguments.runs, world, prevalence, lambda seeds, days=days: iter(days(seeds))):
+                coverage, width = (f"{row[key]:.3f}" if row[key] is not None else "-" for key in ("coverage", "width"))
+                print(
+                    f"{world:<11} {prevalence:<11} {row['figure']:<10} {row['method']:<9} {coverage:>8}"
+                    f" {width:>6} {row['refused']:>8.3f}",
+                    flush=True,
+                )
 
 
 if __name__ == "__main__":
