@@ -23,7 +23,7 @@ install-dev: $(DEV) ## Install what `make test` needs
 
 install-train: $(TRAIN) ## Install what training needs, the starter's encoder included
 
-up: $(UP) ## Start the API and both apps; Ctrl-C stops them
+up: $(UP) ## Start the API, both apps and the worker; Ctrl-C stops them
 	@$(PYTHON) -m cli up
 
 test: $(DEV) ## Lint, check types and layers, run all tests but the long ones

@@ -45,9 +45,9 @@ class Service:
 
 
 def up() -> None:
-    """Start the API and both apps, and stop them together.
+    """Start the API, both apps and the worker, and stop them together.
 
-    Migrates the database, gives the registry the starter bundle if the alias is missing, waits until all three
+    Migrates the database, gives the registry the starter bundle if the alias is missing, waits until API and apps
     answer, and prints where. Ctrl-C stops all; so does the end of any of them. Their logs are in the state folder;
     warnings and errors are shown here as well.
     """
@@ -145,8 +145,9 @@ def _run(services: list[Service], state_dir: Path, begun: float) -> int:
         else:
             _print_addresses(services, state_dir, time.monotonic() - begun)
 
-    typer.echo("Starting the API and both apps ...")
+    typer.echo("Starting the API, both apps and the worker ...")
     commands = [Command(service.name, service.argv, environment) for service in services]
+    commands.append(Command("worker", (sys.executable, "-m", "cli", "worker"), environment))
     runner = Runner(commands, state_dir / "logs", announce)
     exit_code = runner.run()
     failed = runner.first_ended or next(iter(late), None)
@@ -184,7 +185,7 @@ def _answers(client: "httpx.Client", url: str) -> bool:
 def _print_addresses(services: list[Service], state_dir: Path, seconds: float) -> None:
     api, moderator, monitor = services
     typer.echo(f"""
-Up after {seconds:.1f} s. Ctrl-C stops all three.
+Up after {seconds:.1f} s. Ctrl-C stops all.
 
   API            {api.url}  (documentation: {api.url}/docs)
   Moderator app  {moderator.url}
