@@ -191,6 +191,9 @@ class ModelConfig(_Section):
             "auto: fp32 if it is clearly faster where the run is first exported, which its folder keeps."
         ),
     ] = "int8"
+    safetensors: Annotated[
+        bool, Field(description="Put the float weights into the bundle too, for GPUs and further training.")
+    ] = False
 
 
 class BceLoss(_Section):
@@ -251,6 +254,13 @@ class FitConfig(_Section):
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     compile: Annotated[
         Literal["off", "on", "auto"], Field(description="torch.compile; auto: on a GPU, where it was never measured.")
+    ] = "off"
+    padding_free: Annotated[
+        Literal["off", "on", "auto"],
+        Field(
+            description="Lay the rows of a batch end to end instead of padding them; weights of attention are then not "
+            "dropped. auto: in bf16 on a GPU, where it was never measured."
+        ),
     ] = "off"
     deterministic: Annotated[bool, Field(description="Only algorithms that repeat on a GPU too; slower there.")] = False
     workers: Annotated[

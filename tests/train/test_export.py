@@ -10,11 +10,11 @@ import pytest
 import torch
 from transformers import BertConfig, BertModel, DistilBertConfig, DistilBertModel, RobertaConfig, RobertaModel
 
+from moderation.labels import LABELS
+from moderation.scoring.classifier import CommentClassifier
 from moderation.scoring.exact import dequantized
 from moderation.scoring.onnx import OnnxModel
-from train.config import ModelConfig
 from train.export import export_fp32, export_int8, torch_logits
-from train.model import CommentClassifier
 
 SIZES = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64}
 ENCODERS = {
@@ -29,7 +29,7 @@ IDS = [np.random.default_rng(0).integers(4, 50, length) for length in (1, 2, 7, 
 
 def build(encoder: str, pooling: str) -> CommentClassifier:
     torch.manual_seed(0)
-    return CommentClassifier(ENCODERS[encoder](), ModelConfig(encoder="none", pooling=pooling)).eval()
+    return CommentClassifier(ENCODERS[encoder](), pooling, len(LABELS)).eval()
 
 
 @pytest.mark.parametrize("encoder", ENCODERS)
