@@ -8,7 +8,16 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 import yaml
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from moderation.errors import ConfigurationError
 from moderation.labels import LABELS
@@ -34,6 +43,13 @@ def _known_label(name: str) -> str:
 
 
 Label = Annotated[str, AfterValidator(_known_label)]
+
+
+# YAML 1.1 reads a bare on or off as a boolean.
+OnOffAuto = Annotated[
+    Literal["off", "on", "auto"],
+    BeforeValidator(lambda value: {True: "on", False: "off"}[value] if isinstance(value, bool) else value),
+]
 
 
 class _Section(BaseModel):
@@ -252,11 +268,11 @@ class FitConfig(_Section):
         Field(ge=1, description="Stop after this many evaluations without a better macro average precision."),
     ] = None
     precision: Literal["auto", "fp32", "bf16"] = "auto"
-    compile: Annotated[
-        Literal["off", "on", "auto"], Field(description="torch.compile; auto: on a GPU, where it was never measured.")
-    ] = "off"
+    compile: Annotated[OnOffAuto, Field(description="torch.compile; auto: on a GPU, where it was never measured.")] = (
+        "off"
+    )
     padding_free: Annotated[
-        Literal["off", "on", "auto"],
+        OnOffAuto,
         Field(
             description="Lay the rows of a batch end to end instead of padding them; weights of attention are then not "
             "dropped. auto: in bf16 on a GPU, where it was never measured."

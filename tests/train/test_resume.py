@@ -7,12 +7,14 @@ from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 
 from moderation.bundle import TORCH_WEIGHTS, read_bundle
 from moderation.errors import ConfigurationError
 from moderation.labels import LABELS
+from moderation.scoring.scorer import Scorer
 from tests.train.processes import start
 from train.bundling import BACKEND
 from train.config import load
@@ -129,6 +131,18 @@ def test_other_thresholds_of_a_finished_run_make_another_bundle_of_the_same_weig
     assert finished.finish("thresholds.default={rule: recall, at_least: 0.9}") == 0, finished.log.read_text()
     assert read_bundle(finished.run_dir / "bundle").version != version
     assert weights.stat().st_mtime_ns == before
+
+
+def test_float_weights_come_into_the_bundle_when_asked_for_and_torch_serves_them(finished: Runs) -> None:
+    assert TORCH_WEIGHTS not in read_bundle(finished.run_dir / "bundle").manifest.files
+    assert finished.finish("model.safetensors=true") == 0, finished.log.read_text()
+    bundle = read_bundle(finished.run_dir / "bundle", LABELS)
+    assert (bundle.path / TORCH_WEIGHTS).read_bytes() == (finished.run_dir / TORCH_WEIGHTS).read_bytes()
+    scorer = Scorer.load(bundle, backend="torch")
+    probes = bundle.manifest.probes.examples
+    stated = [probe.torch_scores for probe in probes]
+    np.testing.assert_allclose(scorer.score([probe.text for probe in probes]).scores, stated, atol=1e-3)
+    assert stated != [probe.exact_scores for probe in probes]
 
 
 def test_another_config_is_refused_with_the_difference_and_a_way_out(unbroken: Runs) -> None:
