@@ -14,7 +14,7 @@ import pytest
 from moderation.bundle import TORCH_WEIGHTS, read_bundle
 from moderation.errors import ConfigurationError
 from moderation.labels import LABELS
-from moderation.scoring.scorer import Scorer
+from moderation.scoring.scorer import Scorer, has_gpu
 from tests.train.processes import start
 from train.bundling import BACKEND
 from train.config import load
@@ -202,7 +202,9 @@ def test_the_backend_is_chosen_once_per_run_and_int8_is_judged_whatever_serves(f
     assert of_int8 == pytest.approx(difference, rel=0.5)  # calibrated otherwise, and no rounding of fp32
     measured, _ = export("model.backend=auto")
     kept = finished.run_dir / BACKEND
-    assert json.loads(kept.read_text()) == {"backend": measured}
+    noted = json.loads(kept.read_text())
+    assert noted["backend"] == measured
+    assert (noted["gpu_backend"] is None) == (not has_gpu())
     other = {"int8": "fp32", "fp32": "int8"}[str(measured)]
     kept.write_text(json.dumps({"backend": other}))
     (finished.run_dir / FINISHED).unlink()
