@@ -44,7 +44,6 @@ def _known_label(name: str) -> str:
 
 Label = Annotated[str, AfterValidator(_known_label)]
 
-
 # YAML 1.1 reads a bare on or off as a boolean.
 OnOffAuto = Annotated[
     Literal["off", "on", "auto"],
@@ -207,9 +206,7 @@ class ModelConfig(_Section):
             "auto: fp32 if it is clearly faster where the run is first exported, which its folder keeps."
         ),
     ] = "int8"
-    safetensors: Annotated[
-        bool, Field(description="Put the float weights into the bundle too, for GPUs and further training.")
-    ] = False
+    safetensors: Annotated[bool, Field(description="Put the float weights into the bundle too, for GPUs.")] = False
 
 
 class BceLoss(_Section):
@@ -268,15 +265,9 @@ class FitConfig(_Section):
         Field(ge=1, description="Stop after this many evaluations without a better macro average precision."),
     ] = None
     precision: Literal["auto", "fp32", "bf16"] = "auto"
-    compile: Annotated[OnOffAuto, Field(description="torch.compile; auto: on a GPU, where it was never measured.")] = (
-        "off"
-    )
+    compile: Annotated[OnOffAuto, Field(description="torch.compile; auto: on a GPU, never measured there.")] = "off"
     padding_free: Annotated[
-        OnOffAuto,
-        Field(
-            description="Lay the rows of a batch end to end instead of padding them; weights of attention are then not "
-            "dropped. auto: in bf16 on a GPU, where it was never measured."
-        ),
+        OnOffAuto, Field(description="Lay rows end to end, not padded; auto: in bf16 on a GPU, never measured there.")
     ] = "off"
     deterministic: Annotated[bool, Field(description="Only algorithms that repeat on a GPU too; slower there.")] = False
     workers: Annotated[
