@@ -5,7 +5,8 @@
 Each variant is the Trainer itself, from its first step to its last, without evaluation and checkpoints, in a process
 of its own (our allocator settings last as long as a process); the variants take turns, and the median of the rounds
 counts. `padded` pads every comment to the longest that the model reads, `default` is what the Trainer does by
-itself (fp32, random batches, each padded to its longest comment), `ours` is `train.fit` as the config says. Without
+itself (fp32, random batches, each padded to its longest comment), `ours` is `train.fit` as the config says, `packed`
+the same with `fit.padding_free: on` (by default only on a GPU, which has a kernel for it). Without
 --rows the comments are drawn from a vocabulary with lengths like those of Wikipedia talk pages (log-normal, median 52
 tokens, the longest cut). On a GPU it also prints the model's FLOP/s as a share of the measured rate of bf16 matrix
 products. Run it on an otherwise idle machine.
@@ -26,7 +27,9 @@ from typing import Any
 
 import pandas as pd
 
-VARIANTS = ("padded", "default", "ours")
+from moderation.scoring.scorer import has_gpu
+
+VARIANTS = ("padded", "default", "ours", "packed")
 WARM_UP_ROWS = 64
 
 
@@ -38,11 +41,12 @@ def main() -> int:
     parser.add_argument("--rows", type=Path, help="parquet or CSV file with a column comment_text")
     parser.add_argument("--count", type=int, default=1024, help="rows per round")
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--variants", nargs="+", choices=VARIANTS, default=VARIANTS if has_gpu() else VARIANTS[:-1])
     arguments = parser.parse_args()
     texts = draw_texts(arguments.rows, arguments.count)
-    taken: dict[str, list[dict[str, float]]] = {variant: [] for variant in VARIANTS}
+    taken: dict[str, list[dict[str, float]]] = {variant: [] for variant in arguments.variants}
     for _ in range(arguments.rounds):
-        for variant in VARIANTS:
+        for variant in arguments.variants:
             with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
                 measured = pool.submit(_measure, variant, arguments.config, arguments.overrides, texts).result()
             taken[variant].append(measured)
@@ -54,17 +58,21 @@ def main() -> int:
 def _print(taken: dict[str, list[dict[str, float]]], count: int) -> None:
     rates = {variant: [count / round_["seconds"] for round_ in rounds] for variant, rounds in taken.items()}
     medians = {variant: statistics.median(values) for variant, values in rates.items()}
-    print(f"{count} comments, {len(rates['ours'])} rounds\n")
+    print(f"{count} comments, {len(next(iter(rates.values())))} rounds\n")
     print("| variant | comments/s (least to most) | over padded | over default | share of matrix rate |")
     print("|---|---|---|---|---|")
-    for variant in VARIANTS:
-        shares = [round_["share"] for round_ in taken[variant]]
+    for variant, measured in taken.items():
+        shares = [round_["share"] for round_ in measured]
         share = f"{statistics.median(shares):.1%}" if shares[0] else "no GPU"
         print(
             f"| {variant} | {medians[variant]:.1f} ({min(rates[variant]):.1f} to {max(rates[variant]):.1f}) "
-            f"| {medians[variant] / medians['padded']:.2f} | {medians[variant] / medians['default']:.2f} | {share} |"
+            f"| {_over(medians, variant, 'padded')} | {_over(medians, variant, 'default')} | {share} |"
         )
     print("\n" + json.dumps({"comments_per_s": rates}))
+
+
+def _over(medians: dict[str, float], variant: str, rival: str) -> str:
+    return f"{medians[variant] / medians[rival]:.2f}" if rival in medians else "not measured"
 
 
 def draw_texts(path: Path | None, count: int) -> list[str]:
@@ -85,6 +93,7 @@ def _measure(variant: str, path: Path, overrides: list[str], texts: list[str]) -
     import torch
     from transformers.utils.logging import set_verbosity_error
 
+    from benchmarks.matrix import matrix_rate, synchronize
     from moderation.labels import LABELS
     from train.config import load
 
@@ -93,15 +102,18 @@ def _measure(variant: str, path: Path, overrides: list[str], texts: list[str]) -
     rows.loc[rows.index % 10 == 0, "toxic"] = 1.0
     with tempfile.TemporaryDirectory() as directory:
         config = load(path, [*overrides, f"output_dir={directory}", "fit.epochs=1"])
-        trainer, warm_up = _ours(config, rows) if variant == "ours" else _plain(config, rows, variant == "padded")
+        if variant == "packed":
+            config = config.model_copy(update={"fit": config.fit.model_copy(update={"padding_free": "on"})})
+        plain = variant in ("padded", "default")
+        trainer, warm_up = _plain(config, rows, variant == "padded") if plain else _ours(config, rows)
         with contextlib.redirect_stdout(sys.stderr):  # where the Trainer prints its own figures
             warm_up.train()
             begun = time.perf_counter()
             trainer.train()
         if torch.cuda.is_available():
-            torch.cuda.synchronize()
+            synchronize("cuda")
         seconds = time.perf_counter() - begun
-    share = _flops(trainer) / seconds / _matrix_rate() if torch.cuda.is_available() else 0.0
+    share = _flops(trainer) / seconds / matrix_rate("cuda") if torch.cuda.is_available() else 0.0
     return {"seconds": seconds, "share": share}
 
 
@@ -110,8 +122,8 @@ def _ours(config: Any, rows: pd.DataFrame) -> tuple[Any, Any]:  # noqa: ANN401 -
 
     from moderation.labels import LABELS
     from moderation.scoring.tokens import TextTokenizer
-    from train.batches import Collator, Comments
-    from train.fit import keep_freed_memory, training_arguments
+    from train.batches import Comments
+    from train.fit import collator, keep_freed_memory, training_arguments
     from train.model import build, encoder_path, save_tokenizer
     from train.trainer import CommentTrainer
 
@@ -133,7 +145,7 @@ def _ours(config: Any, rows: pd.DataFrame) -> tuple[Any, Any]:  # noqa: ANN401 -
             torch.ones(len(LABELS)),
             model=model,
             args=arguments,
-            data_collator=Collator(model.encoder.config.pad_token_id),
+            data_collator=collator(config.fit, model),
             train_dataset=Comments(part, tokenizer),
         )
 
@@ -198,22 +210,6 @@ def _flops(trainer: Any) -> float:  # noqa: ANN401 - Trainer, imported late
     lengths = [sum(row["attention_mask"]) if "attention_mask" in row else len(row["input_ids"]) for row in dataset]
     pairs = sum(length**2 for length in lengths)
     return 6.0 * matrices * sum(lengths) + 12.0 * config.num_hidden_layers * config.hidden_size * pairs
-
-
-def _matrix_rate() -> float:
-    """Return the FLOP/s of a large bf16 matrix product on this GPU."""
-    import torch
-
-    size, repeats = 8192, 20
-    a, b = (torch.randn(size, size, device="cuda", dtype=torch.bfloat16) for _ in range(2))
-    for _ in range(3):
-        a @ b
-    torch.cuda.synchronize()
-    begun = time.perf_counter()
-    for _ in range(repeats):
-        a @ b
-    torch.cuda.synchronize()
-    return 2.0 * size**3 * repeats / (time.perf_counter() - begun)
 
 
 if __name__ == "__main__":

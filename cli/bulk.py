@@ -13,6 +13,7 @@ from moderation.text import normalize
 
 TEXTS_PER_CALL = 64
 """Enough to keep all cores busy, few enough that progress is seen."""
+TEXTS_PER_GPU_CALL = 1024
 
 
 def check_text_column(schema: pa.Schema, name: str) -> None:
@@ -70,8 +71,9 @@ class TableScorer:
         texts: list[str] = [text or "" for text in chunk.column(self._text_column).to_pylist()]
         rows = [row for row, text in enumerate(texts) if normalize(text)]
         scored: list[Scored] = []
-        for start in range(0, len(rows), TEXTS_PER_CALL):
-            part = rows[start : start + TEXTS_PER_CALL]
+        per_call = TEXTS_PER_GPU_CALL if self._scorer.call_tokens else TEXTS_PER_CALL
+        for start in range(0, len(rows), per_call):
+            part = rows[start : start + per_call]
             scored.append(self._scorer.score([texts[row] for row in part]))
             on_done(len(part))
         self.without_text += len(texts) - len(rows)

@@ -33,6 +33,7 @@ REQUIRED_FILES = (CONFIG, TOKENIZER, CARD)
 Score = Annotated[float, Field(ge=0, le=1)]
 Backend = Literal["int8", "fp32"]
 """What computes the one file of weights on CPU: integer products, or the same weights in fp32."""
+GpuBackend = Literal["torch", "int8", "fp32"]
 
 
 class _Part(BaseModel):
@@ -101,17 +102,23 @@ class Provenance(_Part):
 
 
 class Probe(_Part):
-    """A sentence of our own and the scores it must get, in label order: from int8, and from the exact backend."""
+    """A sentence of our own and the scores it must get, in label order: from int8, and from the exact backend.
+
+    ``torch_scores`` are those of ``model.safetensors``; without it, torch computes the exact backend's weights.
+    """
 
     text: str
     scores: list[Score]
     exact_scores: list[Score] | None = None
+    torch_scores: list[Score] | None = None
 
 
 class Probes(_Part):
     """What a loaded bundle must score before it serves."""
 
     tolerance: Annotated[float, Field(gt=0, lt=1)]
+    torch_tolerance: Annotated[float, Field(gt=0, lt=1)] = 0.02
+    """bf16 keeps 8 bits: the starter's probes are up to 0.007 off in it (docs/adr/0009)."""
     examples: Annotated[list[Probe], Field(min_length=1)]
 
 
@@ -149,6 +156,8 @@ class Manifest(_Part):
     """None: of a longer text only the first ``max_tokens`` tokens are read."""
     backend: Backend | None = None
     """What its calibration, thresholds and figures were computed with. None: int8."""
+    gpu_backend: GpuBackend | None = None
+    """What was fastest with a GPU where it was exported. None: not measured."""
     provenance: Provenance
     metrics: dict[str, object]
     reference: Reference
@@ -171,8 +180,8 @@ class Manifest(_Part):
         if len(set(names)) != len(names):
             raise ValueError(f"labels repeat: {', '.join(names)}")
         for number, probe in enumerate(self.probes.examples):
-            for scores in (probe.scores, probe.exact_scores or probe.scores):
-                if len(scores) != len(names):
+            for scores in (probe.scores, probe.exact_scores, probe.torch_scores):
+                if scores is not None and len(scores) != len(names):
                     raise ValueError(f"probe {number} has {len(scores)} scores for {len(names)} labels")
         for name in self.files:
             path = PurePosixPath(name)

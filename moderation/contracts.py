@@ -135,6 +135,7 @@ class ServedVersion(Answer):
     max_tokens: int
     normalizer_version: str
     backend: str
+    device: Annotated[str, Field(description="Where the model is computed: cpu or cuda.")] = "cpu"
 
 
 class ErrorBody(Answer):

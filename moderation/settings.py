@@ -141,8 +141,8 @@ class ApiSettings(DatabaseSettings, RegistrySettings, PrivacySettings):
     alias_poll_s: Annotated[float, Field(gt=0, description="Seconds between two looks at the alias.")] = 30.0
     threads: Annotated[int, Field(ge=0, description="Comments scored side by side; 0: one per core.")] = 0
     backend: Annotated[
-        Literal["auto", "int8", "fp32"],
-        Field(description="What computes the model; auto: what the bundle states, unless its probes are off here."),
+        Literal["auto", "int8", "fp32", "torch"],
+        Field(description="What computes the model; auto: torch on a GPU, else what the bundle states."),
     ] = "auto"
     max_text_bytes: Annotated[int, Field(ge=1, description="Largest comment, in bytes of UTF-8.")] = 65_536
     max_batch_texts: Annotated[int, Field(ge=1, description="Most comments in one batch request.")] = 1_000

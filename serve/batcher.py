@@ -3,7 +3,8 @@
 Fair by request: one text of each waiting request in turn, so a large batch cannot hold up a single comment.
 Only so many texts are tokenised ahead as keep the inference threads busy; all others wait in the fair queue.
 Knows nothing of models or HTTP: `tokenize` and `infer` are any blocking, thread-safe functions, and `infer` gets
-one text at a time. A text that fails fails its own request only: if tokenising several fails, each is tried alone.
+one text at a time, or as many as a budget of tokens holds. A text that fails fails its own request only: if a call for
+several fails, each is tried alone.
 """
 
 import asyncio
@@ -119,12 +120,14 @@ class Batcher(Generic[T, W, R]):
         max_waiting_texts: int,
         max_wait_s: float = float("inf"),
         size_of: Callable[[T], int] = lambda _: 1,
+        call_tokens: int = 0,
     ) -> None:
         """Take the parts; `start` starts the threads.
 
         ``max_waiting_texts`` bounds the texts admitted and not yet answered, ``max_wait_s`` the time that a request
         is expected to wait for those before it. ``size_of`` a text, such as its characters, tells about how many tokens
-        it has before it is tokenised.
+        it has before it is tokenised. A call of ``infer`` takes texts of up to ``call_tokens`` tokens together, and one
+        that has more alone; 0: each text alone.
         """
         self._tokenize = tokenize
         self._infer = infer
@@ -132,6 +135,7 @@ class Batcher(Generic[T, W, R]):
         self._max_waiting_texts = max_waiting_texts
         self._max_wait_s = max_wait_s
         self._size_of = size_of
+        self._call_tokens = call_tokens
         self._lock = threading.Lock()  # held for a few instructions only: the event loop takes it too
         self._tokenizer_wanted = threading.Condition(self._lock)
         self._inference_wanted = threading.Condition(self._lock)
@@ -277,43 +281,55 @@ class Batcher(Generic[T, W, R]):
     def _next_texts(self) -> list[_Place[T, R]]:
         """Wait until texts are to be tokenised; return them, nothing when closed and drained."""
         with self._lock:
-            while not (self._queue and len(self._ready) < self._workers) and not (self._closing and not self._queue):
+            while not (self._queue and self._more_wanted(0, 0.0)) and not (self._closing and not self._queue):
                 self._tokenizer_wanted.wait()
             taken: list[_Place[T, R]] = []
-            while self._queue and len(taken) < self._workers - len(self._ready):
+            size = 0.0
+            while self._queue and self._more_wanted(len(taken), size):
                 job = next(iter(self._queue))
                 self._dequeue(job)
                 taken.append(_Place(job, job.taken))
+                size += job.mean_size
                 job.taken += 1
                 if job.untaken:
                     self._enqueue(job)  # to the back: one text per turn
             return taken
 
+    def _more_wanted(self, taken: int, size: float) -> bool:
+        """Return whether texts should be tokenised beyond those ready and ``taken`` others of ``size``."""
+        if self._call_tokens:  # one call ahead of those that run
+            return self._ready_tokens + self._expected_tokens(size) < self._call_tokens
+        return taken < self._workers - len(self._ready)
+
     def _infer_all(self) -> None:
         while ready := self._next_ready():
             started = time.perf_counter()
-            (result,) = _attempt(self._infer, [ready.work.item])
+            results = _attempt(self._infer, [one.work.item for one in ready])
             ended = time.perf_counter()
             with self._lock:
-                self._learn(ready.work.tokens, ended - started)
-            if isinstance(result, Exception):
-                self._fail(ready.place.job, result)
-            else:
-                self._deliver(ready.place, result, ready.tokenize_s, ended - started, ended)
+                self._learn(sum(one.work.tokens for one in ready), ended - started)
+            for one, result in zip(ready, results, strict=True):
+                if isinstance(result, Exception):
+                    self._fail(one.place.job, result)
+                else:
+                    self._deliver(one.place, result, one.tokenize_s, ended - started, ended)
 
-    def _next_ready(self) -> _Ready[T, W, R] | None:
-        """Wait for a tokenised text; return None when closed and drained."""
+    def _next_ready(self) -> list[_Ready[T, W, R]]:
+        """Wait for tokenised texts; return those of one call, none when closed and drained."""
         with self._lock:
+            taken: list[_Ready[T, W, R]] = []
+            tokens = 0
             while True:
-                while not self._ready and not self._all_tokenized:
-                    self._inference_wanted.wait()
-                if not self._ready:
-                    return None
-                ready = self._ready.popleft()
-                self._ready_tokens -= ready.work.tokens
+                while self._ready and (not taken or 0 < tokens + self._ready[0].work.tokens <= self._call_tokens):
+                    ready = self._ready.popleft()
+                    self._ready_tokens -= ready.work.tokens
+                    if not ready.place.job.over:
+                        taken.append(ready)
+                        tokens += ready.work.tokens
                 self._tokenizer_wanted.notify()
-                if not ready.place.job.over:
-                    return ready
+                if taken or self._all_tokenized:
+                    return taken
+                self._inference_wanted.wait()
 
     def _learn(self, tokens: float, seconds: float) -> None:
         self._answered_tokens = _MEMORY * self._answered_tokens + tokens

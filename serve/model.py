@@ -52,6 +52,8 @@ class Model:
     provenance: dict[str, object]
     tokenize: Callable[[Sequence[str]], list[Work[Any]]]
     infer: Callable[[Sequence[Any]], list[TextScores]]
+    call_tokens: int = 0
+    """How many tokens a call of ``infer`` should have; 0: one text."""
 
     def score(self, texts: Sequence[str]) -> list[TextScores]:
         """Return the scores of each text, in order (blocking)."""
@@ -148,11 +150,12 @@ def _load(path: Path, version: str, settings: ApiSettings, alias: str) -> Model:
         max_tokens=bundle.manifest.max_tokens,
         normalizer_version=bundle.manifest.normalizer_version,
         backend=scorer.backend,
+        device=scorer.device,
     )
     reference, provenance = (
         part.model_dump(mode="json") for part in (bundle.manifest.reference, bundle.manifest.provenance)
     )
-    return Model(served, policy, reference, provenance, *_stages(scorer))
+    return Model(served, policy, reference, provenance, *_stages(scorer), call_tokens=scorer.call_tokens)
 
 
 def _stages(

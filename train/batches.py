@@ -1,4 +1,4 @@
-"""From rows to padded batches of like length, in an order that a seed and the epoch decide."""
+"""From rows to batches of like length, in an order that a seed and the epoch decide."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -11,6 +11,7 @@ from torch.utils.data import Dataset, Sampler
 from transformers.trainer_pt_utils import get_length_grouped_indices
 
 from moderation.labels import LABELS
+from moderation.scoring.packed import pack
 from moderation.scoring.tokens import TextTokenizer
 
 
@@ -47,12 +48,27 @@ class Collator:
         for number, row in enumerate(rows):
             ids[number, : len(row["input_ids"])] = row["input_ids"]
             mask[number, : len(row["input_ids"])] = 1
-        return {
-            "input_ids": torch.from_numpy(ids),
-            "attention_mask": torch.from_numpy(mask),
-            "labels": torch.from_numpy(np.stack([row["labels"] for row in rows])),
-            "weight": torch.from_numpy(np.array([row["weight"] for row in rows])),
-        }
+        return targets(rows) | {"input_ids": torch.from_numpy(ids), "attention_mask": torch.from_numpy(mask)}
+
+
+class PackingCollator:
+    """Lays the rows of a batch end to end, without padding."""
+
+    def __init__(self, padding: int | None) -> None:
+        """Count positions as an encoder with this `padding_index` does."""
+        self.padding = padding
+
+    def __call__(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+        """Return labels (N, K) and weight (N,) beside what `moderation.scoring.packed.pack` makes of the rows."""
+        return targets(rows) | pack([row["input_ids"] for row in rows], self.padding)
+
+
+def targets(rows: Sequence[Mapping[str, Any]]) -> dict[str, Tensor]:
+    """Return labels (N, K) and weight (N,); they come first, as the Trainer takes a batch's size from what does."""
+    return {
+        "labels": torch.from_numpy(np.stack([row["labels"] for row in rows])),
+        "weight": torch.from_numpy(np.array([row["weight"] for row in rows])),
+    }
 
 
 class GroupedSampler(Sampler[int]):

@@ -5,7 +5,7 @@ import shutil
 import time
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -16,9 +16,11 @@ from moderation.bundle import (
     CONFIG,
     ONNX_WEIGHTS,
     TOKENIZER,
+    TORCH_WEIGHTS,
     Backend,
     Bundle,
     Calibration,
+    GpuBackend,
     LabelManifest,
     Manifest,
     Probe,
@@ -30,10 +32,12 @@ from moderation.bundle import (
     write_manifest,
 )
 from moderation.labels import LABELS
+from moderation.scoring.classifier import CommentClassifier
 from moderation.scoring.exact import dequantized
 from moderation.scoring.onnx import OnnxModel
-from moderation.scoring.scorer import Scorer, text_logits, to_scores
+from moderation.scoring.scorer import Model, Scorer, has_gpu, text_logits, to_scores
 from moderation.scoring.tokens import TextTokenizer, TextTokens
+from moderation.scoring.torch import TorchModel
 from moderation.text import NORMALIZER_VERSION
 from train.calibration import FittedCalibration, fit_calibrations, uncalibrated
 from train.card import model_card
@@ -44,7 +48,6 @@ from train.evaluation import calibration_change, compare, evaluate
 from train.export import export_int8, torch_logits
 from train.folder import write_text
 from train.metrics.identity import masks
-from train.model import CommentClassifier
 from train.probes import PROBES
 from train.thresholds import choose_thresholds
 
@@ -57,6 +60,7 @@ OVERLAP_SHARE = 1 / 8
 MAX_WINDOWS = 16
 BACKEND = "backend.json"
 TIMED_TEXTS = 32
+TIMED_TEXTS_GPU = 1024
 CLEARLY_FASTER = 0.8
 SCORE_BINS = np.linspace(0.0, 1.0, 21)
 
@@ -91,7 +95,7 @@ def write_bundle(
     }
     parts = {split: rows[rows["split"] == split] for split in ("validation", "test")}
     tokens = {split: tokenizer.windows(parts[split]["comment_text"].tolist()) for split in parts}
-    backend = _backend(config, models, tokens["test"][:TIMED_TEXTS])
+    backend, gpu_backend = _backends(config, directory, models, tokens["test"])
     logits = {split: text_logits(tokens[split], models[backend].logits) for split in parts}
     int8 = logits["test"] if backend == "int8" else text_logits(tokens["test"], models["int8"].logits)
     fitted = fit_calibrations(parts["validation"], logits["validation"])
@@ -116,10 +120,11 @@ def write_bundle(
         max_tokens=config.model.max_tokens,
         windows=windows,
         backend=backend,
+        gpu_backend=gpu_backend,
         provenance=_provenance(config, rows, origin),
         metrics=_metrics(parts["test"], thresholds, fitted, logits["test"], parity, rival),
         reference=_reference(parts["test"], scores, tokens["test"], config.model.max_tokens),
-        probes=_probes(tokenizer, models, calibrations),
+        probes=_probes(tokenizer.windows(PROBES), directory, models, calibrations),
         files={},
     )
     (directory / CARD).write_text(model_card(manifest, config, rows), encoding="utf-8")
@@ -139,6 +144,8 @@ def _export(config: TrainConfig, model: CommentClassifier) -> Path:
     head = {"pooling": config.model.pooling, "labels": list(LABELS)}
     (directory / CONFIG).write_text(json.dumps({**encoder, "head": head}, indent=2) + "\n")
     export_int8(model, directory / ONNX_WEIGHTS)
+    if config.model.safetensors:
+        shutil.copy(config.run_dir / TORCH_WEIGHTS, directory / TORCH_WEIGHTS)
     return directory
 
 
@@ -153,38 +160,63 @@ def _take_place(directory: Path, place: Path) -> Path:
     return place
 
 
-def _probes(tokenizer: TextTokenizer, models: dict[Backend, OnnxModel], calibrations: list[Calibration]) -> Probes:
-    tokens = tokenizer.windows(PROBES)
-    scores, exact = (
-        to_scores(text_logits(tokens, models[name].logits), calibrations).tolist() for name in ("int8", "fp32")
-    )
-    rows = zip(PROBES, scores, exact, strict=True)
+def _probes(
+    tokens: list[TextTokens], directory: Path, models: dict[Backend, OnnxModel], calibrations: list[Calibration]
+) -> Probes:
+    def scores(model: Model) -> list[list[float]]:
+        return cast(list[list[float]], to_scores(text_logits(tokens, model.logits), calibrations).tolist())
+
+    int8, exact = scores(models["int8"]), scores(models["fp32"])
+    own_weights = (directory / TORCH_WEIGHTS).exists()
+    floats = scores(TorchModel(directory, device="cpu")) if own_weights else [None] * len(int8)
     return Probes(
         tolerance=PROBE_TOLERANCE,
-        examples=[Probe(text=text, scores=row, exact_scores=exact_row) for text, row, exact_row in rows],
+        examples=[
+            Probe(text=text, scores=row, exact_scores=exact_row, torch_scores=torch_row)
+            for text, row, exact_row, torch_row in zip(PROBES, int8, exact, floats, strict=True)
+        ],
     )
 
 
-def _backend(config: TrainConfig, models: dict[Backend, OnnxModel], tokens: list[TextTokens]) -> Backend:
-    """Return the config's backend; ``auto`` is measured once per run folder, else a resumed run could choose anew."""
+def _backends(
+    config: TrainConfig, directory: Path, models: dict[Backend, OnnxModel], tokens: list[TextTokens]
+) -> tuple[Backend, GpuBackend | None]:
+    """Return the backends for a CPU and, where there is one, for a GPU.
+
+    ``auto`` is measured once per run folder, else a resumed run could choose anew.
+    """
     if config.model.backend != "auto":
-        return config.model.backend
+        return config.model.backend, None
     path = config.run_dir / BACKEND
     if not path.exists():
-        write_text(path, json.dumps({"backend": _faster(models, tokens)}) + "\n")
-    chosen: Backend = json.loads(path.read_text(encoding="utf-8"))["backend"]
-    return chosen
+        measured = measure_backends(directory, models, tokens, has_gpu())
+        write_text(path, json.dumps(measured) + "\n")
+    kept = json.loads(path.read_text(encoding="utf-8"))
+    return kept["backend"], kept.get("gpu_backend")
 
 
-def _faster(models: dict[Backend, OnnxModel], tokens: list[TextTokens]) -> Backend:
-    """Return which backend scores the texts faster here, by the better of two rounds; fp32 only if clearly so."""
-    seconds = dict.fromkeys(models, float("inf"))
-    for _ in range(2):
-        for name, model in models.items():
-            begun = time.perf_counter()
-            text_logits(tokens, model.logits)
-            seconds[name] = min(seconds[name], time.perf_counter() - begun)
-    return "fp32" if seconds["fp32"] < CLEARLY_FASTER * seconds["int8"] else "int8"
+def measure_backends(
+    directory: Path, models: dict[Backend, OnnxModel], tokens: list[TextTokens], on_gpu: bool
+) -> dict[str, str | None]:
+    """Return which backend scores texts fastest here: on CPU fp32 only if clearly so, and whether a GPU beats both."""
+    seconds = {name: _seconds(model, tokens[:TIMED_TEXTS]) for name, model in models.items()}
+    backend: Backend = "fp32" if seconds["fp32"] < CLEARLY_FASTER * seconds["int8"] else "int8"
+    if not on_gpu:
+        return {"backend": backend, "gpu_backend": None}
+    timed = tokens[:TIMED_TEXTS_GPU]
+    per_text = _seconds(TorchModel(directory), timed) / len(timed)
+    faster = per_text < seconds[backend] / len(tokens[:TIMED_TEXTS])
+    return {"backend": backend, "gpu_backend": "torch" if faster else backend}
+
+
+def _seconds(model: Model, tokens: list[TextTokens]) -> float:
+    """Return how long the texts take, in the better of two rounds after one that warms up."""
+    taken = []
+    for _ in range(3):
+        begun = time.perf_counter()
+        text_logits(tokens, model.logits)
+        taken.append(time.perf_counter() - begun)
+    return min(taken[1:])
 
 
 def _metrics(

@@ -8,7 +8,16 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 import yaml
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from moderation.errors import ConfigurationError
 from moderation.labels import LABELS
@@ -34,6 +43,12 @@ def _known_label(name: str) -> str:
 
 
 Label = Annotated[str, AfterValidator(_known_label)]
+
+# YAML 1.1 reads a bare on or off as a boolean.
+OnOffAuto = Annotated[
+    Literal["off", "on", "auto"],
+    BeforeValidator(lambda value: {True: "on", False: "off"}[value] if isinstance(value, bool) else value),
+]
 
 
 class _Section(BaseModel):
@@ -191,6 +206,7 @@ class ModelConfig(_Section):
             "auto: fp32 if it is clearly faster where the run is first exported, which its folder keeps."
         ),
     ] = "int8"
+    safetensors: Annotated[bool, Field(description="Put the float weights into the bundle too, for GPUs.")] = False
 
 
 class BceLoss(_Section):
@@ -249,8 +265,9 @@ class FitConfig(_Section):
         Field(ge=1, description="Stop after this many evaluations without a better macro average precision."),
     ] = None
     precision: Literal["auto", "fp32", "bf16"] = "auto"
-    compile: Annotated[
-        Literal["off", "on", "auto"], Field(description="torch.compile; auto: on a GPU, where it was never measured.")
+    compile: Annotated[OnOffAuto, Field(description="torch.compile; auto: on a GPU, never measured there.")] = "off"
+    padding_free: Annotated[
+        OnOffAuto, Field(description="Lay rows end to end, not padded; auto: in bf16 on a GPU, never measured there.")
     ] = "off"
     deterministic: Annotated[bool, Field(description="Only algorithms that repeat on a GPU too; slower there.")] = False
     workers: Annotated[

@@ -15,10 +15,10 @@ from onnxruntime.quantization import QuantType, quantize_dynamic
 from torch import Tensor, nn
 from transformers import AttentionInterface, AttentionMaskInterface
 
+from moderation.scoring.classifier import CommentClassifier
 from moderation.scoring.onnx import INPUT_NAMES, OUTPUT_NAME
 from train.batches import Collator
 from train.graph import ATTENTION, simplify
-from train.model import CommentClassifier
 
 OPSET = 17
 BATCH_TOKENS = 2048

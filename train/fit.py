@@ -20,14 +20,15 @@ from transformers.trainer_utils import EvalPrediction
 from transformers.utils import SAFE_WEIGHTS_NAME
 
 from moderation.errors import ConfigurationError, UnavailableError
+from moderation.scoring.classifier import CommentClassifier
+from moderation.scoring.packed import KINDS, PACKED, padding_index, require_packable
 from moderation.scoring.tokens import TextTokenizer
-from train.batches import Collator, Comments
+from train.batches import Collator, Comments, PackingCollator
 from train.checkpoints import BEST_METRIC, is_finished, last_whole, state_of
 from train.config import FitConfig, TrainConfig
 from train.losses import positive_weights
 from train.metrics.modules import validation_metrics
-from train.model import CommentClassifier
-from train.trainer import CommentTrainer
+from train.trainer import TARGETS, CommentTrainer
 
 GPU_WORKERS = 4
 
@@ -57,7 +58,7 @@ def fit(
         positive_weights(rows[rows["split"] == "train"], config.fit),
         model=model,
         args=arguments,
-        data_collator=Collator(model.encoder.config.pad_token_id),
+        data_collator=collator(config.fit, model),
         train_dataset=train,
         eval_dataset=validation,
         compute_metrics=_validation_metrics,
@@ -100,7 +101,7 @@ def training_arguments(config: TrainConfig) -> TrainingArguments:
             warmup_steps=fit.warmup_share,
             lr_scheduler_type=fit.scheduler,
             use_cpu=not on_gpu,
-            bf16=fit.precision == "bf16" or (fit.precision == "auto" and has_bf16()),
+            bf16=_is_bf16(fit),
             tf32=True if on_gpu and torch.cuda.get_device_capability() >= (8, 0) else None,
             torch_compile=fit.compile == "on" or (fit.compile == "auto" and on_gpu),
             full_determinism=fit.deterministic,
@@ -119,11 +120,35 @@ def training_arguments(config: TrainConfig) -> TrainingArguments:
             logging_steps=50,
             report_to=list(fit.report_to) or ["none"],
             remove_unused_columns=False,
-            label_names=["labels", "weight"],
+            label_names=list(TARGETS),
             seed=fit.seed,
         )
     except (ValueError, ImportError) as error:
         raise ConfigurationError(f"fit: {' '.join(str(error).split())}") from error
+
+
+def collator(fit: FitConfig, model: CommentClassifier) -> Collator | PackingCollator:
+    """Return what makes batches of rows, and set ``model`` to read them.
+
+    Raises:
+        ConfigurationError: ``padding_free: on`` with an encoder that cannot, or with several GPUs in one process.
+    """
+    if not _is_padding_free(fit, model.encoder.config.model_type):
+        return Collator(model.encoder.config.pad_token_id)
+    require_packable(model.encoder.config.model_type)
+    if _processes() == 1 and torch.cuda.device_count() > 1:
+        raise ConfigurationError(
+            "fit.padding_free: one process cannot divide a row among several GPUs; start one per GPU with torchrun"
+        )
+    model.encoder.set_attn_implementation(PACKED)
+    return PackingCollator(padding_index(model.encoder))
+
+
+def _is_padding_free(fit: FitConfig, model_type: str) -> bool:
+    if fit.padding_free != "auto":
+        return fit.padding_free == "on"
+    one_gpu_each = torch.cuda.is_available() and (torch.cuda.device_count() == 1 or _processes() > 1)
+    return one_gpu_each and _is_bf16(fit) and model_type in KINDS  # the kernel takes no fp32
 
 
 def keep_freed_memory() -> None:
@@ -147,8 +172,16 @@ def has_bf16() -> bool:
     return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
 
 
+def _is_bf16(fit: FitConfig) -> bool:
+    return fit.precision == "bf16" or (fit.precision == "auto" and has_bf16())
+
+
+def _processes() -> int:
+    return int(os.environ.get("WORLD_SIZE", "1"))  # set by torchrun and accelerate
+
+
 def _rows_per_device(fit: FitConfig) -> int:
-    processes = int(os.environ.get("WORLD_SIZE", "1"))  # set by torchrun and accelerate
+    processes = _processes()
     # One process with several GPUs: the Trainer gives each a part of the batch.
     devices = processes if processes > 1 else max(1, torch.cuda.device_count())
     if fit.batch_size % devices:

@@ -23,8 +23,8 @@ LOCK_S = 10.0
 """How long those that prepare batches may outlive a killed process; they hold its lock."""
 # These change how fast a run is or who hears of it, and not its weights.
 FREE = ("workers", "report_to")
-# What is served computes with it, and nothing is trained with it.
-SERVED = ("backend",)
+# Of what is served; nothing is trained with them.
+SERVED = ("backend", "safetensors")
 
 
 @contextmanager

@@ -18,6 +18,7 @@ from train.config import FitConfig
 from train.losses import row_losses
 
 HEAD = "head."
+TARGETS = ("labels", "weight")
 WATCHED = {
     "loss": "training loss",
     "learning_rate": "learning rate",
@@ -50,7 +51,8 @@ class CommentTrainer(Trainer):
         num_items_in_batch: Tensor | int | None = None,  # noqa: ARG002 - Trainer passes it
     ) -> Tensor | tuple[Tensor, dict[str, Tensor]]:
         """Return the loss of a batch, with its logits (N, K) if asked."""
-        logits = model(input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"]).float()
+        read = {name: part for name, part in inputs.items() if name not in TARGETS}
+        logits = model(**read).float()
         losses = row_losses(logits, inputs["labels"], self._positive_weights, self._fit)
         loss = (losses * inputs["weight"]).mean() / self._mean_weight
         return (loss, {"logits": logits}) if return_outputs else loss

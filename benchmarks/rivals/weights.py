@@ -9,24 +9,17 @@ import json
 import shutil
 from pathlib import Path
 
-import numpy as np
-import numpy.typing as npt
-import onnx
-from onnx import numpy_helper
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import save_file
 
-from moderation.bundle import CONFIG, ONNX_WEIGHTS, TOKENIZER, TORCH_WEIGHTS, read_bundle
-
-Array = npt.NDArray[np.float32]
-QUANTIZED = "_quantized"
-MERGED = "_qkv_bias"
+from moderation.bundle import CONFIG, ONNX_WEIGHTS, TOKENIZER, read_bundle
+from moderation.scoring.weights import read_weights
 
 
 def write_model(bundle_dir: Path, folder: Path) -> None:
     """Write ``folder`` from the bundle.
 
     Raises:
-        ValueError: a graph whose weights cannot be read back.
+        BundleError: no bundle, or a graph whose weights cannot be read back.
     """
     bundle = read_bundle(bundle_dir)
     (folder / "onnx").mkdir(parents=True, exist_ok=True)
@@ -45,59 +38,4 @@ def write_model(bundle_dir: Path, folder: Path) -> None:
     kind = {"tokenizer_class": "BertTokenizerFast", "model_max_length": bundle.manifest.max_tokens}
     (folder / "tokenizer_config.json").write_text(json.dumps({**kind, **special, "mask_token": "[MASK]"}))
     shutil.copy(bundle_dir / ONNX_WEIGHTS, folder / "onnx" / "model_quantized.onnx")
-    stored = bundle_dir / TORCH_WEIGHTS
-    weights = load_file(stored) if stored.exists() else dequantised(bundle_dir / ONNX_WEIGHTS)
-    save_file(weights, folder / "model.safetensors")
-
-
-def dequantised(path: Path) -> dict[str, Array]:
-    """Return the weights of an int8 graph by the torch model's names, linear layers as (outputs, inputs).
-
-    A matrix has no name of its own in such a graph; it gets that of the bias which is added to its product. That of a
-    layer's queries, keys and values is one, and is cut into the three (`train.graph`).
-
-    Raises:
-        ValueError: a matrix without a bias behind it.
-    """
-    graph = onnx.load(path).graph
-    stored = {tensor.name: tensor for tensor in graph.initializer}
-    readers = {name: node for node in graph.node for name in node.input}
-    weights = {
-        name: numpy_helper.to_array(tensor)
-        for name, tensor in stored.items()
-        if name.endswith((".weight", ".bias", MERGED))
-    }
-    for name in stored:
-        if name.endswith(".weight" + QUANTIZED) and "embeddings" in name:
-            weights[name.removesuffix(QUANTIZED)] = _values(stored, name)
-    for node in graph.node:
-        if node.op_type == "MatMulInteger":
-            bias = _bias(node, readers, stored)
-            weights[bias.removesuffix("bias") + "weight"] = np.ascontiguousarray(_values(stored, node.input[1]).T)
-    return {name: values for stored_name, values in weights.items() for name, values in _named(stored_name, values)}
-
-
-def _named(name: str, values: Array) -> list[tuple[str, Array]]:
-    """Return the torch model's name, or names, of what a graph stores under ``name``."""
-    node, merged, kind = name.rpartition("_qkv_")
-    if not merged:
-        return [(name.removeprefix("model."), values)]
-    layer = node.strip("/").rpartition("/")[0].replace("/", ".")
-    parts = zip(("query", "key", "value"), np.split(values, 3), strict=True)
-    return [(f"{layer}.{part}.{kind}", np.ascontiguousarray(cut)) for part, cut in parts]
-
-
-def _values(stored: dict[str, onnx.TensorProto], name: str) -> Array:
-    base = name.removesuffix(QUANTIZED)
-    scale, zero, values = (numpy_helper.to_array(stored[base + end]) for end in ("_scale", "_zero_point", QUANTIZED))
-    return ((values.astype(np.float32) - zero.astype(np.float32)) * scale).astype(np.float32)
-
-
-def _bias(node: onnx.NodeProto, readers: dict[str, onnx.NodeProto], stored: dict[str, onnx.TensorProto]) -> str:
-    reader = node
-    for _ in range(4):
-        reader = readers[reader.output[0]]
-        for name in reader.input:
-            if name in stored and name.endswith((".bias", MERGED)):
-                return name
-    raise ValueError(f"no bias behind {node.name}: the weights of this graph cannot be read back")
+    save_file(read_weights(bundle_dir), folder / "model.safetensors")

@@ -32,6 +32,9 @@ def available_cores() -> int:
 class OnnxModel:
     """An ONNX classifier; `logits` may be called from several threads at once."""
 
+    device = "cpu"
+    call_tokens = 0
+
     def __init__(self, path: Path, threads: int = 0, graph: bytes | None = None) -> None:
         """Load ``path``, or ``graph`` made of it; ``threads`` windows are read side by side, 0 for one per core.
 

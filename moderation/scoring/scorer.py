@@ -4,6 +4,8 @@ A sigmoid per label after its calibration, never a softmax: the labels are not e
 windows, and each label gets the highest score of any window, which is the score of its highest logit.
 """
 
+import ctypes
+import importlib.util
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -13,8 +15,17 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from moderation.bundle import ONNX_WEIGHTS, TOKENIZER, Bundle, Calibration, PlattCalibration, Windows
-from moderation.errors import BundleError
+from moderation.bundle import (
+    ONNX_WEIGHTS,
+    TOKENIZER,
+    TORCH_WEIGHTS,
+    Bundle,
+    Calibration,
+    PlattCalibration,
+    Probe,
+    Windows,
+)
+from moderation.errors import BundleError, ConfigurationError
 from moderation.scoring.exact import dequantized
 from moderation.scoring.onnx import OnnxModel
 from moderation.scoring.tokens import Ids, TextTokenizer, TextTokens
@@ -26,6 +37,11 @@ FIRST_WINDOW = Windows(overlap_tokens=0, max_windows=1)
 
 class Model(Protocol):
     """What turns token ids into logits, for several threads at once."""
+
+    device: str
+    """``cpu`` or ``cuda``."""
+    call_tokens: int
+    """How many tokens a call should have to keep the device busy; 0: a text alone does."""
 
     @property
     def num_outputs(self) -> int:
@@ -54,6 +70,8 @@ class Scorer:
         self.bundle = bundle
         self.labels = manifest.label_names
         self.backend = backend
+        self.device = model.device
+        self.call_tokens = model.call_tokens
         self._model = model
         self._tokenizer = TextTokenizer(
             bundle.path / TOKENIZER, manifest.max_tokens, windows.overlap_tokens, windows.max_windows
@@ -64,30 +82,34 @@ class Scorer:
     def load(cls, bundle: Bundle, threads: int = 0, backend: str = "auto") -> "Scorer":
         """Load the bundle's weights and check that its probes score as stated on this machine.
 
-        ``auto`` takes the backend that the manifest states, and the exact one if that one's probes are off here;
-        ``int8`` or ``fp32`` take that one alone.
+        ``auto`` takes torch where there is a GPU, unless another was faster at export, then the backend that the
+        manifest states, then the exact one: the first whose probes are right here. Any other name takes that one alone.
 
         Raises:
             BundleError: weights that do not load or do not fit the labels, or no backend whose probes are right.
+            ConfigurationError: torch was asked for and is not installed.
         """
-        stated = bundle.manifest.backend or "int8"
-        names = dict.fromkeys((stated, "fp32")) if backend == "auto" else (backend,)
-        tolerance, failed = bundle.manifest.probes.tolerance, []
-        for name in names:
-            if name == "fp32" and any(probe.exact_scores is None for probe in bundle.manifest.probes.examples):
-                failed.append("fp32 is not stated")
+        failed = []
+        for name in _candidates(bundle) if backend == "auto" else (backend,):
+            if any(_stated(bundle, probe, name) is None for probe in bundle.manifest.probes.examples):
+                failed.append(f"{name} is not stated")
                 continue
-            scorer = cls(bundle, BACKENDS[name](bundle, threads), name)
-            off = scorer._worst_probe()
+            try:
+                scorer = cls(bundle, BACKENDS[name](bundle, threads), name)
+            except BundleError as error:
+                if backend != "auto" or name != "torch":  # the others read the one file that no bundle can do without
+                    raise
+                failed.append(f"torch: {error}")
+                continue
+            off, tolerance = scorer._worst_probe(), _tolerance(bundle, name)
             if off <= tolerance:  # never true of NaN
                 if failed:
                     logger.warning("%s: %s; scoring with the slower backend %s", bundle.path, "; ".join(failed), name)
                 return scorer
-            failed.append(f"{name} is {off:.4f} off")
+            failed.append(f"{name} is {off:.4f} off, tolerance {tolerance}")
         raise BundleError(
-            f"{bundle.path} does not score its probes as its manifest states ({', '.join(failed)}, tolerance "
-            f"{tolerance}): wrong weights, or this CPU computes otherwise; publish it again, or export it on this "
-            "kind of machine"
+            f"{bundle.path} does not score its probes as its manifest states ({'; '.join(failed)}): wrong weights, or "
+            "this machine computes otherwise; publish it again, or export it on this kind of machine"
         )
 
     def score(self, texts: Sequence[str]) -> Scored:
@@ -118,9 +140,43 @@ class Scorer:
         """Return how far a probe's score is off what the manifest states, at most."""
         examples = self.bundle.manifest.probes.examples
         found = self.score([probe.text for probe in examples]).scores
-        exact = self.backend == "fp32"
-        stated = [probe.exact_scores if exact and probe.exact_scores else probe.scores for probe in examples]
+        stated = [_stated(self.bundle, probe, self.backend) for probe in examples]
         return float(np.max(np.abs(found - np.array(stated, dtype=np.float32))))
+
+
+def has_gpu() -> bool:
+    """Return whether torch can compute on a GPU here; it is imported only where a driver is."""
+    try:
+        ctypes.CDLL("libcuda.so.1")
+    except OSError:
+        return False
+    if importlib.util.find_spec("torch") is None:
+        return False
+    import torch
+
+    return torch.cuda.is_available()
+
+
+def _candidates(bundle: Bundle) -> Sequence[str]:
+    """Return the backends to try, in order."""
+    manifest = bundle.manifest
+    on_cpu = (manifest.backend or "int8", "fp32")
+    on_gpu = ("torch",) if manifest.gpu_backend in (None, "torch") and has_gpu() else ()
+    return tuple(dict.fromkeys((*on_gpu, *on_cpu)))
+
+
+def _stated(bundle: Bundle, probe: Probe, backend: str) -> list[float] | None:
+    """Return the scores that the manifest states for a backend, if it does."""
+    if backend == "int8":
+        return probe.scores
+    if backend == "torch" and TORCH_WEIGHTS in bundle.manifest.files:
+        return probe.torch_scores
+    return probe.exact_scores
+
+
+def _tolerance(bundle: Bundle, backend: str) -> float:
+    probes = bundle.manifest.probes
+    return probes.torch_tolerance if backend == "torch" else probes.tolerance
 
 
 def _int8(bundle: Bundle, threads: int) -> Model:
@@ -132,6 +188,16 @@ def _fp32(bundle: Bundle, threads: int) -> Model:
     return _fitting(bundle, OnnxModel(path, threads, graph=dequantized(path)))
 
 
+def _torch(bundle: Bundle, threads: int) -> Model:  # noqa: ARG001 - torch has threads of its own
+    try:
+        from moderation.scoring.torch import TorchModel
+    except ModuleNotFoundError as error:
+        raise ConfigurationError(
+            f"the backend torch needs {error.name}, which is not installed: pip install -r requirements/gpu.txt"
+        ) from error
+    return _fitting(bundle, TorchModel(bundle.path))
+
+
 def _fitting(bundle: Bundle, model: Model) -> Model:
     if model.num_outputs != len(bundle.manifest.labels):
         raise BundleError(
@@ -141,7 +207,7 @@ def _fitting(bundle: Bundle, model: Model) -> Model:
     return model
 
 
-BACKENDS: dict[str, Callable[[Bundle, int], Model]] = {"int8": _int8, "fp32": _fp32}
+BACKENDS: dict[str, Callable[[Bundle, int], Model]] = {"int8": _int8, "fp32": _fp32, "torch": _torch}
 
 
 def text_logits(

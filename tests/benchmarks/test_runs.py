@@ -7,15 +7,18 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from benchmarks.comments import comments
 from benchmarks.engine import Int8Rate
+from benchmarks.engine_torch import _Padded, _Unsorted
 from benchmarks.processes import StartError
-from benchmarks.rivals.weights import dequantised
 from benchmarks.usage import Samples
 from moderation.bundle import read_bundle
+from moderation.scoring.torch import TorchModel
 from tests.bundles import build_tiny_bundle
+from tests.encoders import encoder_bundle
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -102,13 +105,27 @@ def test_growth_is_between_the_medians_of_the_first_and_the_last_quarter() -> No
     assert samples.after(6).at_s == [6.0, 7.0]
 
 
-def test_the_starters_weights_are_read_back_by_name() -> None:
-    weights = dequantised(ROOT / "models" / "starter" / "model.int8.onnx")
-    assert all(name.startswith(("encoder.", "head.")) for name in weights)
-    assert weights["encoder.embeddings.word_embeddings.weight"].shape == (30522, 384)
-    assert weights["encoder.encoder.layer.5.intermediate.dense.weight"].shape == (1536, 384)
-    assert weights["head.weight"].shape == (6, 768)
-    for part in ("query", "key", "value"):
-        parts = [f"encoder.encoder.layer.{n}.attention.self.{part}" for n in range(6)]
-        assert all(weights[f"{name}.weight"].shape == (384, 384) for name in parts)
-        assert all(weights[f"{name}.bias"].shape == (384,) for name in parts)
+@pytest.mark.full
+def test_the_engine_benchmark_measures_the_torch_backend_beside_the_others(tmp_path: Path) -> None:
+    path = encoder_bundle(tmp_path / "bundle", "bert", "mean_max", safetensors=True)
+    done = benchmark("engine", "--bundle", path, "--count", 8, "--rounds", 1, "--device", "cpu")
+    assert done.returncode == 0, done.stderr
+    for variant in ("ours", "torch", "padded", "unsorted", "one by one"):
+        assert re.search(rf"^\| {variant} \| .*\d \|$", done.stdout, re.MULTILINE), done.stdout
+
+
+def test_the_variants_of_the_torch_benchmark_compute_the_same(tmp_path: Path) -> None:
+    path = encoder_bundle(tmp_path / "bundle", "bert", "mean_max", safetensors=True)
+    ids = [np.arange(4, 4 + length) for length in (30, 2, 50, 9, 1)]
+    expected = TorchModel(path, device="cpu").logits(ids)
+    for variant in (_Padded, _Unsorted):
+        for budget_tokens in (20, 1000):
+            found = variant(path, device="cpu", budget_tokens=budget_tokens).logits(ids)
+            np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
+@pytest.mark.full
+def test_training_throughput_measures_training_without_padding() -> None:
+    done = benchmark("training_throughput", "--count", 16, "--rounds", 1, "--variants", "ours", "packed", timeout_s=300)
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"^\| packed \| \d", done.stdout, re.MULTILINE), done.stdout

@@ -66,9 +66,9 @@ request_lists = st.lists(
 
 
 @settings(max_examples=150, deadline=None)
-@given(requests=request_lists, workers=st.integers(1, 3), pause=st.booleans())
+@given(requests=request_lists, workers=st.integers(1, 3), pause=st.booleans(), call_tokens=st.sampled_from([0, 9, 200]))
 def test_each_caller_gets_its_own_results_or_its_own_failure(
-    requests: list[tuple[int, bool, bool, int]], workers: int, pause: bool
+    requests: list[tuple[int, bool, bool, int]], workers: int, pause: bool, call_tokens: int
 ) -> None:
     calls: list[list[str]] = []
 
@@ -81,7 +81,7 @@ def test_each_caller_gets_its_own_results_or_its_own_failure(
         return upper(texts)
 
     async def scenario() -> None:
-        batcher = batcher_of(score, workers)
+        batcher = batcher_of(score, workers, call_tokens=call_tokens)
         batcher.start()
 
         async def ask(number: int, count: int, fails: bool, turns: int) -> list[str]:
@@ -111,7 +111,7 @@ def test_each_caller_gets_its_own_results_or_its_own_failure(
         assert await results(batcher, ["after"]) == ["AFTER"]
         assert batcher.running
         await asyncio.to_thread(batcher.close)
-        assert all(len(call) == 1 for call in calls)
+        assert all(len(call) == 1 or sum(map(len, call)) <= call_tokens for call in calls)
 
     asyncio.run(scenario())
 
@@ -368,3 +368,90 @@ def test_a_large_batch_that_waits_does_not_keep_single_texts_out() -> None:
         await asyncio.to_thread(batcher.close)
 
     asyncio.run(scenario())
+
+
+def test_a_call_takes_as_many_texts_as_the_budget_of_tokens_holds() -> None:
+    gate = Gate()
+
+    async def scenario() -> None:
+        batcher = batcher_of(gate.score, call_tokens=10, size_of=len)
+        batcher.start()
+        first = asyncio.create_task(results(batcher, ["first"]))
+        await gate.until_entered()
+        texts = ["aaaa", "bbbb", "cccc", "d" * 30, "ee", "ff"]
+        waiting = [asyncio.create_task(results(batcher, [text])) for text in texts]
+        await settle()
+        gate.open.set()
+        assert await asyncio.gather(*waiting) == [[text.upper()] for text in texts]
+        assert await first == ["FIRST"]
+        await asyncio.to_thread(batcher.close)
+
+    asyncio.run(scenario())
+    assert [text for call in gate.calls for text in call] == ["first", "aaaa", "bbbb", "cccc", "d" * 30, "ee", "ff"]
+    assert gate.calls[1] == ["aaaa", "bbbb"]  # four more tokens do not fit
+    assert ["d" * 30] in gate.calls  # more than the budget: alone
+    assert all(len(call) == 1 or sum(map(len, call)) <= 10 for call in gate.calls)
+
+
+def test_with_a_budget_no_more_is_tokenised_ahead_than_a_call_takes() -> None:
+    gate = Gate()
+    tokenised: list[str] = []
+
+    def tokenize(texts: Sequence[str]) -> list[Work[str]]:
+        tokenised.extend(texts)
+        return whole(texts)
+
+    async def scenario() -> None:
+        batcher = Batcher(tokenize, gate.score, 1, 1000, size_of=len, call_tokens=10)
+        batcher.start()
+        texts = ["x" * 5] * 50
+        task = asyncio.create_task(results(batcher, texts))
+        await gate.until_entered()
+        await asyncio.to_thread(wait_until, lambda: len(tokenised) > len(gate.calls[0]))
+        await asyncio.sleep(0.05)
+        assert len(tokenised) - len(gate.calls[0]) <= 3  # ten tokens, and the text that goes over
+        gate.open.set()
+        await task
+        await asyncio.to_thread(batcher.close)
+
+    asyncio.run(scenario())
+
+
+def test_a_caller_who_left_takes_no_part_of_a_calls_budget() -> None:
+    gate = Gate()
+
+    async def scenario() -> None:
+        batcher = batcher_of(gate.score, call_tokens=100)
+        batcher.start()
+        first = asyncio.create_task(results(batcher, ["first"]))
+        await gate.until_entered()
+        leaving = asyncio.create_task(results(batcher, ["left 1", "left 2"]))
+        staying = asyncio.create_task(results(batcher, ["stays"]))
+        await asyncio.to_thread(wait_until, lambda: len(batcher._ready) == 3)
+        leaving.cancel()
+        await settle()
+        gate.open.set()
+        assert await asyncio.gather(first, staying) == [["FIRST"], ["STAYS"]]
+        await asyncio.to_thread(batcher.close)
+
+    asyncio.run(scenario())
+    assert gate.calls == [["first"], ["stays"]]
+
+
+def test_with_a_budget_a_large_request_does_not_hold_up_a_single_text() -> None:
+    gate = Gate()
+
+    async def scenario() -> None:
+        batcher = batcher_of(gate.score, call_tokens=100, size_of=len)
+        batcher.start()
+        large = asyncio.create_task(results(batcher, [f"{index:010d}" for index in range(200)]))
+        await gate.until_entered()
+        single = asyncio.create_task(results(batcher, ["single"]))
+        await settle()
+        gate.open.set()
+        assert await single == ["SINGLE"]
+        assert len(await large) == 200
+        await asyncio.to_thread(batcher.close)
+
+    asyncio.run(scenario())
+    assert any("single" in call for call in gate.calls[:4])

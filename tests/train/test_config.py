@@ -71,3 +71,10 @@ def test_a_file_that_is_no_config_is_refused(tmp_path: Path, content: bytes) -> 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match="missing"):
         load(tmp_path / "missing.yaml")
+
+
+def test_on_and_off_can_be_written_bare_though_yaml_takes_them_for_booleans() -> None:
+    fit = load(Path("configs/train/tiny.yaml"), ["fit.compile=on", "fit.padding_free=off"]).fit
+    assert (fit.compile, fit.padding_free) == ("on", "off")
+    with pytest.raises(ConfigurationError, match=r"fit\.compile"):
+        load(Path("configs/train/tiny.yaml"), ["fit.compile=perhaps"])

@@ -1,5 +1,6 @@
 """The graph that serves computes what the torch model computes, with less work."""
 
+import time
 from collections import Counter
 from pathlib import Path
 
@@ -10,11 +11,15 @@ import pytest
 import torch
 from transformers import BertConfig, BertModel, DistilBertConfig, DistilBertModel, RobertaConfig, RobertaModel
 
+from moderation.bundle import ONNX_WEIGHTS
+from moderation.labels import LABELS
+from moderation.scoring.classifier import CommentClassifier
 from moderation.scoring.exact import dequantized
 from moderation.scoring.onnx import OnnxModel
-from train.config import ModelConfig
+from moderation.scoring.tokens import TextTokens
+from tests.encoders import encoder_bundle
+from train.bundling import measure_backends
 from train.export import export_fp32, export_int8, torch_logits
-from train.model import CommentClassifier
 
 SIZES = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64}
 ENCODERS = {
@@ -29,7 +34,7 @@ IDS = [np.random.default_rng(0).integers(4, 50, length) for length in (1, 2, 7, 
 
 def build(encoder: str, pooling: str) -> CommentClassifier:
     torch.manual_seed(0)
-    return CommentClassifier(ENCODERS[encoder](), ModelConfig(encoder="none", pooling=pooling)).eval()
+    return CommentClassifier(ENCODERS[encoder](), pooling, len(LABELS)).eval()
 
 
 @pytest.mark.parametrize("encoder", ENCODERS)
@@ -74,3 +79,31 @@ def test_export_leaves_the_model_as_it_is(tmp_path: Path) -> None:
     export_int8(model, tmp_path / "model.onnx")
     assert model.encoder.config._attn_implementation != "one_node"
     np.testing.assert_array_equal(torch_logits(model, IDS), before)
+
+
+def test_what_is_fastest_is_measured_for_a_cpu_and_beside_a_gpu_only_where_one_is(tmp_path: Path) -> None:
+    path = encoder_bundle(tmp_path, "bert", "mean", safetensors=True)
+    weights = path / ONNX_WEIGHTS
+    models = {"int8": OnnxModel(weights, 1), "fp32": OnnxModel(weights, 1, graph=dequantized(weights))}
+    tokens = [TextTokens((ids,), len(ids), False) for ids in IDS]
+    assert measure_backends(path, models, tokens, on_gpu=False)["gpu_backend"] is None
+    measured = measure_backends(path, models, tokens, on_gpu=True)
+    assert measured["backend"] in models
+    assert measured["gpu_backend"] in ("torch", measured["backend"])
+
+
+def test_a_slower_backend_is_not_stated_as_the_fastest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = encoder_bundle(tmp_path, "bert", "mean", safetensors=True)
+    weights = path / ONNX_WEIGHTS
+    models = {"int8": OnnxModel(weights, 1), "fp32": OnnxModel(weights, 1, graph=dequantized(weights))}
+    tokens = [TextTokens((ids,), len(ids), False) for ids in IDS]
+
+    def slow(*_: object) -> np.ndarray:
+        time.sleep(0.05)
+        return np.zeros((len(IDS), 6), np.float32)
+
+    monkeypatch.setattr("moderation.scoring.torch.TorchModel.logits", slow)
+    monkeypatch.setattr(models["int8"], "logits", slow)
+    assert measure_backends(path, models, tokens, on_gpu=True) == {"backend": "fp32", "gpu_backend": "fp32"}
+    monkeypatch.setattr(models["fp32"], "logits", lambda ids: slow(ids) + slow(ids))
+    assert measure_backends(path, models, tokens, on_gpu=False)["backend"] == "int8"

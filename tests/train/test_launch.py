@@ -18,6 +18,9 @@ ACCELERATE = ["accelerate.commands.launch", "--cpu", "--num_processes", "2", "--
 ACCELERATE += ["--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", "0"]
 TOLERANCE = 1e-3
 
+Figures = tuple[list[float], dict[str, dict[str, dict[str, float]]]]
+"""Macro average precision of each evaluation, and the bundle's figures of the test split."""
+
 pytestmark = pytest.mark.timeout(900)
 
 
@@ -33,10 +36,14 @@ def start(launcher: list[str], directory: Path, *options: str) -> subprocess.Pop
     )
 
 
-def finish(launcher: list[str], directory: Path, *options: str) -> tuple[list[float], dict[str, dict[str, float]]]:
+def finish(launcher: list[str], directory: Path, *options: str) -> Figures:
     process = start(launcher, directory, *options)
     _, errors = process.communicate(timeout=600)
     assert process.returncode == 0, errors
+    return figures(directory)
+
+
+def figures(directory: Path) -> Figures:
     states = (directory / "tiny/checkpoints").glob("checkpoint-*/trainer_state.json")
     last = max((json.loads(path.read_text()) for path in states), key=lambda state: state["global_step"])
     validation = [
@@ -48,7 +55,7 @@ def finish(launcher: list[str], directory: Path, *options: str) -> tuple[list[fl
 
 
 @pytest.fixture(scope="module")
-def alone(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[float], dict[str, dict[str, float]]]:
+def alone(tmp_path_factory: pytest.TempPathFactory) -> Figures:
     return finish([], tmp_path_factory.mktemp("alone"))
 
 
@@ -56,15 +63,13 @@ def alone(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[float], dict[s
     "launcher",
     [pytest.param(TORCHRUN, id="torchrun"), pytest.param(ACCELERATE, id="accelerate", marks=pytest.mark.full)],
 )
-def test_two_processes_give_the_figures_of_one(
-    alone: tuple[list[float], dict[str, dict[str, float]]], launcher: list[str], tmp_path: Path
-) -> None:
-    validation, figures = finish(launcher, tmp_path)
+def test_two_processes_give_the_figures_of_one(alone: Figures, launcher: list[str], tmp_path: Path) -> None:
+    validation, test = finish(launcher, tmp_path)
     assert validation == pytest.approx(alone[0], abs=TOLERANCE)
     assert len(set(validation)) > 1  # it learned between the two
-    for name, figure in figures["mean"].items():
+    for name, figure in test["mean"].items():
         if name != "f1":  # at thresholds that were chosen on few rows
-            assert figure["value"] == pytest.approx(alone[1]["mean"][name]["value"], abs=0.01), name  # type: ignore[index]
+            assert figure["value"] == pytest.approx(alone[1]["mean"][name]["value"], abs=0.01), name
 
 
 def test_a_batch_that_two_processes_cannot_share_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,12 +7,14 @@ from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 
 from moderation.bundle import TORCH_WEIGHTS, read_bundle
 from moderation.errors import ConfigurationError
 from moderation.labels import LABELS
+from moderation.scoring.scorer import Scorer, has_gpu
 from tests.train.processes import start
 from train.bundling import BACKEND
 from train.config import load
@@ -131,6 +133,18 @@ def test_other_thresholds_of_a_finished_run_make_another_bundle_of_the_same_weig
     assert weights.stat().st_mtime_ns == before
 
 
+def test_float_weights_come_into_the_bundle_when_asked_for_and_torch_serves_them(finished: Runs) -> None:
+    assert TORCH_WEIGHTS not in read_bundle(finished.run_dir / "bundle").manifest.files
+    assert finished.finish("model.safetensors=true") == 0, finished.log.read_text()
+    bundle = read_bundle(finished.run_dir / "bundle", LABELS)
+    assert (bundle.path / TORCH_WEIGHTS).read_bytes() == (finished.run_dir / TORCH_WEIGHTS).read_bytes()
+    scorer = Scorer.load(bundle, backend="torch")
+    probes = bundle.manifest.probes.examples
+    stated = [probe.torch_scores for probe in probes]
+    np.testing.assert_allclose(scorer.score([probe.text for probe in probes]).scores, stated, atol=1e-3)
+    assert stated != [probe.exact_scores for probe in probes]
+
+
 def test_another_config_is_refused_with_the_difference_and_a_way_out(unbroken: Runs) -> None:
     weights = (unbroken.run_dir / TORCH_WEIGHTS).read_bytes()
     assert unbroken.finish("fit.seed=3", "fit.workers=0") == 1
@@ -188,7 +202,9 @@ def test_the_backend_is_chosen_once_per_run_and_int8_is_judged_whatever_serves(f
     assert of_int8 == pytest.approx(difference, rel=0.5)  # calibrated otherwise, and no rounding of fp32
     measured, _ = export("model.backend=auto")
     kept = finished.run_dir / BACKEND
-    assert json.loads(kept.read_text()) == {"backend": measured}
+    noted = json.loads(kept.read_text())
+    assert noted["backend"] == measured
+    assert (noted["gpu_backend"] is None) == (not has_gpu())
     other = {"int8": "fp32", "fp32": "int8"}[str(measured)]
     kept.write_text(json.dumps({"backend": other}))
     (finished.run_dir / FINISHED).unlink()

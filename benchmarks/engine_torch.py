@@ -1,0 +1,74 @@
+"""The torch backend's part of `benchmarks.engine`: tokens per second, and the share of the device's matrix rate.
+
+`torch` is what is served. `padded` pads the rows of each batch to their longest, `unsorted` lays windows end to end in
+the order in which they come, `one by one` computes each window alone; all four with the same weights and attention.
+"""
+
+import statistics
+import time
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+
+from benchmarks.engine import Work
+from benchmarks.matrix import matrix_rate
+from moderation.bundle import Bundle
+from moderation.scoring.scorer import Scorer
+from moderation.scoring.tokens import Ids
+from moderation.scoring.torch import BUDGET_TOKENS, TorchModel
+
+
+class _Padded(TorchModel):
+    """Rows padded to the longest of their batch."""
+
+    def _run(self, windows: Sequence[Ids]) -> torch.Tensor:
+        lengths = np.array([len(window) for window in windows])
+        ids = np.zeros((len(windows), lengths.max()), dtype=np.int64)
+        mask = np.arange(lengths.max()) < lengths[:, None]
+        ids[mask] = np.concatenate(windows)
+        on_device = (torch.from_numpy(part).to(self.device) for part in (ids, mask.astype(np.int64)))
+        return self._model(*on_device).float()
+
+
+class _Unsorted(TorchModel):
+    """All windows of a call in the order in which they come."""
+
+    def logits(self, ids: Sequence[Ids]) -> np.ndarray:
+        starts = np.cumsum([len(window) for window in ids]) // self._budget_tokens
+        batches = [[ids[number] for number in np.flatnonzero(starts == batch)] for batch in np.unique(starts)]
+        with torch.inference_mode():
+            return torch.cat([self._run(batch) for batch in batches]).cpu().numpy()
+
+
+def print_table(bundle: Bundle, texts: Sequence[str], rounds: int, device: str) -> None:
+    """Measure the variants in turn, each call with all texts, and print them."""
+    models = {
+        "torch": TorchModel(bundle.path, device),
+        "padded": _Padded(bundle.path, device),
+        "unsorted": _Unsorted(bundle.path, device),
+        "one by one": TorchModel(bundle.path, device, budget_tokens=1),
+    }
+    scorers = {name: Scorer(bundle, model, "torch") for name, model in models.items()}
+    work = Work(bundle, scorers["torch"].tokenize(texts))
+    seconds: dict[str, list[float]] = {name: [] for name in scorers}
+    rates: list[float] = []
+    for number in range(rounds + 1):
+        rates.append(matrix_rate(device))
+        for name, scorer in scorers.items():
+            begun = time.perf_counter()
+            scorer.score(texts)  # with tokenizing; it returns when the device is done
+            if number:  # the first round warms up
+                seconds[name].append(time.perf_counter() - begun)
+    rate = statistics.median(rates)
+    kind, dtype = (torch.cuda.get_device_name(), "bf16") if device == "cuda" else ("CPU", "fp32")
+    print(f"\ntorch on {kind}: {BUDGET_TOKENS} tokens per batch, {dtype} matrix rate {rate / 1e12:.2f} TFLOP/s\n")
+    print("| variant | comments/s (median, least to most) | tokens/s | over padded | nominal work over matrix rate |")
+    print("|---|---|---|---|---|")
+    padded = statistics.median(seconds["padded"])
+    for name, taken in seconds.items():
+        median = statistics.median(taken)
+        print(
+            f"| {name} | {len(texts) / median:.1f} ({len(texts) / max(taken):.1f} to {len(texts) / min(taken):.1f}) "
+            f"| {work.tokens / median:.0f} | {padded / median:.2f} | {work.operations / median / rate:.3f} |"
+        )
