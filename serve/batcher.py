@@ -28,6 +28,9 @@ Y = TypeVar("Y")
 _MEMORY = 0.98
 """Weight of what was known against one new call: figures follow the last 50 calls or so."""
 
+TRUSTED_CALLS = 20
+"""So many are seen before anybody is refused for what the wait is expected to be: the first ones are slow."""
+
 logger = logging.getLogger(__name__)
 
 
@@ -149,6 +152,7 @@ class Batcher(Generic[T, W, R]):
         # Of texts tokenised, and of texts answered; the latest weigh most.
         self._seen_tokens = self._seen_size = 0.0
         self._answered_tokens = self._answered_s = 0.0
+        self._answered_calls = 0
         self._threads = [
             threading.Thread(target=self._tokenize_all, name="tokenize", daemon=True),
             *(threading.Thread(target=self._infer_all, name=f"infer-{n}", daemon=True) for n in range(workers)),
@@ -221,7 +225,7 @@ class Batcher(Generic[T, W, R]):
 
     def _expected_wait_s(self, texts: int) -> float:
         """Return how long those before it hold up a request of ``texts`` texts: each goes first as often as it."""
-        if not self._answered_tokens:
+        if self._answered_calls < TRUSTED_CALLS:
             return 0.0
         # At most so much, and exactly where all have one text: to look at each job would cost an overloaded server
         # more than what it turns away.
@@ -334,6 +338,7 @@ class Batcher(Generic[T, W, R]):
     def _learn(self, tokens: float, seconds: float) -> None:
         self._answered_tokens = _MEMORY * self._answered_tokens + tokens
         self._answered_s = _MEMORY * self._answered_s + seconds
+        self._answered_calls += 1
 
     def _deliver(self, place: _Place[T, R], result: R, tokenize_s: float, inference_s: float, done_at: float) -> None:
         job = place.job

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from moderation.errors import ModerationError, OverloadedError, UnavailableError
-from serve.batcher import Batcher, Known, Work
+from serve.batcher import TRUSTED_CALLS, Batcher, Known, Work
 from tests.serve.server import wait_until
 
 
@@ -302,7 +302,7 @@ def test_a_request_that_would_wait_too_long_is_refused_at_once_with_when_to_come
     async def scenario() -> None:
         batcher = batcher_of(score, max_wait_s=0.4)
         batcher.start()
-        await results(batcher, ["it learns", "how long", "a text takes"])
+        await results(batcher, ["it learns how long a text takes"] * TRUSTED_CALLS)
         held.clear()
         waiting = [asyncio.create_task(results(batcher, [f"text {number}"])) for number in range(20)]
         await settle()
@@ -331,7 +331,7 @@ def test_the_expected_wait_goes_by_what_the_waiting_texts_cost_and_not_by_their_
     async def scenario() -> None:
         batcher = batcher_of(score, max_wait_s=1.0, size_of=len)
         batcher.start()
-        await results(batcher, ["x" * 4] * 3)  # 20 ms each
+        await results(batcher, ["x" * 4] * TRUSTED_CALLS)  # 20 ms each
         held.clear()
         short = [asyncio.create_task(results(batcher, ["xxxx"])) for _ in range(10)]
         await settle()
@@ -349,6 +349,21 @@ def test_the_expected_wait_goes_by_what_the_waiting_texts_cost_and_not_by_their_
     asyncio.run(scenario())
 
 
+def test_a_slow_start_refuses_nobody() -> None:
+    def score(texts: Sequence[str]) -> list[str]:
+        time.sleep(0.3 if texts == ["the first"] else 0)
+        return upper(texts)
+
+    async def scenario() -> None:
+        batcher = batcher_of(score, max_wait_s=0.2)
+        batcher.start()
+        await results(batcher, ["the first"])
+        assert await asyncio.gather(*(results(batcher, ["next"]) for _ in range(10))) == [["NEXT"]] * 10
+        await asyncio.to_thread(batcher.close)
+
+    asyncio.run(scenario())
+
+
 def test_a_large_batch_that_waits_does_not_keep_single_texts_out() -> None:
     def score(texts: Sequence[str]) -> list[str]:
         time.sleep(0.01)
@@ -357,7 +372,7 @@ def test_a_large_batch_that_waits_does_not_keep_single_texts_out() -> None:
     async def scenario() -> None:
         batcher = batcher_of(score, max_wait_s=0.1)
         batcher.start()
-        await results(batcher, ["it learns"])
+        await results(batcher, ["it learns"] * TRUSTED_CALLS)
         large = asyncio.create_task(results(batcher, ["large"] * 100))  # a second of work, but none before it
         await settle()
         assert await results(batcher, ["single"]) == ["SINGLE"]
