@@ -1,7 +1,7 @@
 """How often the intervals of live quality hold the truth, by simulation: `python -m benchmarks.live_quality`.
 
 100,000 predictions of one label, threshold at recall 0.7, 1,000 of them drawn from four strata, 15 % not answered,
-reviewers who err. Beside our intervals: ratios weighted by inverse probabilities (Hájek) with linearised Wald intervals,
+reviewers who err. Beside our intervals: ratios of inverse-probability weights (Hájek) with linearised Wald intervals,
 as they are and assisted by the scores (prediction-powered: Angelopoulos et al. 2023), both with reviewers who never
 err, which spares them a correction; and the mean of the users' feedback.
 
