@@ -1,9 +1,9 @@
 """How often the intervals of live quality hold the truth, by simulation: `python -m benchmarks.live_quality`.
 
 100,000 predictions of one label, threshold at recall 0.7, 1,000 of them drawn from four strata, 15 % not answered,
-reviewers who err. Beside our intervals: weighting by inverse probabilities, with Hájek's linearised variance and
-Wald intervals, as it is and with the score as auxiliary variable (prediction-powered: Angelopoulos et al. 2023), both
-with reviewers who never err, which spares them a correction; and the mean of the users' feedback.
+reviewers who err. Beside our intervals: ratios of inverse-probability weights (Hájek) with linearised Wald intervals,
+as they are and assisted by the scores (prediction-powered: Angelopoulos et al. 2023), both with reviewers who never
+err, which spares them a correction; and the mean of the users' feedback.
 
     python -m benchmarks.live_quality --runs 1000
 """
@@ -130,7 +130,8 @@ def weighted(sample: Sample, day: Traffic, assisted: bool) -> dict[str, Interval
     base = day.scores if assisted else np.zeros(len(day.scores))
     hits = float(base[day.predicted].sum() + weights @ ((labels - scores) * said))
     present = float(base.sum() + weights @ (labels - scores))
-    claimed = float(day.predicted.sum())
+    # A ratio of two weighted sums is steadier than one over the known number; assisted, the known one is steadier.
+    claimed = float(day.predicted.sum()) if assisted else max(float(weights @ said), 1.0)
 
     def interval(value: float, part: FloatArray) -> Interval:
         variance = sum(
@@ -145,7 +146,7 @@ def weighted(sample: Sample, day: Traffic, assisted: bool) -> dict[str, Interval
     recall = hits / present
     rest = labels - scores
     return {
-        "precision": interval(hits / claimed, rest * said / claimed),
+        "precision": interval(hits / claimed, (rest - (0 if assisted else hits / claimed)) * said / claimed),
         "recall": interval(recall, (rest * said - recall * rest) / present),
     }
 

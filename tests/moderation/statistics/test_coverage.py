@@ -35,7 +35,7 @@ def test_intervals_hold_the_truth_on_a_thousand_days(world: str, prevalence: flo
     for row in rows.values():
         print(row)
     for figure in FIGURES:
-        assert rows["ours", figure]["refused"] < 0.5
+        assert rows["ours", figure]["refused"] < 0.6
         assert rows["ours", figure]["coverage"] >= 0.93, rows["ours", figure]
     if prevalence == min(PREVALENCES):
         assert rows["weighted", "recall"]["coverage"] < 0.9  # what this is for
