@@ -14,13 +14,14 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from moderation.errors import ModerationError
-from serve.auth import ANYONE, RATE_HEADERS, Access, is_scoring, root_of
+from serve.auth import ANYONE, RATE_HEADERS, Access, is_scoring
 from serve.errors import error_response
 from serve.ids import uuid7
 from serve.metrics import Metrics
 
 CALLER_LEFT = 499  # nginx's status for a connection that closed before its answer
 CORS_MAX_AGE_S = 600
+_SCORING = ("/predict", "/predict/batch")  # turned away before a route is chosen, but counted as its
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _SECURITY_HEADERS = (
     (b"x-content-type-options", b"nosniff"),
@@ -94,8 +95,8 @@ class Edge:
     def _record(self, scope: Scope, seconds: float) -> None:
         state = scope["state"]
         path, status = scope["path"], state["status"]
-        turned_away = root_of(path) if is_scoring(path) else "none"
-        route = getattr(scope.get("route"), "path", turned_away)
+        turned_away = path if path in _SCORING else "none"
+        route = str(getattr(scope.get("route"), "path", turned_away))
         self._metrics.answered(route, scope["method"], status, seconds)
         fields = {"route": route, "method": scope["method"], "status": status, "ms": round(1000 * seconds, 2)}
         fields |= {"client": state["caller"].name, "request_id": state["request_id"]}

@@ -8,24 +8,31 @@ refusal on its way.
 
 import asyncio
 import resource
+import sys
 from typing import Any
 
+import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 HEAD_TIMEOUT_S = 10.0
 MAX_HEAD_BYTES = 65_536
+"""Also of all else in a request that is no body, beyond as much as its body has: chunk sizes and trailers."""
+WRITE_TIMEOUT_S = 30.0
+"""How long a caller may leave an answer unread that does not fit into the socket's buffer."""
 MAX_FILES = 65_536
 """Also where the system sets no bound: each connection costs memory."""
 SPARE_FILES = 256
 """Files that are not connections: database, registry, logs, what a request opens."""
 
+_OF_THE_CONNECTION = (b"connection", b"upgrade", b"http2-settings")
 _FULL = (
     b"HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/json\r\nretry-after: 1\r\nconnection: close\r\n"
+    b"x-content-type-options: nosniff\r\n"
     b"content-length: %d\r\n\r\n%s"
 )
 _TOO_LARGE = (
     b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-type: application/json\r\nconnection: close\r\n"
-    b"content-length: %d\r\n\r\n%s"
+    b"x-content-type-options: nosniff\r\ncontent-length: %d\r\n\r\n%s"
 )
 
 
@@ -56,13 +63,22 @@ class _Bounded:
 
     max_connections: int
     head_timeout_s: float
+    timeout_keep_alive: float
+    timeout_keep_alive_task: asyncio.TimerHandle | None
     transport: asyncio.Transport
     loop: asyncio.AbstractEventLoop
     connections: set[Any]
     cycle: Any
-    _timer: asyncio.TimerHandle | None = None
-    _in_head = True  # not in a body, such as the rest of one that was refused
-    _head_bytes = 0
+    parser: Any
+    url: bytes
+    headers: list[tuple[bytes, bytes]]
+    _head: asyncio.TimerHandle | None = None
+    _writing: asyncio.TimerHandle | None = None
+    _data = b""
+    _upgrades = False
+    # Bytes of one request: of its body, and all others: head, chunk sizes, trailers.
+    _body_bytes = 0
+    _other_bytes = 0
 
     def connection_made(self, transport: asyncio.Transport) -> None:
         """Take the connection, or say that there are too many."""
@@ -73,44 +89,88 @@ class _Bounded:
             self._await_head()
 
     def data_received(self, data: bytes) -> None:
-        """Read on; a head that is not complete afterwards counts against its bounds."""
-        if self._between_requests() and self._timer is None:
+        """Read on, within the bounds of what is no body."""
+        if self._between_requests() and self._head is None:
             self._await_head()
-        in_head = self._in_head
+        self._data = data
+        self._other_bytes += len(data)
         super().data_received(data)  # type: ignore[misc]
+        self._data = b""
         if not self._between_requests():
             self._head_came()
-        elif in_head:
-            self._head_bytes += len(data)
-            if self._head_bytes > MAX_HEAD_BYTES and not self.transport.is_closing():
+        if self._other_bytes > MAX_HEAD_BYTES + self._body_bytes and not self.transport.is_closing():
+            if self._between_requests():
                 self._refuse(_TOO_LARGE, b'{"code":"too_large","message":"the head is too large","request_id":""}')
+            else:  # in the trailers of a body, or in a head behind a request that is being answered
+                self.transport.abort()
 
     def on_headers_complete(self) -> None:
-        """Note that what follows is a body."""
-        self._in_head = False
-        super().on_headers_complete()  # type: ignore[misc]
+        """Begin to answer, unless the parser takes what follows for another protocol."""
+        self._upgrades = self.parser.should_upgrade()
+        if not self._upgrades:
+            super().on_headers_complete()  # type: ignore[misc]
+
+    def on_body(self, body: bytes) -> None:
+        """Count what is body."""
+        self._other_bytes -= len(body)
+        self._body_bytes += len(body)
+        super().on_body(body)  # type: ignore[misc]
 
     def on_message_complete(self) -> None:
-        """Note that what follows is a head."""
-        self._in_head = True
+        """Count anew; behind the rest of a body that was refused, the connection waits as it does behind an answer."""
+        self._body_bytes = self._other_bytes = 0
+        if self._upgrades:
+            return
         super().on_message_complete()  # type: ignore[misc]
+        if self._between_requests():
+            self._head_came()
+            self.timeout_keep_alive_task = self.loop.call_later(self.timeout_keep_alive, self.transport.close)
+
+    def _unsupported_upgrade_warning(self) -> None:
+        """Read a request that offers another protocol, as HTTP clients of Java do, as if it did not.
+
+        RFC 9110, section 7.8: a server may ignore the offer. The parser does not: it takes the body for that protocol.
+        """
+        end_of_head = sys.exception().args[0]  # type: ignore[union-attr]  # of the parser: uvicorn calls this for it
+        kept = [name + b": " + value + b"\r\n" for name, value in self.headers if name not in _OF_THE_CONNECTION]
+        head = b"".join([self.parser.get_method(), b" ", self.url, b" HTTP/1.1\r\n", *kept, b"\r\n"])
+        self.parser = httptools.HttpRequestParser(self)
+        try:
+            self.parser.feed_data(head + self._data[end_of_head:])
+        except (httptools.HttpParserError, httptools.HttpParserUpgrade):  # CONNECT is always another protocol
+            self.send_400_response("Invalid HTTP request received.")  # type: ignore[attr-defined]
+
+    def pause_writing(self) -> None:
+        """Give a caller that does not read some time."""
+        super().pause_writing()  # type: ignore[misc]
+        self._writing = self.loop.call_later(WRITE_TIMEOUT_S, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        """Note that the caller reads."""
+        self._written()
+        super().resume_writing()  # type: ignore[misc]
 
     def connection_lost(self, error: Exception | None) -> None:
-        """Forget the timer."""
+        """Forget the timers."""
         self._head_came()
+        self._written()
         super().connection_lost(error)  # type: ignore[misc]
 
     def _between_requests(self) -> bool:
         return self.cycle is None or self.cycle.response_complete
 
     def _await_head(self) -> None:
-        self._timer = self.loop.call_later(self.head_timeout_s, self.transport.abort)
+        self._head = self.loop.call_later(self.head_timeout_s, self.transport.abort)
 
     def _head_came(self) -> None:
-        self._head_bytes = 0
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+        if self._head is not None:
+            self._head.cancel()
+            self._head = None
+
+    def _written(self) -> None:
+        if self._writing is not None:
+            self._writing.cancel()
+            self._writing = None
 
     def _refuse(self, answer: bytes, body: bytes) -> None:
         self.transport.write(answer % (len(body), body))

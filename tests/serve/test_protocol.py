@@ -1,10 +1,128 @@
+import json
 import resource
+import socket
+import time
 
+import httpx
 import pytest
 
-from serve.protocol import MAX_FILES, most_files
+from serve import protocol
+from serve.protocol import MAX_FILES, MAX_HEAD_BYTES, most_files
+from tests.serve.server import Server, wait_until
+
+MiB = 2**20
+
+
+def connected(server: Server) -> socket.socket:
+    return socket.create_connection(("127.0.0.1", httpx.URL(server.url).port or 0), timeout=10)
+
+
+def answers(connection: socket.socket, until: bytes) -> bytes:
+    found = b""
+    while until not in found:
+        piece = connection.recv(65_536)
+        assert piece, found[-200:]
+        found += piece
+    return found
+
+
+def sent_before_the_end(connection: socket.socket, piece: bytes, most: int) -> int:
+    """Send ``piece`` again and again until the server ends the connection; return the bytes that were sent."""
+    sent = 0
+    try:
+        while sent < most:
+            connection.sendall(piece)
+            sent += len(piece)
+    except (ConnectionResetError, BrokenPipeError):
+        pass
+    return sent
+
+
+def predict(body: bytes, *headers: bytes) -> bytes:
+    length = b"Content-Length: %d" % len(body)
+    lines = [b"POST /predict HTTP/1.1", b"Host: localhost", b"Content-Type: application/json", length, *headers]
+    return b"\r\n".join([*lines, b"", body])
 
 
 @pytest.mark.parametrize(("hard", "most"), [(1_024, 1_024), (resource.RLIM_INFINITY, MAX_FILES), (2**30, MAX_FILES)])
 def test_files_are_bounded_where_the_system_sets_no_bound(hard: int, most: int) -> None:
     assert most_files(hard) == most
+
+
+@pytest.mark.parametrize("cut", [None, 100, 200])
+def test_a_request_that_offers_another_protocol_is_read_as_if_it_did_not(server: Server, cut: int | None) -> None:
+    # As HTTP clients of Java do unless told otherwise.
+    offer = (
+        b"Connection: Upgrade, HTTP2-Settings",
+        b"Upgrade: h2c",
+        b"HTTP2-Settings: AAEAAEAAAAIAAAABAAMAAABkAAQBAAAA",
+    )
+    request = predict(b'{"comment_text": "hello"}', *offer)
+    with connected(server) as connection:
+        for _ in range(2):  # and the connection goes on
+            connection.sendall(request[:cut])
+            if cut:
+                time.sleep(0.05)
+                connection.sendall(request[cut:])
+            assert json.loads(answers(connection, b"}").partition(b"\r\n\r\n")[2])["scores"]
+
+
+def test_a_connect_request_is_refused(server: Server) -> None:
+    with connected(server) as connection:
+        connection.sendall(b"CONNECT localhost:80 HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        assert b" 400 " in answers(connection, b"\r\n\r\n")
+
+
+def test_trailers_without_end_cost_their_connection(server: Server) -> None:
+    head = b"POST /predict HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n"
+    with connected(server) as connection:
+        connection.sendall(head)
+        assert sent_before_the_end(connection, b"X-Trailer: %s\r\n" % (b"x" * 60_000), 50 * MiB) < 20 * MiB
+
+
+def test_a_head_without_end_behind_a_request_costs_its_connection(server: Server) -> None:
+    with connected(server) as connection:
+        connection.sendall(b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\nGET /health HTTP/1.1\r\nX-Flood: ")
+        assert sent_before_the_end(connection, b"x" * 60_000, 50 * MiB) < 20 * MiB
+
+
+def test_a_body_in_small_chunks_is_read(server: Server) -> None:
+    body = b'{"comment_text": "%s"}' % (b"hello " * 2_000)
+    chunks = b"".join(
+        b"%x\r\n%s\r\n" % (len(part), part) for part in (body[at : at + 8] for at in range(0, len(body), 8))
+    )
+    assert len(chunks) - len(body) < MAX_HEAD_BYTES + len(body)
+    head = b"POST /predict HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+    head += b"Transfer-Encoding: chunked\r\n\r\n"
+    with connected(server) as connection:
+        connection.sendall(head + chunks + b"0\r\n\r\n")
+        assert b" 200 " in answers(connection, b"\r\n\r\n")
+
+
+def test_a_connection_outlives_a_refusal_whose_body_came_late(server: Server) -> None:
+    head, _, body = predict(b'{"comment_text": "hello"}', b"Content-Encoding: gzip").partition(b"\r\n\r\n")
+    with connected(server) as connection:
+        connection.sendall(head + b"\r\n\r\n")
+        assert b" 415 " in answers(connection, b"}")
+        connection.sendall(body)
+        time.sleep(1.5)  # longer than a head may take here
+        connection.sendall(b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        assert b" 200 " in answers(connection, b"\r\n\r\n")
+
+
+def test_a_caller_that_does_not_read_costs_its_connection(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(protocol, "WRITE_TIMEOUT_S", 0.3)
+    path = "/static-offline-docs/swagger-ui-bundle.js"
+    assert len(server.http.get(path).content) > MiB
+    with connected(server) as connection:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
+        connection.sendall(b"GET %s HTTP/1.1\r\nHost: localhost\r\n\r\n" % path.encode() * 10)
+        wait_until(lambda: is_reset(connection))
+
+
+def is_reset(connection: socket.socket) -> bool:
+    try:
+        connection.send(b"\r\n")
+    except (ConnectionResetError, BrokenPipeError):
+        return True
+    return False
