@@ -1,9 +1,9 @@
-"""A drift alarm that may be looked at every day: has the share of comments of a class left what the site knows of itself?
+"""A drift alarm that may be looked at every day: has the share of comments of a class left its usual range?
 
 Watched are daily shares, such as the comments predicted toxic, on the scale of `stabilize`. While nothing happens they
-follow `moderation.statistics.noise`, with a weekly pattern, a spread and an autocorrelation that nobody states. For each day
-since the baseline the *evidence* weighs every day on which a lasting step, of any size and direction, may have begun:
-the likelihood ratio of that step against none, times a share of the year's budget of false alarms for that day.
+follow `moderation.statistics.noise`, with a weekly pattern, a spread and an autocorrelation that nobody states. On each
+day since the baseline the *evidence* weighs every day on which a lasting step, of any size and direction, may have
+begun: the likelihood ratio of that step against none, times that day's share of the year's budget of false alarms.
 
 A sum of such ratios is an e-detector of the Shiryaev-Roberts kind (Shin, Ramdas and Rinaldo, *E-detectors: a
 nonparametric framework for sequential change detection*, New England Journal of Statistics in Data Science 2, 2024):
@@ -15,13 +15,13 @@ for that average; docs/EXPERIMENTS.md holds the measured rates for single values
 What it cannot see stands in docs/drift.md.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
 from moderation.errors import InvalidInputError
-from moderation.statistics.noise import BASELINE_DAYS, FloatArray, IntArray, Whitened, whiten
+from moderation.statistics.noise import BASELINE_DAYS, FloatArray, IntArray, whiten
 
 FALSE_ALARMS_PER_YEAR = 0.05
 MIN_POSITIVES = 5
@@ -114,10 +114,10 @@ def watch(
     found = {label: _refused(refusal, threshold) for label, refusal in refusals.items() if refusal is not None}
     if watched:
         series = stabilize(np.stack([daily.positives[label][rows] for label in watched], axis=1), totals, baseline)
-        whitened = whiten(daily.days[rows], totals, np.hstack([series, _steps(len(rows), baseline)]), baseline)
-        for number, label in enumerate(watched):
-            counts = series[baseline:, number], float(totals[:baseline].mean())
-            found[label] = _alarm(daily.days[rows[baseline:]], *counts, ratios(whitened, number), threshold)
+        ratios = _ratios(daily.days[rows], totals, series, baseline)
+        for label, column, ratio in zip(watched, series.T, ratios, strict=True):
+            shares = (np.sinh(column[baseline:]) / DAYS_VARY) ** 2 / totals[:baseline].mean()
+            found[label] = _alarm(daily.days[rows[baseline:]], shares, ratio, threshold)
     return {label: found[label] for label in daily.positives}
 
 
@@ -136,31 +136,36 @@ def stabilize(positives: IntArray, totals: FloatArray, baseline: int = BASELINE_
 
 def evidence(days: IntArray, totals: FloatArray, series: FloatArray, baseline: int = BASELINE_DAYS) -> FloatArray:
     """Return the evidence (M, S) on the M days after the baseline, for S series (T, S) of `stabilize`."""
-    whitened = whiten(days, totals, np.hstack([series, _steps(len(days), baseline)]), baseline)
-    return np.stack([ratios(whitened, number).sum(axis=1) for number in range(series.shape[1])], axis=1)
+    found = [ratios.sum(axis=1) for ratios in _ratios(days, totals, series, baseline)]
+    return np.stack(found, axis=1)
 
 
-def ratios(whitened: Whitened, number: int) -> FloatArray:
-    """Return (M, M): on each day the weighted likelihood ratio of a step that began on each day, of series ``number``.
+def _ratios(days: IntArray, totals: FloatArray, series: FloatArray, baseline: int) -> Iterator[FloatArray]:
+    """Yield for each of S series (M, M): on each day the weighted likelihood ratio of a step that began on each day.
 
-    With a standard normal prior of scale `STEP_SCALE` on the step over σ, and weekly pattern and σ integrated out, the
-    ratio is that of a linear model with one more column: Liang, Paulo, Molina, Clyde and Berger, *Mixtures of g priors
-    for Bayesian variable selection*, JASA 103 (2008), section 2, with the prior on the step instead of its fit.
+    With a normal prior of scale `STEP_SCALE` on the step over σ, and weekly pattern and σ integrated out, the ratio is
+    that of a linear model with one more column: Liang, Paulo, Molina, Clyde and Berger, *Mixtures of g priors for
+    Bayesian variable selection*, JASA 103 (2008), section 2, with the prior on the step instead of on its fit.
     """
-    count = whitened.errors.shape[1]
-    errors, steps = whitened.errors[..., number], whitened.errors[..., -count:]
-    squares = whitened.baseline_squares[:, number, None] + np.pad((errors**2).cumsum(axis=1), ((0, 0), (1, 0)))
-    likelihood = whitened.log_likelihood(squares[..., None])[:, 1:, 0]
-    weights = np.exp(likelihood - likelihood.max(axis=0))
-    weights /= weights.sum(axis=0)
-    freedom = whitened.baseline_freedom + np.arange(1, count + 1)[:, None]
-    found = np.zeros((count, count))
-    for weight, error, step, square in zip(weights, errors, steps, squares[:, 1:], strict=True):
-        size = 1 + STEP_SCALE**2 * (step**2).cumsum(axis=0)
-        fit = STEP_SCALE**2 * (step * error[:, None]).cumsum(axis=0) ** 2 / size
-        log_ratio = -np.log(size) / 2 - freedom / 2 * np.log1p(-fit / square[:, None])
-        found += weight[:, None] * np.exp(np.minimum(log_ratio, _LARGEST_LOG))
-    return np.asarray(np.tril(found) * _budget(count))
+    count = len(days) - baseline
+    whitened = whiten(days, totals, np.hstack([series, np.tri(len(days), count, -baseline)]), baseline)
+    steps = whitened.errors[..., series.shape[1] :]
+    size = 1 + STEP_SCALE**2 * (steps**2).cumsum(axis=1)
+    prior = np.tri(count) * _budget(count) / np.sqrt(size)
+    freedom = whitened.baseline_freedom + np.arange(1, count + 1)
+    for number in range(series.shape[1]):
+        errors = whitened.errors[..., number]
+        squares = whitened.baseline_squares[:, number, None] + np.pad((errors**2).cumsum(axis=1), ((0, 0), (1, 0)))
+        likelihood = whitened.log_likelihood(squares[..., None])[:, 1:, 0]
+        weights = np.exp(likelihood - likelihood.max(axis=0))
+        weights /= weights.sum(axis=0)
+        found = np.zeros((count, count))
+        for pair, weight in enumerate(weights):
+            explained = (steps[pair] * errors[pair, :, None]).cumsum(axis=0) ** 2
+            explained *= STEP_SCALE**2 / size[pair]
+            log_ratio = np.log(1 - explained / squares[pair, 1:, None]) * (-freedom[:, None] / 2)
+            found += np.exp(np.minimum(log_ratio, _LARGEST_LOG)) * prior[pair] * weight[:, None]
+        yield found
 
 
 def _budget(count: int) -> FloatArray:
@@ -173,21 +178,16 @@ def _budget(count: int) -> FloatArray:
     return np.asarray((shares / shares[:_YEAR_DAYS].sum())[:count])
 
 
-def _steps(count: int, baseline: int) -> FloatArray:
-    """Return one column per day after the baseline, 1 from that day on."""
-    return np.tri(count, count - baseline, -baseline)
-
-
-def _alarm(days: IntArray, series: FloatArray, comments: float, found: FloatArray, threshold: float) -> Alarm:
-    """Return the alarm on a series (M,), made with so many ``comments`` a day, of `ratios` (M, M)."""
-    total = found.sum(axis=1)
+def _alarm(days: IntArray, shares: FloatArray, ratios: FloatArray, threshold: float) -> Alarm:
+    """Return the alarm of one label from its daily shares (M,) and `_ratios` (M, M)."""
+    total = ratios.sum(axis=1)
     reached = np.flatnonzero(total >= threshold)
     if not len(reached):
         return Alarm(days, total, threshold, None, None, None, None)
     last = int(reached[0])
-    began = int(found[last].argmax())
-    share = (np.sinh(series[began : last + 1].mean()) / DAYS_VARY) ** 2 / comments
-    return Alarm(days, total, threshold, int(days[last]), int(days[began]), float(share), None)
+    began = int(ratios[last].argmax())
+    share = float(shares[began : last + 1].mean())
+    return Alarm(days, total, threshold, int(days[last]), int(days[began]), share, None)
 
 
 def _refusal(counts: IntArray, totals: FloatArray, baseline: int) -> str | None:

@@ -55,7 +55,7 @@ class Whitened:
             squares: (G, 1 + M, columns), the sum of squares after the baseline and after each day.
         """
         freedom = self.baseline_freedom + np.arange(squares.shape[1])
-        return np.asarray(self.log_scale[..., None] - freedom[:, None] / 2 * np.log(squares))
+        return self.log_scale[..., None] - freedom[:, None] / 2 * np.log(squares)
 
 
 def whiten(days: IntArray, totals: FloatArray, columns: FloatArray, baseline: int = BASELINE_DAYS) -> Whitened:
