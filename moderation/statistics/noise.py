@@ -146,4 +146,4 @@ def _covariance(days: IntArray, totals: FloatArray, baseline: int) -> FloatArray
 
 def _weekdays(days: IntArray) -> FloatArray:
     """Return one column, 0 or 1, for each weekday that occurs: (T, up to 7)."""
-    return (days[:, None] % 7 == np.unique(days % 7)[None, :]).astype(np.float64)
+    return np.asarray(days[:, None] % 7 == np.unique(days % 7)[None, :], dtype=np.float64)

@@ -46,12 +46,8 @@ def test_half_as_many_toxic_comments_again_are_found_within_three_days(
     "site",
     [
         Site(0.0, 0.05),
-        Site(0.35, 0.05),
         Site(0.7, 0.05),
-        Site(0.7, 0.0),
         Site(0.7, 0.3),
-        Site(0.7, 0.05, heavy=True),
-        Site(0.7, 0.05, weekly=0.5),
         Site(0.7, 0.1, comments=200, prevalence=0.05),
     ],
 )
