@@ -13,7 +13,7 @@ import numpy as np
 from tqdm import tqdm
 
 from moderation.statistics.alarm import evidence, stabilize
-from moderation.statistics.noise import FloatArray, IntArray
+from moderation.statistics.sample import FloatArray, IntArray
 
 PREVALENCE, RECALL, FALSE_POSITIVE_RATE = 0.097, 0.822, 0.019
 

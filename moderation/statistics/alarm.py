@@ -21,7 +21,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from moderation.errors import InvalidInputError
-from moderation.statistics.noise import BASELINE_DAYS, FloatArray, IntArray, whiten
+from moderation.statistics.noise import BASELINE_DAYS, whiten
+from moderation.statistics.sample import FloatArray, IntArray
 
 FALSE_ALARMS_PER_YEAR = 0.05
 MIN_POSITIVES = 5

@@ -16,7 +16,8 @@ from statistics import NormalDist
 import numpy as np
 
 from moderation.errors import InvalidInputError
-from moderation.statistics.noise import BASELINE_DAYS, FloatArray, IntArray, fit_step
+from moderation.statistics.noise import BASELINE_DAYS, fit_step
+from moderation.statistics.sample import FloatArray, IntArray
 
 MIN_EXPECTED = 5
 """Comments that a bin must expect in the smaller range; bins with fewer join the next one (Cochran 1954)."""

@@ -16,10 +16,8 @@ from dataclasses import dataclass
 from itertools import product
 
 import numpy as np
-import numpy.typing as npt
 
-FloatArray = npt.NDArray[np.float64]
-IntArray = npt.NDArray[np.int64]
+from moderation.statistics.sample import FloatArray, IntArray
 
 BASELINE_DAYS = 14
 GRID: tuple[tuple[float, float], ...] = tuple(product((0.0, 0.25, 0.5, 0.75, 0.9), (0.0, 0.4)))
