@@ -55,7 +55,7 @@ def test_at_most_five_percent_of_a_thousand_quiet_years_raise_an_alarm(site: Sit
     rng = np.random.default_rng(3)
     highest = np.concatenate([measure(rng, site, 365, 20).max(axis=0) for _ in range(50)])
     assert (highest >= ONE_LABEL).mean() <= 0.05
-    assert (highest >= EACH_OF_SIX).mean() <= 0.05 / 6
+    assert (highest >= EACH_OF_SIX).mean() <= 0.05 / 6 + 2 * 0.003  # two standard errors of a thousand years
 
 
 @pytest.mark.full
