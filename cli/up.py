@@ -45,7 +45,7 @@ class Service:
 
 
 def up() -> None:
-    """Start the API, both apps and the worker, and stop them together.
+    """Start API, apps and worker, and stop them together.
 
     Migrates the database, gives the registry the starter bundle if the alias is missing, waits until API and apps
     answer, and prints where. Ctrl-C stops all; so does the end of any of them. Their logs are in the state folder;
