@@ -13,12 +13,15 @@ from streamlit.navigation.page import StreamlitPage
 from apps.monitor.services.database import check_database, explain
 from apps.monitor.views.connection import engine_for
 from apps.monitor.views.dashboard import dashboard_view
+from apps.monitor.views.data import data_view
 from apps.monitor.views.lineage import lineage_view
+from apps.monitor.views.review import adjudication_view, review_view
+from apps.monitor.views.reviewers import reviewers_view
 from apps.monitor.views.sign_in import show_who, signed_in
 from apps.ui.notice import show_problem
 from apps.ui.page import settings_or_stop
 from moderation.errors import ModerationError
-from moderation.review.access import Session
+from moderation.review.access import ROLES, Session
 from moderation.settings import MonitorSettings
 
 View = Callable[[Engine, Session], None]
@@ -31,7 +34,7 @@ def main() -> None:
     try:
         engine = engine_for(settings.resolved_database_url())
         check_database(engine)
-        session = signed_in(engine)
+        session = signed_in(engine, settings)
     except ModerationError as error:
         show_problem(explain(error))
         st.button("Try again", icon=":material/refresh:")
@@ -49,10 +52,20 @@ def _pages(engine: Engine, session: Session) -> dict[str, list[StreamlitPage]]:
         run = partial(view, engine, session)
         return st.Page(run, title=title, icon=f":material/{icon}:", url_path=name, default=default)
 
-    return {
+    may_review, may_all = (session.role in ROLES[ROLES.index(least) :] for least in ("reviewer", "admin"))
+    groups = {
         "Traffic": [page(dashboard_view, "Overview", "monitoring", default=True)],
+        "People": [
+            page(review_view, "Review queue", "rate_review"),
+            page(adjudication_view, "Adjudication", "balance"),
+            page(reviewers_view, "Reviewers", "groups"),
+        ],
         "Model": [page(lineage_view, "Lineage", "account_tree")],
+        "Data": [page(data_view, "Data", "database")],
     }
+    # Only so that nobody is offered what the database would refuse.
+    hidden = [] if may_all else ["Data"] if may_review else ["Data", "People"]
+    return {name: pages for name, pages in groups.items() if name not in hidden}
 
 
 main()

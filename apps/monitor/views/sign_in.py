@@ -3,23 +3,26 @@
 What a session may do is decided by the database at each call; this page only finds out whose it is.
 """
 
+from contextlib import suppress
 from datetime import UTC, datetime
 from ipaddress import ip_address
 
 import streamlit as st
 from sqlalchemy import Engine
 
+from apps.monitor.services.identity import verified_address
 from apps.ui.page import head
 from moderation.errors import ForbiddenError, ModerationError, OverQuotaError, UnauthorizedError
 from moderation.review import access
 from moderation.review.access import LOCAL, Session
+from moderation.settings import MonitorSettings
 
 SESSION = "session"
 """Key of the session in Streamlit's state, which lasts until the page is reloaded."""
 _WHY = "why_signed_out"
 
 
-def signed_in(engine: Engine) -> Session:
+def signed_in(engine: Engine, settings: MonitorSettings) -> Session:
     """Return the session of whoever looks at the page, as it is at this moment; else ask them to sign in and stop.
 
     Raises:
@@ -27,16 +30,16 @@ def signed_in(engine: Engine) -> Session:
     """
     now = datetime.now(UTC)
     known: Session | None = st.session_state.get(SESSION)
-    try:
-        if known is not None:
+    if known is not None:
+        try:
             return access.resume(engine, known.token, now)
-        session = _without_form(engine, now)
-    except (UnauthorizedError, ForbiddenError) as error:
-        st.session_state.pop(SESSION, None)
-        st.session_state[_WHY] = str(error)
-        session = None
-    if session is None:
-        session = _ask(engine, now)
+        except (UnauthorizedError, ForbiddenError) as error:
+            end_session(error)
+    if settings.signs_in_by_provider:
+        session = _by_provider(engine, settings, now)
+    else:
+        session = _local(engine, now) or _by_password(engine, now)
+    st.session_state.pop(_WHY, None)
     st.session_state[SESSION] = session
     return session
 
@@ -60,7 +63,7 @@ def show_who(engine: Engine, session: Session) -> None:
         st.button("Sign out", icon=":material/logout:", on_click=_sign_out, args=(engine, session))
 
 
-def _without_form(engine: Engine, now: datetime) -> Session | None:
+def _local(engine: Engine, now: datetime) -> Session | None:
     if not _is_local():
         return None
     try:
@@ -79,26 +82,48 @@ def _is_local() -> bool:
     return loopback and not any(name in st.context.headers for name in ("Forwarded", "X-Forwarded-For"))
 
 
-def _ask(engine: Engine, now: datetime) -> Session:
-    head("Sign in", "The monitor shows what people wrote, so it asks who looks.")
-    if why := st.session_state.pop(_WHY, None):
-        st.info(why, icon=":material/info:")
+def _by_provider(engine: Engine, settings: MonitorSettings, now: datetime) -> Session:
+    if st.user.get("is_logged_in"):
+        try:
+            address = verified_address(st.user, settings.oidc_trust_email)
+            return access.session_for_identity(engine, address, now)
+        except ForbiddenError as error:
+            st.session_state[_WHY] = str(error)
+    _begin_form()
+    st.button("Sign in", type="primary", icon=":material/login:", on_click=st.login)
+    if st.user.get("is_logged_in"):
+        st.button("Sign in as somebody else", on_click=st.logout)
+    st.stop()
+
+
+def _by_password(engine: Engine, now: datetime) -> Session:
+    _begin_form()
     with st.form("sign-in", width=420):
         name = st.text_input("Name", autocomplete="username")
         password = st.text_input("Password", type="password", autocomplete="current-password")
         sent = st.form_submit_button("Sign in", type="primary")
     if sent:
         try:
-            session = access.sign_in(engine, name, password, now)
+            st.session_state[SESSION] = access.sign_in(engine, name, password, now)
         except (UnauthorizedError, OverQuotaError) as error:
             st.error(str(error), icon=":material/error:")
         else:
-            st.session_state[SESSION] = session
+            st.session_state.pop(_WHY, None)
             st.rerun()
     st.caption("Accounts are made by `moderation reviewers add NAME --role reviewer`.")
     st.stop()
 
 
+def _begin_form() -> None:
+    head("Sign in", "The monitor shows what people wrote, so it asks who looks.")
+    if why := st.session_state.get(_WHY):
+        st.info("What you had chosen is kept as your draft.", icon=":material/info:")
+        st.text(why)
+
+
 def _sign_out(engine: Engine, session: Session) -> None:
-    access.sign_out(engine, session, datetime.now(UTC))
+    with suppress(ModerationError):  # forgotten here all the same; the database ends it in its time
+        access.sign_out(engine, session, datetime.now(UTC))
     st.session_state.clear()
+    if st.user.get("is_logged_in"):
+        st.logout()
