@@ -1,4 +1,4 @@
-"""What admins do with the data: take what people judged out of the database, and erase texts. Both are in the audit log."""
+"""What admins do with the data: export what people judged, and erase texts; both are in the audit log."""
 
 import json
 import tempfile

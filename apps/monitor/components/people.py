@@ -1,4 +1,4 @@
-"""The charts of the reviewers' work, as Altair specifications; what they show comes from `apps.monitor.services.people`."""
+"""The charts of the reviewers' work, as Altair specifications, over the frames of `apps.monitor.services.people`."""
 
 import altair as alt
 import pandas as pd
@@ -29,14 +29,11 @@ def days_chart(frame: pd.DataFrame) -> alt.Chart:
 
 
 def intervals_chart(frame: pd.DataFrame, name: str, value: str, title: str, ink_color: str) -> alt.LayerChart:
-    """A point for each ``value`` and a line for its interval, one row per ``name``; rows without a value are left out."""
+    """A point for each ``value`` and a line for its interval, one row per ``name``; rows without one are left out."""
     known = frame.dropna(subset=[value])
+    tooltips = [alt.Tooltip(f"{each}:Q", format=".3~f") for each in (value, "From", "To")]
     base = alt.Chart(known, title=title).encode(
-        y=alt.Y(f"{name}:N", title=None, sort=known[name].to_list()),
-        tooltip=[
-            alt.Tooltip(f"{name}:N"),
-            *(alt.Tooltip(f"{each}:Q", format=".3~f") for each in (value, "From", "To")),
-        ],
+        y=alt.Y(f"{name}:N", title=None, sort=known[name].to_list()), tooltip=[alt.Tooltip(f"{name}:N"), *tooltips]
     )
     interval = base.mark_rule(strokeWidth=4, color=BLUE).encode(
         x=alt.X("From:Q", title=f"{value}, with its 95 % interval", scale=alt.Scale(zero=False, nice=True)), x2="To:Q"

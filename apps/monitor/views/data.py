@@ -54,7 +54,7 @@ def _export(engine: Engine, session: Session) -> None:
         sent = st.form_submit_button("Prepare the file", type="primary", icon=":material/inventory_2:")
     if sent:
         st.session_state.pop(_ARCHIVE, None)
-        if not isinstance(chosen, tuple) or len(chosen) != 2:
+        if len(chosen) != 2:
             st.error("Choose the first and the last day.", icon=":material/error:")
             return
         start, end = whole_days(*chosen)
@@ -114,10 +114,14 @@ def _audit(engine: Engine, session: Session) -> None:
     entries = audit_entries(engine, session, datetime.now(UTC), before, PAGE_ENTRIES)
     with st.container(horizontal=True):
         st.button("Newest", disabled=not pages, on_click=pages.clear, icon=":material/first_page:")
-        st.button("Newer", disabled=not pages, on_click=pages.pop, icon=":material/chevron_left:")
+        st.button("Newer", disabled=not pages, on_click=_back, args=(pages,), icon=":material/chevron_left:")
         full = len(entries) == PAGE_ENTRIES
         older = entries[-1:] if full else []
         st.button("Older", disabled=not full, on_click=pages.extend, args=(older,), icon=":material/chevron_right:")
     st.caption(f"Page {len(pages) + 1}; {PAGE_ENTRIES} entries a page, newest first.")
     time = st.column_config.DatetimeColumn(format="YYYY-MM-DD HH:mm:ss")
     show_table(audit_frame(entries), "audit-log", {"Time (UTC)": time})
+
+
+def _back(pages: list[Entry]) -> None:
+    pages.pop()

@@ -69,7 +69,7 @@ def _show_agreement(people: People) -> None:
 def _show_golden(people: People) -> None:
     st.subheader("Golden items", anchor=False)
     st.caption(
-        "Texts whose labels are known come by unmarked. Right means: all six labels. Wilson's interval (95 %), all time."
+        "Texts with known labels come by unmarked. Right means: all six labels. Wilson's interval (95 %), all time."
     )
     frame = people.golden
     if frame.empty:

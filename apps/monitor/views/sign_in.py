@@ -93,7 +93,7 @@ def _by_provider(engine: Engine, settings: MonitorSettings, now: datetime) -> Se
     st.button("Sign in", type="primary", icon=":material/login:", on_click=st.login)
     if st.user.get("is_logged_in"):
         st.button("Sign in as somebody else", on_click=st.logout)
-    st.stop()
+    return st.stop()
 
 
 def _by_password(engine: Engine, now: datetime) -> Session:
