@@ -111,17 +111,17 @@ def take_monitor(browser: Browser, state_dir: Path, folder: Path) -> None:
 
 def open_monitor_page(tab: Page, name: str) -> None:
     """Follow the link in the sidebar, which a phone hides until it is asked for."""
-    link = tab.get_by_test_id("stSidebarNavLink").filter(has_text=name)
-    if not link.is_visible():
+    sidebar = tab.get_by_test_id("stSidebar")
+    if sidebar.get_attribute("aria-expanded") == "false":
         tab.get_by_test_id("stExpandSidebarButton").click()
-    link.click()
+    tab.get_by_test_id("stSidebarNavLink").filter(has_text=name).click()
     tab.get_by_role("heading", name=name, exact=True).wait_for()
     expect(tab.get_by_test_id("stApp")).to_have_attribute("data-test-script-state", "notRunning", timeout=60_000)
     if name == "Review queue":
         tab.get_by_role("button", name="Unsure").wait_for()
-    collapse = tab.get_by_test_id("stSidebarCollapseButton").get_by_role("button")
-    if tab.viewport_size and tab.viewport_size["width"] < 700 and collapse.is_visible():
-        collapse.click()
+    phone = tab.viewport_size is not None and tab.viewport_size["width"] == WIDTHS["phone"]
+    if phone and sidebar.get_attribute("aria-expanded") == "true":
+        tab.get_by_test_id("stSidebarCollapseButton").get_by_role("button").click()
 
 
 def take(tab: Page, path: Path) -> None:
