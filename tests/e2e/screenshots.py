@@ -96,7 +96,7 @@ def take_monitor(browser: Browser, state_dir: Path, folder: Path) -> None:
             tab.keyboard.press("Enter")
             tab.get_by_text("Signed in as").first.wait_for(state="attached")
             for name in ("Review queue", "Adjudication", "Reviewers", "Data"):
-                open_monitor_page(tab, name)
+                open_monitor_page(tab, name, width)
                 if name == "Review queue":
                     tab.keyboard.press("Enter")
                     tab.get_by_text("Your last review").wait_for()
@@ -109,19 +109,20 @@ def take_monitor(browser: Browser, state_dir: Path, folder: Path) -> None:
             tab.close()
 
 
-def open_monitor_page(tab: Page, name: str) -> None:
-    """Follow the link in the sidebar, which a phone hides until it is asked for."""
-    sidebar = tab.get_by_test_id("stSidebar")
-    if sidebar.get_attribute("aria-expanded") == "false":
+def open_monitor_page(tab: Page, name: str, width: int) -> None:
+    """Follow the link in the sidebar, which lies beside the page on a desktop only, and make the window ``width``."""
+    tab.set_viewport_size({"width": WIDTHS["desktop"], "height": 900})
+    if tab.get_by_test_id("stExpandSidebarButton").is_visible():
         tab.get_by_test_id("stExpandSidebarButton").click()
     tab.get_by_test_id("stSidebarNavLink").filter(has_text=name).click()
     tab.get_by_role("heading", name=name, exact=True).wait_for()
     expect(tab.get_by_test_id("stApp")).to_have_attribute("data-test-script-state", "notRunning", timeout=60_000)
     if name == "Review queue":
         tab.get_by_role("button", name="Unsure").wait_for()
-    phone = tab.viewport_size is not None and tab.viewport_size["width"] == WIDTHS["phone"]
-    if phone and sidebar.get_attribute("aria-expanded") == "true":
+    if width < WIDTHS["desktop"]:
+        tab.get_by_test_id("stSidebarHeader").hover()
         tab.get_by_test_id("stSidebarCollapseButton").get_by_role("button").click()
+    tab.set_viewport_size({"width": width, "height": 900})
 
 
 def take(tab: Page, path: Path) -> None:

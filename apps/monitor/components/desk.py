@@ -103,10 +103,10 @@ def _scores_chart(scores: dict[str, float], chosen: tuple[str, ...]) -> alt.Char
     ]
     frame = pd.DataFrame(rows, columns=["label", "score", "you"])
     chart: alt.Chart = (
-        alt.Chart(frame, height=200, title="Scores of the model (probability)")
+        alt.Chart(frame, height=280, title="Scores of the model (probability)")
         .mark_bar(color=BLUE)
         .encode(
-            y=alt.Y("label:N", sort=frame["label"].to_list(), title=None),
+            y=alt.Y("label:N", sort=frame["label"].to_list(), title=None, axis=alt.Axis(labelOverlap=False)),
             x=alt.X("score:Q", title="Score (probability)", scale=alt.Scale(domain=[0, 1])),
             tooltip=[
                 alt.Tooltip("label:N"),
