@@ -1,26 +1,22 @@
 """`moderation export`: what people judged, as a file to train on."""
 
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from moderation.errors import InvalidInputError
 from moderation.labels import LABELS
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine
 
-    from moderation.db.export import Judged
+    from moderation.db.export import Judged, Kind
 
 app = typer.Typer(help="Write what people judged to a file, to train on.", rich_markup_mode=None)
 SUFFIXES = (".parquet", ".jsonl")
-CHUNK_ROWS = 1_000
-_NOTHING = {"feedback": "feedback with corrected labels", "reviews": "review with settled labels"}
 
 
 @app.callback()
@@ -61,7 +57,7 @@ def reviews(output: File, since: Since = None, until: Until = None, overwrite: O
 
 
 def _export(
-    kind: "Literal['feedback', 'reviews']",
+    kind: "Kind",
     output: Path,
     overwrite: bool,
     period: tuple[datetime | None, datetime | None],
@@ -69,7 +65,8 @@ def _export(
 ) -> None:
     from cli.output import check_output, replaced_when_complete
     from moderation.db.database import connect, require_current
-    from moderation.exports import Export, file_digest, manifest_path, write_manifest
+    from moderation.db.export import Tally
+    from moderation.exports import manifest_path, write_manifest
     from moderation.settings import DatabaseSettings, load
 
     check_output(output, SUFFIXES, overwrite)
@@ -78,23 +75,10 @@ def _export(
     since, until = period
     start = since.replace(tzinfo=UTC) if since else datetime(1970, 1, 1, tzinfo=UTC)
     end = until.replace(tzinfo=UTC) if until else datetime.now(UTC)
-    written = _Written()
+    tally = Tally()
     with replaced_when_complete(output) as partial:
-        _write(partial, output.suffix, written.counted(read(engine, start, end)))
-        if written.times is None:
-            raise InvalidInputError(
-                f"no {_NOTHING[kind]} on a stored text from {start:%Y-%m-%d %H:%M} to {end:%Y-%m-%d %H:%M} (without "
-                f"its text: {written.without_text})"
-            )
-        export = Export(
-            kind=kind,
-            sha256=file_digest(partial),
-            first_at=written.times[0],
-            last_at=written.times[1],
-            rows=written.versions.total(),
-            without_text=written.without_text,
-            versions=dict(sorted(written.versions.items())),
-        )
+        _write(partial, output.suffix, tally.counted(read(engine, start, end)))
+        export = tally.manifest(kind, partial, start, end)
         manifest_path(output).unlink(missing_ok=True)  # never that of another file
     _note(engine, kind, export.sha256)
     write_manifest(output, export)  # last: training takes no file without it
@@ -116,30 +100,12 @@ def _note(engine: "Engine", kind: str, digest: str) -> None:
         audit.write(connection, datetime.now(UTC), operator(), f"export {kind}", digest)
 
 
-class _Written:
-    """Counts what passes through on its way to the file."""
-
-    def __init__(self) -> None:
-        self.times: tuple[datetime, datetime] | None = None
-        self.versions: Counter[str] = Counter()
-        self.without_text = 0
-
-    def counted(self, judged: "Iterable[Judged]") -> "Iterator[Judged]":
-        """Yield those whose text is known; they come in order of time."""
-        for each in judged:
-            if each.text is None:
-                self.without_text += 1
-                continue
-            self.times = (self.times[0] if self.times else each.judged_at, each.judged_at)
-            self.versions[each.version] += 1
-            yield each
-
-
 def _write(path: Path, suffix: str, judged: "Iterator[Judged]") -> None:
     import pyarrow as pa
     from tqdm import tqdm
 
     from cli.tables import create_table
+    from moderation.db.export import CHUNK_ROWS, row_of
 
     schema = pa.schema(
         [("prediction_id", pa.string()), ("comment_text", pa.string())]
@@ -149,19 +115,8 @@ def _write(path: Path, suffix: str, judged: "Iterator[Judged]") -> None:
     writer = create_table(path, suffix, schema)
     try:
         with tqdm(unit=" rows", desc="exporting", leave=False) as bar:
-            while chunk := [_row(each) for each in islice(judged, CHUNK_ROWS)]:
+            while chunk := [row_of(each) for each in islice(judged, CHUNK_ROWS)]:
                 writer.write(pa.RecordBatch.from_pylist(chunk, schema=schema))
                 bar.update(len(chunk))
     finally:
         writer.close()
-
-
-def _row(judged: "Judged") -> dict[str, Any]:
-    return {
-        "prediction_id": judged.prediction_id,
-        "comment_text": judged.text,
-        **{label: None if judged.labels.get(label) is None else int(judged.labels[label]) for label in LABELS},
-        "reviewed_at": judged.judged_at.isoformat(),
-        "weight": judged.weight,
-        "version": judged.version,
-    }

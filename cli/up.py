@@ -64,15 +64,14 @@ def up() -> None:
 
 
 def _services(settings: "ApiSettings", ui_port: int, monitor_port: int) -> list[Service]:
-    def app(name: str, port: int) -> tuple[str, ...]:
-        script = str(ROOT / "apps" / name / "app.py")
-        return (sys.executable, "-m", "streamlit", "run", script, "--server.port", str(port), *STREAMLIT)
-
+    script = str(ROOT / "apps" / "moderator" / "app.py")
     serve = (sys.executable, "-m", "cli", "serve")
+    moderator = (sys.executable, "-m", "streamlit", "run", script, "--server.port", str(ui_port), *STREAMLIT)
+    monitor = (sys.executable, "-m", "apps.monitor", *STREAMLIT)
     return [
         Service("api", settings.api_port, "MODERATION_API_PORT", "/ready", serve, settings.api_host),
-        Service("moderator", ui_port, "MODERATION_UI_PORT", "/_stcore/health", app("moderator", ui_port)),
-        Service("monitor", monitor_port, "MODERATION_MONITOR_PORT", "/_stcore/health", app("monitor", monitor_port)),
+        Service("moderator", ui_port, "MODERATION_UI_PORT", "/_stcore/health", moderator),
+        Service("monitor", monitor_port, "MODERATION_MONITOR_PORT", "/_stcore/health", monitor),
     ]
 
 

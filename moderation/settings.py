@@ -215,6 +215,22 @@ class MonitorSettings(ReviewSettings):
     """The monitor app."""
 
     monitor_port: Annotated[Port, Field(description="Port of the monitor app.")] = 8502
+    monitor_url: Annotated[
+        str | None, Field(description="Where people reach the monitor app, such as https://monitor.example.org.")
+    ] = None
+    oidc_metadata_url: Annotated[
+        str | None, Field(description="Identity provider for the monitor app: its /.well-known/openid-configuration.")
+    ] = None
+    oidc_client_id: Annotated[str | None, Field(description="Name of the monitor app there.")] = None
+    oidc_client_secret: Annotated[SecretStr | None, Field(description="Its secret there.")] = None
+    oidc_trust_email: Annotated[
+        bool, Field(description="Believe e-mail addresses that the provider does not call verified.")
+    ] = False
+
+    @property
+    def signs_in_by_provider(self) -> bool:
+        """Whether an identity provider is configured, if only in part."""
+        return any((self.oidc_metadata_url, self.oidc_client_id, self.oidc_client_secret))
 
 
 PROCESS_SETTINGS: tuple[type[Settings], ...] = (

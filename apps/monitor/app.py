@@ -1,24 +1,71 @@
-"""The monitor app: what the API answered, how fast, and what people said to it, read from the database only.
+"""The monitor app: what the API answered, how fast, and what people say of it, read from the database only.
 
-Start it from the repository root with the root on PYTHONPATH:
-``PYTHONPATH=. streamlit run apps/monitor/app.py``.
+Start it from the repository root: ``python -m apps.monitor``; what follows goes to Streamlit.
 """
 
-from apps.monitor.components.controls import LINEAGE, choose_page
+from collections.abc import Callable
+from functools import partial
+
+import streamlit as st
+from sqlalchemy import Engine
+from streamlit.navigation.page import StreamlitPage
+
+from apps.monitor.services.database import check_database, explain
+from apps.monitor.views.connection import engine_for
 from apps.monitor.views.dashboard import dashboard_view
+from apps.monitor.views.data import data_view
 from apps.monitor.views.lineage import lineage_view
-from apps.ui.page import begin, settings_or_stop
+from apps.monitor.views.review import adjudication_view, review_view
+from apps.monitor.views.reviewers import reviewers_view
+from apps.monitor.views.sign_in import show_who, signed_in
+from apps.ui.notice import show_problem
+from apps.ui.page import settings_or_stop
+from moderation.errors import ModerationError
+from moderation.review.access import ROLES, Session
 from moderation.settings import MonitorSettings
+
+View = Callable[[Engine, Session], None]
 
 
 def main() -> None:
-    """Draw the page."""
-    begin("Moderation monitor", "What the API answered, how fast, and what people said to it.", "📈")
-    database_url = settings_or_stop(MonitorSettings).resolved_database_url()
-    if choose_page() == LINEAGE:
-        lineage_view(database_url)
-    else:
-        dashboard_view(database_url)
+    """Let whoever looks sign in, and draw the page that they chose."""
+    st.set_page_config(page_title="Moderation monitor", page_icon="📈", layout="wide")
+    settings = settings_or_stop(MonitorSettings)
+    try:
+        engine = engine_for(settings.resolved_database_url())
+        check_database(engine)
+        session = signed_in(engine, settings)
+    except ModerationError as error:
+        show_problem(explain(error))
+        st.button("Try again", icon=":material/refresh:")
+        return
+    page = st.navigation(_pages(engine, session))
+    show_who(engine, session)
+    page.run()
+
+
+def _pages(engine: Engine, session: Session) -> dict[str, list[StreamlitPage]]:
+    """Return the pages by group. A page takes ``(engine, session)``, and begins with `apps.ui.page.head`."""
+
+    def page(view: View, title: str, icon: str, default: bool = False) -> StreamlitPage:
+        name = title.lower().replace(" ", "-")
+        run = partial(view, engine, session)
+        return st.Page(run, title=title, icon=f":material/{icon}:", url_path=name, default=default)
+
+    may_review, may_all = (session.role in ROLES[ROLES.index(least) :] for least in ("reviewer", "admin"))
+    groups = {
+        "Traffic": [page(dashboard_view, "Overview", "monitoring", default=True)],
+        "People": [
+            page(review_view, "Review queue", "rate_review"),
+            page(adjudication_view, "Adjudication", "balance"),
+            page(reviewers_view, "Reviewers", "groups"),
+        ],
+        "Model": [page(lineage_view, "Lineage", "account_tree")],
+        "Data": [page(data_view, "Data", "database")],
+    }
+    # Only so that nobody is offered what the database would refuse.
+    hidden = [] if may_all else ["Data"] if may_review else ["Data", "People"]
+    return {name: pages for name, pages in groups.items() if name not in hidden}
 
 
 main()

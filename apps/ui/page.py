@@ -13,6 +13,11 @@ from moderation.settings import S, load
 def begin(title: str, purpose: str, icon: str, layout: Literal["centered", "wide"] = "wide") -> None:
     """Configure the page and write its head; the first Streamlit call of an app."""
     st.set_page_config(page_title=title, page_icon=icon, layout=layout)
+    head(title, purpose)
+
+
+def head(title: str, purpose: str) -> None:
+    """Write the head of a page: its name, and in a sentence what it is for."""
     st.title(title, anchor=False)
     st.caption(purpose)
 

@@ -7,6 +7,7 @@ as the owner of the tables, in none of these roles.
 from collections.abc import Iterator
 
 from moderation.db.base import Base
+from moderation.db.erasure import NOTHING
 from moderation.db.models import SCORE_COLUMNS
 
 ROLES = ("api", "monitor", "tools")
@@ -34,6 +35,10 @@ _MONITOR: dict[str, tuple[str, ...]] = {
     "review_sessions": ("SELECT", "INSERT", "DELETE"),
     "audit_log": ("SELECT", "INSERT"),
     "jobs": ("SELECT", "INSERT"),
+    # Admins erase texts there.
+    "predictions": ("SELECT", f"UPDATE ({', '.join(NOTHING)})"),
+    "feedback": ("SELECT", "DELETE"),
+    "erasures": ("SELECT", "INSERT", "UPDATE"),
 }
 _ONLY_ADDED_TO = ("audit_log",)
 

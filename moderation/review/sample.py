@@ -113,7 +113,7 @@ def live_sample(
         require(connection, session, "viewer", now)
         items = _items(connection, (start, end), now, version, route)
         verdicts = _verdicts(connection, start, end, {row.key: place for place, row in enumerate(items)})
-        golden = _golden_results(connection)
+        golden = golden_results(connection)
         populations = _populations(connection, start, end, version, route)
     return LiveSample(
         labels=LABELS,
@@ -177,13 +177,15 @@ def _verdicts(connection: Connection, start: datetime, end: datetime, places: di
     )
 
 
-def _golden_results(connection: Connection) -> GoldenResults:
+def golden_results(connection: Connection, reviewer: str | None = None) -> GoldenResults:
+    """Return what was said of golden items, by everybody or one reviewer; oldest first."""
     query = (
         select(Review.reviewer, cast(Review.labels, Text), cast(ReviewItem.labels, Text))
         .join(ReviewItem, ReviewItem.id == Review.item_id)
         .where(ReviewItem.kind == "golden", Review.outcome == "labels")
         .order_by(Review.submitted_at, Review.id)
     )
+    query = query if reviewer is None else query.where(Review.reviewer == reviewer)
     rows = connection.execute(query).all()
     said, true = (_matrix([_numbers(row[place]) for row in rows]) == 1 for place in (1, 2))
     return GoldenResults(np.array([row[0] for row in rows], dtype=np.str_), said, true)

@@ -53,9 +53,11 @@ def agreement(labels: FloatArray, resamples: int = 1000, seed: int = 0) -> Estim
         return Estimate.refused(f"{len(count)} items have two labels; {FEWEST_ITEMS} are needed", reviews)
     if np.isnan(value):
         return Estimate.refused("all labels are the same, so chance agreement cannot be told from agreement", reviews)
+    # Items with the same counts are alike: how often each kind is drawn is all that matters, and there are few kinds.
+    kinds, number = np.unique(np.column_stack((positive, count)), axis=0, return_counts=True)
     generator = np.random.default_rng(seed)
-    weights = generator.multinomial(len(count), np.full(len(count), 1 / len(count)), size=resamples).astype(np.float64)
-    drawn = [_alpha(positive, count, each) for each in weights]
+    weights = generator.multinomial(len(count), number / len(count), size=resamples).astype(np.float64)
+    drawn = [_alpha(kinds[:, 0], kinds[:, 1], each) for each in weights]
     low, high = np.nanquantile(drawn, (0.025, 0.975))
     return Estimate(value, min(float(low), value), max(float(high), value), reviews)
 

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from streamlit.testing.v1 import AppTest
+from streamlit.util import calc_hash
 
 APPS = Path(__file__).resolve().parents[2] / "apps"
 # Generous: for a busy machine.
@@ -11,6 +12,12 @@ TIMEOUT_S = 90
 
 def page(app: str) -> AppTest:
     return AppTest.from_file(APPS / app / "app.py", default_timeout=TIMEOUT_S)
+
+
+def open_page(at: AppTest, name: str) -> AppTest:
+    """Run the page that ``st.navigation`` has at the path ``name``; `AppTest.switch_page` takes files only."""
+    at._page_hash = calc_hash(name)
+    return at.run()
 
 
 def parsed_texts(at: AppTest) -> str:

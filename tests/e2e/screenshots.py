@@ -1,6 +1,6 @@
-"""Takes the pictures of the moderator app in docs/: ``python -m tests.e2e.screenshots docs/img``.
+"""Takes the pictures of both apps in docs/: ``python -m tests.e2e.screenshots docs/img``.
 
-Real processes, the starter model, comments of our own; each view at desktop and at phone width.
+Real processes, the starter model, comments and reviewers of our own; each view at desktop and at phone width.
 """
 
 import argparse
@@ -8,11 +8,14 @@ import re
 import tempfile
 from pathlib import Path
 
-from playwright.sync_api import Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, expect, sync_playwright
 
+from moderation.db.database import connect, migrate
 from moderation.registry.starter import STARTER_DIR
+from tests.apps.monitor.reviewing import PASSWORD
 from tests.browser import LAUNCH_ARGS, chromium
 from tests.e2e.processes import running_api, running_app, set_up
+from tests.e2e.week import a_week
 
 WIDTHS = {"desktop": 1280, "phone": 390}
 TEXT = "You are a disgusting idiot, and nobody asked you. Thank you for the link, though."
@@ -30,8 +33,8 @@ TEXTS = (
 
 def main() -> None:
     """Take every picture."""
-    parser = argparse.ArgumentParser(description="Take pictures of the moderator app.")
-    parser.add_argument("folder", type=Path, help="where to write moderator-VIEW-WIDTH.png")
+    parser = argparse.ArgumentParser(description="Take pictures of both apps.")
+    parser.add_argument("folder", type=Path, help="where to write APP-VIEW-WIDTH.png")
     folder: Path = parser.parse_args().folder
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as name, sync_playwright() as playwright:
@@ -44,6 +47,7 @@ def main() -> None:
                 tab.goto(url)
                 take_all(tab, folder, kind)
                 tab.close()
+        take_monitor(browser, state_dir / "monitor", folder)
         browser.close()
 
 
@@ -73,6 +77,52 @@ def take_all(tab: Page, folder: Path, kind: str) -> None:
     tab.get_by_role("tab", name="History").click()
     tab.get_by_role("button", name="Download the history").wait_for()
     take(tab, folder / f"moderator-history-{kind}.png")
+
+
+def take_monitor(browser: Browser, state_dir: Path, folder: Path) -> None:
+    """Take the pictures of the pages where people work, after a week of it."""
+    engine = connect(f"sqlite:///{state_dir / 'moderation.db'}")
+    migrate(engine)
+    a_week(engine)
+    engine.dispose()
+    with running_app("monitor", state_dir) as url:
+        for kind, width in WIDTHS.items():
+            tab = browser.new_page(viewport={"width": width, "height": 900})
+            tab.goto(url)
+            tab.get_by_label("Name").wait_for()
+            take(tab, folder / f"monitor-sign-in-{kind}.png")
+            tab.get_by_label("Name").fill("root")
+            tab.get_by_label("Password").first.fill(PASSWORD)
+            tab.keyboard.press("Enter")
+            tab.get_by_text("Signed in as").first.wait_for(state="attached")
+            for name in ("Review queue", "Adjudication", "Reviewers", "Data"):
+                open_monitor_page(tab, name, width)
+                if name == "Review queue":
+                    tab.keyboard.press("Enter")
+                    tab.get_by_text("Your last review").wait_for()
+                    tab.keyboard.press("1")
+                    tab.get_by_role("button", name="Submit: toxic").wait_for()
+                if name == "Data":
+                    tab.get_by_role("tab", name="Audit log").click()
+                    tab.get_by_role("button", name="Download as CSV").wait_for()
+                take(tab, folder / f"monitor-{name.lower().replace(' ', '-')}-{kind}.png")
+            tab.close()
+
+
+def open_monitor_page(tab: Page, name: str, width: int) -> None:
+    """Follow the link in the sidebar, which lies beside the page on a desktop only, and make the window ``width``."""
+    tab.set_viewport_size({"width": WIDTHS["desktop"], "height": 900})
+    if tab.get_by_test_id("stExpandSidebarButton").is_visible():
+        tab.get_by_test_id("stExpandSidebarButton").click()
+    tab.get_by_test_id("stSidebarNavLink").filter(has_text=name).click()
+    tab.get_by_role("heading", name=name, exact=True).wait_for()
+    expect(tab.get_by_test_id("stApp")).to_have_attribute("data-test-script-state", "notRunning", timeout=60_000)
+    if name == "Review queue":
+        tab.get_by_role("button", name="Unsure").wait_for()
+    if width < WIDTHS["desktop"]:
+        tab.get_by_test_id("stSidebarHeader").hover()
+        tab.get_by_test_id("stSidebarCollapseButton").get_by_role("button").click()
+    tab.set_viewport_size({"width": width, "height": 900})
 
 
 def take(tab: Page, path: Path) -> None:

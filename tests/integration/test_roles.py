@@ -23,9 +23,11 @@ from moderation.jobs.queue import claim, finish, request_backtest
 from moderation.lineage.graph import Use
 from moderation.review import accounts
 from moderation.review.access import session_for_identity, sign_in, sign_out
+from moderation.review.data import erase_predictions
 from moderation.review.draw import draw
 from moderation.review.golden import make_golden
 from moderation.review.history import audit_entries
+from moderation.review.people import days_of_work
 from moderation.review.queue import next_item, reveal, save_draft, submit
 from moderation.review.sample import live_sample
 from serve.ids import uuid7
@@ -57,6 +59,9 @@ FORBIDDEN = {
         "SELECT * FROM quota_minutes",
         "INSERT INTO feedback (created_at, id) VALUES (now(), gen_random_uuid())",
         "DELETE FROM predictions",
+        "UPDATE predictions SET decision = 'allow'",
+        "UPDATE feedback SET agree = true",
+        "DELETE FROM erasures",
         "TRUNCATE predictions",
         "UPDATE audit_log SET reviewer = 'x'",
         "DELETE FROM audit_log",
@@ -202,6 +207,8 @@ def test_the_tools_draw_and_work_and_people_review_in_the_monitor(owner: Engine,
     run(tools, job, "one", Lengths(), lambda _: None)
     finish(tools, job, "one", CLOSED)
     assert len(backtest_sample(monitor, ann, job_id, CLOSED).ids) == 5
+    assert erase_predictions(monitor, root, [settled], CLOSED) == Erased(1, 0)
+    assert {each.reviewer for each in days_of_work(monitor, root, START, CLOSED + HOUR, CLOSED)} == {"ann", "root"}
     sign_out(monitor, ann, CLOSED)
     tools.dispose()
     monitor.dispose()

@@ -1,6 +1,5 @@
 """The comment with the words that drive a label marked; every character of it is escaped."""
 
-import html
 from collections.abc import Sequence
 
 import pandas as pd
@@ -8,14 +7,10 @@ import streamlit as st
 
 from apps.moderator.components.veil import BLUR, texts_are_shown, veiled
 from apps.moderator.services.comment import ScoredComment
-from apps.moderator.services.words import Piece, pieces_of, seen, strongest
+from apps.moderator.services.words import Piece, pieces_of, strongest
 from apps.ui.colors import BLUE, VERMILION, label_words
+from apps.ui.text import TEXT_BOX, escaped
 
-# `isolate` keeps what the comment does to the direction of writing inside it.
-_BOX = (
-    "white-space:pre-wrap;overflow-wrap:anywhere;unicode-bidi:isolate;max-height:20rem;overflow-y:auto;line-height:1.7"
-)
-_UNSEEN = "font-size:.7em;border:1px solid currentColor;border-radius:3px;padding:0 2px;opacity:.75"
 _FAINTEST = 0.2
 """Below this share of the strongest a word is not marked."""
 
@@ -54,17 +49,14 @@ def show_words(scored: ScoredComment) -> None:
 def _draw(pieces: Sequence[Piece], length: int) -> None:
     text = "".join(map(_marked, pieces))
     if texts_are_shown():
-        st.html(f'<div dir="auto" style="{_BOX}">{text}</div>')
+        st.html(f'<div dir="auto" style="{TEXT_BOX}">{text}</div>')
     else:
-        hidden = f'<div dir="auto" aria-hidden="true" style="{_BOX};{BLUR}">{text}</div>'
+        hidden = f'<div dir="auto" aria-hidden="true" style="{TEXT_BOX};{BLUR}">{text}</div>'
         st.html(f'<div role="img" aria-label="Hidden text of {length} characters">{hidden}</div>')
 
 
 def _marked(piece: Piece) -> str:
-    inner = "".join(
-        html.escape(part) if name is None else f'<span style="{_UNSEEN}">{html.escape(name)}</span>'
-        for part, name in seen(piece.text)
-    )
+    inner = escaped(piece.text)
     if abs(piece.strength) < _FAINTEST:
         return inner
     color, line = (VERMILION, "solid") if piece.strength > 0 else (BLUE, "dotted")

@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Literal
 
 from apps.moderator.services.job import ScoringJob
-from apps.moderator.services.table import write_csv
+from apps.ui.spreadsheet import write_csv
 from moderation import clock
 from moderation.contracts import Prediction
 

@@ -5,16 +5,12 @@ spreadsheet (CWE-1236), neither of theirs nor of ours: a moderator opens what st
 those who need every cell as it was.
 """
 
-import csv
-import io
-import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from apps.ui.spreadsheet import write_csv
 from moderation.errors import InvalidInputError
 
-_FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
-_NUMBER = re.compile(r"[+-]?\d+(\.\d+)?")
 _LIKELY_TEXT_COLUMNS = ("comment_text", "comment", "text", "message", "body", "content")
 
 
@@ -75,18 +71,3 @@ def write_table(table: Table, added_header: Sequence[str], added_rows: Iterable[
     header = (*table.header, *unique_names(added_header, taken=table.header))
     rows = ((*row, *more) for row, more in zip(table.rows, added_rows, strict=True))
     return write_csv(header, rows, table.delimiter)
-
-
-def write_csv(header: Iterable[str], rows: Iterable[Iterable[str]], delimiter: str = ",") -> bytes:
-    """Return CSV in UTF-8 with a byte order mark, no cell of which a spreadsheet takes for a formula."""
-    output = io.StringIO(newline="")
-    writer = csv.writer(output, delimiter=delimiter)
-    writer.writerow(map(inert, header))
-    writer.writerows(map(inert, row) for row in rows)
-    return output.getvalue().encode("utf-8-sig")
-
-
-def inert(cell: str) -> str:
-    """Return a cell that no spreadsheet takes for a formula: one that could be gets a quote in front; numbers stay."""
-    could_be = cell.lstrip(" \ufeff\x00").startswith(_FORMULA_STARTS) and not _NUMBER.fullmatch(cell)
-    return f"'{cell}" if could_be else cell

@@ -6,16 +6,6 @@ from apps.monitor.services.snapshot import TIME_RANGES, TimeRange
 
 _REFRESH_S: dict[str, int | None] = {"Off": None, "10 s": 10, "1 min": 60, "5 min": 300}
 
-TRAFFIC, LINEAGE = "Traffic", "Lineage"
-
-
-def choose_page() -> str:
-    """Return which page to show."""
-    chosen: str = st.segmented_control(
-        "Page", [TRAFFIC, LINEAGE], default=TRAFFIC, required=True, key="page", label_visibility="collapsed"
-    )
-    return chosen
-
 
 def choose_time_range() -> TimeRange:
     """Return how far back to look."""

@@ -1,8 +1,9 @@
-"""The traffic page: volume, latency, classes, feedback."""
+"""The overview page: volume, latency, classes, feedback."""
 
 from datetime import UTC, datetime
 
 import streamlit as st
+from sqlalchemy import Engine
 
 from apps.monitor.components.controls import choose_refresh_s, choose_time_range
 from apps.monitor.components.panels import (
@@ -15,23 +16,24 @@ from apps.monitor.components.panels import (
 )
 from apps.monitor.services.database import check_database, explain
 from apps.monitor.services.snapshot import TimeRange, take_snapshot
-from apps.monitor.views.connection import engine_for
 from apps.ui.notice import show_problem
+from apps.ui.page import head
 from moderation.errors import ModerationError
+from moderation.review.access import Session
 
 
-def dashboard_view(database_url: str) -> None:
+def dashboard_view(engine: Engine, session: Session) -> None:  # noqa: ARG001 - every page gets both
     """Draw the controls, and below them what refreshes by itself."""
+    head("Overview", "What the API answered, how fast, and what people said to it.")
     with st.container(horizontal=True, vertical_alignment="bottom"):
         time_range = choose_time_range()
         refresh_s = choose_refresh_s()
         st.button("Refresh", icon=":material/refresh:")
-    st.fragment(_refreshing, run_every=refresh_s)(database_url, time_range)
+    st.fragment(_refreshing, run_every=refresh_s)(engine, time_range)
 
 
-def _refreshing(database_url: str, time_range: TimeRange) -> None:
+def _refreshing(engine: Engine, time_range: TimeRange) -> None:
     try:
-        engine = engine_for(database_url)
         check_database(engine)
         snapshot = take_snapshot(engine, time_range, datetime.now(UTC))
     except ModerationError as error:

@@ -1,21 +1,22 @@
 """The lineage page: where a version comes from, and what became of it."""
 
 import streamlit as st
+from sqlalchemy import Engine
 
-from apps.monitor.services.database import check_database, explain
+from apps.monitor.services.database import explain
 from apps.monitor.services.lineage import lineage, moves_frame, served_version, steps_frame, version_names
-from apps.monitor.views.connection import engine_for
 from apps.ui.notice import show_problem
+from apps.ui.page import head
 from moderation.db.promotion import known_versions
 from moderation.errors import ModerationError
 from moderation.lineage.drawing import dot
+from moderation.review.access import Session
 
 
-def lineage_view(database_url: str) -> None:
+def lineage_view(engine: Engine, session: Session) -> None:  # noqa: ARG001 - every page gets both
     """Let the reader choose a version, and draw its graph."""
+    head("Lineage", "Where a version comes from, and what became of it.")
     try:
-        engine = engine_for(database_url)
-        check_database(engine)
         records = {record.version: record for record in known_versions(engine)}
         if not records:
             st.info(

@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from apps.moderator.services.table import Table, inert, likely_text_column, texts_of, unique_names, write_table
+from apps.moderator.services.table import Table, likely_text_column, texts_of, unique_names, write_table
+from apps.ui.spreadsheet import inert
 from moderation.errors import InvalidInputError
 
 FORMULAS = ("=1+1", "+cmd", "-2+3", "@SUM(A1)", "\t=1", "\r=1", " =1", "\ufeff=1", "\x00=1", "＝1", '=HYPERLINK("x")')

@@ -2,7 +2,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from apps.moderator.services.words import Piece, pieces_of, seen, strongest
+from apps.moderator.services.words import Piece, pieces_of, strongest
+from apps.ui.unseen import seen
 from moderation.contracts import ExplainedSpan
 
 

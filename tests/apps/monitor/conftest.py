@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 import streamlit as st
+from streamlit import config
 from streamlit.testing.v1 import AppTest
 
 from tests.apps.pages import page
@@ -13,5 +14,7 @@ from tests.apps.pages import page
 def monitor(database_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[AppTest]:
     """The page, not run yet."""
     monkeypatch.setenv("MODERATION_DATABASE_URL", database_url)
+    config.set_option("server.address", "127.0.0.1")  # where nobody has to sign in
     yield page("monitor")
+    config.set_option("server.address", None)
     st.cache_resource.clear()  # closes the page's connections

@@ -10,7 +10,7 @@ from moderation.lineage.graph import Verdict
 from moderation.registry.registry import AliasEvent
 from tests.apps.hostile import HOSTILE, NUL
 from tests.apps.monitor.records import VERSION, feedback, fill, prediction
-from tests.apps.pages import parsed_texts
+from tests.apps.pages import open_page, parsed_texts
 from tests.moderation.db.records import version
 
 NOW = datetime.now(UTC)
@@ -19,7 +19,7 @@ PROVENANCE = {"dataset": "train.csv", "dataset_digest": "d" * 64, "git_commit": 
 
 
 def lineage_page(monitor: AppTest) -> AppTest:
-    return monitor.run().segmented_control(key="page").set_value("Lineage").run()
+    return open_page(monitor, "lineage")
 
 
 def record(engine: Engine, reason: str = "gate report passed") -> None:

@@ -1,0 +1,129 @@
+"""Sign-in: by an identity provider where one is configured, else by name and password, else nobody has to.
+
+What a session may do is decided by the database at each call; this page only finds out whose it is.
+"""
+
+from contextlib import suppress
+from datetime import UTC, datetime
+from ipaddress import ip_address
+
+import streamlit as st
+from sqlalchemy import Engine
+
+from apps.monitor.services.identity import verified_address
+from apps.ui.page import head
+from moderation.errors import ForbiddenError, ModerationError, OverQuotaError, UnauthorizedError
+from moderation.review import access
+from moderation.review.access import LOCAL, Session
+from moderation.settings import MonitorSettings
+
+SESSION = "session"
+"""Key of the session in Streamlit's state, which lasts until the page is reloaded."""
+_WHY = "why_signed_out"
+
+
+def signed_in(engine: Engine, settings: MonitorSettings) -> Session:
+    """Return the session of whoever looks at the page, as it is at this moment; else ask them to sign in and stop.
+
+    Raises:
+        UnavailableError: the database went away.
+    """
+    now = datetime.now(UTC)
+    known: Session | None = st.session_state.get(SESSION)
+    if known is not None:
+        try:
+            return access.resume(engine, known.token, now)
+        except (UnauthorizedError, ForbiddenError) as error:
+            end_session(error)
+    if settings.signs_in_by_provider:
+        session = _by_provider(engine, settings, now)
+    else:
+        session = _local(engine, now) or _by_password(engine, now)
+    st.session_state.pop(_WHY, None)
+    st.session_state[SESSION] = session
+    return session
+
+
+def end_session(error: ModerationError) -> None:
+    """Forget a session that the database refuses, and say so on the sign-in page that comes next."""
+    st.session_state.pop(SESSION, None)
+    st.session_state[_WHY] = str(error)
+
+
+def show_who(engine: Engine, session: Session) -> None:
+    """Say beside the pages who is signed in, and let them sign out."""
+    with st.sidebar:
+        if session.reviewer == LOCAL:
+            st.caption(
+                "You are signed in as the local admin: this page answers this machine alone, and there are no "
+                "accounts. `moderation reviewers add` makes the first one."
+            )
+            return
+        st.caption(f"Signed in as **{session.reviewer}**, {session.role}")
+        st.button("Sign out", icon=":material/logout:", on_click=_sign_out, args=(engine, session))
+
+
+def _local(engine: Engine, now: datetime) -> Session | None:
+    if not _is_local():
+        return None
+    try:
+        return access.local_session(engine, now)
+    except ForbiddenError:
+        return None  # there are accounts
+
+
+def _is_local() -> bool:
+    """Return whether only this machine can ask for the page, and no proxy asks on behalf of others."""
+    address = st.get_option("server.address")
+    try:
+        loopback = address == "localhost" or ip_address(address or "").is_loopback
+    except ValueError:
+        loopback = False
+    return loopback and not any(name in st.context.headers for name in ("Forwarded", "X-Forwarded-For"))
+
+
+def _by_provider(engine: Engine, settings: MonitorSettings, now: datetime) -> Session:
+    if st.user.get("is_logged_in"):
+        try:
+            address = verified_address(st.user, settings.oidc_trust_email)
+            return access.session_for_identity(engine, address, now)
+        except ForbiddenError as error:
+            st.session_state[_WHY] = str(error)
+    _begin_form()
+    st.button("Sign in", type="primary", icon=":material/login:", on_click=st.login)
+    if st.user.get("is_logged_in"):
+        st.button("Sign in as somebody else", on_click=st.logout)
+    return st.stop()
+
+
+def _by_password(engine: Engine, now: datetime) -> Session:
+    _begin_form()
+    with st.form("sign-in", width=420):
+        name = st.text_input("Name", autocomplete="username")
+        password = st.text_input("Password", type="password", autocomplete="current-password")
+        sent = st.form_submit_button("Sign in", type="primary")
+    if sent:
+        try:
+            st.session_state[SESSION] = access.sign_in(engine, name, password, now)
+        except (UnauthorizedError, OverQuotaError) as error:
+            st.error(str(error), icon=":material/error:")
+        else:
+            st.session_state.pop(_WHY, None)
+            st.rerun()
+    st.caption("Accounts are made by `moderation reviewers add NAME --role reviewer`.")
+    st.stop()
+
+
+def _begin_form() -> None:
+    head("Sign in", "The monitor shows what people wrote, so it asks who looks.")
+    if why := st.session_state.get(_WHY):
+        st.info("What you had chosen is kept as your draft.", icon=":material/info:")
+        st.text(why)
+
+
+def _sign_out(engine: Engine, session: Session) -> None:
+    with suppress(ModerationError):  # forgotten here all the same; the database ends it in its time
+        access.sign_out(engine, session, datetime.now(UTC))
+    st.session_state.clear()
+    if st.user.get("is_logged_in"):
+        st.logout()
