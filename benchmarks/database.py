@@ -152,7 +152,7 @@ def copy_day(engine: Engine, start: datetime, end: datetime, days: int) -> None:
             connection.execute(text("SET LOCAL statement_timeout = 0"))
             for statement in statements:
                 connection.execute(text(statement), {"shift": timedelta(days=-back), "start": start, "end": end})
-    _vacuum(engine)
+    vacuum(engine)
 
 
 def time_queries(url: str, time_range: TimeRange, now: datetime) -> None:
@@ -169,7 +169,7 @@ def time_queries(url: str, time_range: TimeRange, now: datetime) -> None:
     for name, ask in asked.items():
         engine = connect(url)
         engine.connect().close()
-        first_ms, *others_ms = [_milliseconds(lambda ask=ask, engine=engine: ask(engine)) for _ in range(1 + RUNS)]  # type: ignore[misc]
+        first_ms, *others_ms = [milliseconds(lambda ask=ask, engine=engine: ask(engine)) for _ in range(1 + RUNS)]  # type: ignore[misc]
         engine.dispose()
         p50_ms, max_ms = statistics.median(others_ms), max(others_ms)
         print(f"| {time_range.name} | {name} | {first_ms:.1f} | {p50_ms:.1f} | {max_ms:.1f} |")
@@ -190,9 +190,9 @@ def time_text_index(engine: Engine, start: datetime, middle: datetime, random_: 
         retention.delete_texts(engine, middle, bar.update)
         print(f"texts deleted: {bar.n:,} rows, {bar.n / (time.perf_counter() - began):,.0f} rows/s")
     for state in ("with the index", "without it"):
-        _vacuum(engine)
+        vacuum(engine)
         again = [
-            _milliseconds(lambda: retention.delete_texts(engine, middle, lambda _: None)) for _ in range(INDEX_ROUNDS)
+            milliseconds(lambda: retention.delete_texts(engine, middle, lambda _: None)) for _ in range(INDEX_ROUNDS)
         ]
         print(f"deleting the texts of as many days again, of which there are none, {state}: {min(again):,.1f} ms")
         with engine.begin() as connection:
@@ -215,7 +215,8 @@ def _insert_rates(engine: Engine, start: datetime, random_: random.Random) -> tu
     return rates[0], rates[1]
 
 
-def _vacuum(engine: Engine) -> None:
+def vacuum(engine: Engine) -> None:
+    """Clean up and count what was written, so that plans rest on it."""
     with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
         connection.execute(text("SET statement_timeout = 0"))
         connection.execute(text("VACUUM ANALYZE"))
@@ -271,7 +272,8 @@ def _uuid7(at: datetime, random_: random.Random) -> str:
     return str(uuid.UUID(int=bits))
 
 
-def _milliseconds(work: Callable[[], object]) -> float:
+def milliseconds(work: Callable[[], object]) -> float:
+    """Return how long ``work`` takes."""
     began = time.perf_counter()
     work()
     return 1000 * (time.perf_counter() - began)

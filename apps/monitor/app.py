@@ -11,12 +11,16 @@ from sqlalchemy import Engine
 from streamlit.navigation.page import StreamlitPage
 
 from apps.monitor.services.database import check_database, explain
+from apps.monitor.views.backtest import backtest_view
 from apps.monitor.views.connection import engine_for
 from apps.monitor.views.dashboard import dashboard_view
 from apps.monitor.views.data import data_view
+from apps.monitor.views.drift import drift_view
 from apps.monitor.views.lineage import lineage_view
+from apps.monitor.views.quality import quality_view
 from apps.monitor.views.review import adjudication_view, review_view
 from apps.monitor.views.reviewers import reviewers_view
+from apps.monitor.views.shadow import shadow_view
 from apps.monitor.views.sign_in import show_who, signed_in
 from apps.ui.notice import show_problem
 from apps.ui.page import settings_or_stop
@@ -60,7 +64,13 @@ def _pages(engine: Engine, session: Session) -> dict[str, list[StreamlitPage]]:
             page(adjudication_view, "Adjudication", "balance"),
             page(reviewers_view, "Reviewers", "groups"),
         ],
-        "Model": [page(lineage_view, "Lineage", "account_tree")],
+        "Model": [
+            page(quality_view, "Live quality", "verified"),
+            page(backtest_view, "Back-test", "tune"),
+            page(drift_view, "Drift", "trending_up"),
+            page(shadow_view, "Shadow", "compare"),
+            page(lineage_view, "Lineage", "account_tree"),
+        ],
         "Data": [page(data_view, "Data", "database")],
     }
     # Only so that nobody is offered what the database would refuse.

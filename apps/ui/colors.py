@@ -7,6 +7,7 @@ blindness. Colour is never the only sign: charts also write, dash or shape what 
 import streamlit as st
 
 BLUE, ORANGE, VERMILION, GREEN = "#0072B2", "#E69F00", "#D55E00", "#009E73"
+SIX_COLORS = (BLUE, ORANGE, GREEN, VERMILION, "#CC79A7", "#56B4E9")
 
 DECISION_COLORS = {"allow": BLUE, "review": ORANGE, "remove": VERMILION}
 

@@ -8,7 +8,7 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from statistics import NormalDist
 from typing import Any, cast
 
@@ -26,11 +26,16 @@ from moderation.policy import DECISIONS, Decision
 MAX_BUCKETS = 2_000
 MAX_NEWEST = 500
 MAX_VERSIONS = 1_000
+MAX_DAYS = 730
 MAX_CORRECTIONS = 2_000
 """The newest corrections that a summary looks into: each one needs its prediction's row."""
 _ROLLUPS = cast(Table, Rollup.__table__)
+PARTS = ("queue", "tokenize", "inference")
+"""What a prediction spends its time on, in this order."""
+_TIMES = ("latency", *PARTS)
 _COUNTED = (
     "predictions",
+    "cached",
     "classified",
     *(f"decided_{each}" for each in DECISIONS),
     *(f"predicted_{each}" for each in LABELS),
@@ -50,6 +55,8 @@ class Latency:
 class Traffic:
     """What was answered in the bucket that begins at ``at``; ``latency`` is None if nothing was.
 
+    ``parts`` of the latency (`PARTS`) are None where they were not measured, as of what came from the cache;
+    percentiles of parts do not add up to those of the whole. ``cached`` counts what was answered from the cache.
     ``classes`` counts, per label, the predictions whose score reached the review threshold that the version had when
     they arrived in the database; ``classified`` are those for which it was known.
     """
@@ -60,6 +67,8 @@ class Traffic:
     classified: int
     classes: dict[str, int]
     latency: Latency | None
+    parts: dict[str, Latency | None]
+    cached: int
 
 
 @dataclass(frozen=True)
@@ -106,23 +115,59 @@ class VersionUse:
     record: VersionRecord | None
 
 
+@dataclass(frozen=True)
+class Day:
+    """One version's full day: ``number`` is its `date.toordinal`; ``classes`` counts predictions of each class, and
+    under "" all those that were classified; ``tokens`` and ``scores`` are histograms, bin to count.
+    """  # noqa: D205 - one sentence
+
+    number: int
+    classes: Counter[str]
+    tokens: Counter[str]
+    scores: dict[str, Counter[str]]
+
+
 def traffic(engine: Engine, start: datetime, end: datetime, bucket_s: int) -> tuple[list[Traffic], Traffic]:
     """Return what was answered per bucket, empty buckets included, and in all of them together.
 
     ``bucket_s`` is a whole number of minutes.
     """
     buckets = _buckets(start, end, bucket_s)
-    columns = (_ROLLUPS.c[name] for name in ("started_at", "latency_bins", *_COUNTED))
+    columns = (_ROLLUPS.c[name] for name in ("started_at", *(f"{each}_bins" for each in _TIMES), *_COUNTED))
     query = select(*columns).where(*_periods(start, end, _period(bucket_s)))
     counts: dict[int, Counter[str]] = {bucket: Counter() for bucket in buckets}
-    latencies: dict[int, Counter[str]] = {bucket: Counter() for bucket in buckets}
+    times: dict[int, list[Counter[str]]] = {bucket: [Counter() for _ in _TIMES] for bucket in buckets}
     with engine.connect() as connection:
-        for started_at, latency_bins, *counted in connection.execute(query):
+        for started_at, *values in connection.execute(query):
             bucket = int(started_at.timestamp()) // bucket_s * bucket_s
-            counts[bucket].update(dict(zip(_COUNTED, counted, strict=True)))
-            latencies[bucket].update(latency_bins)
-    total = _traffic(buckets[0], sum(counts.values(), Counter()), sum(latencies.values(), Counter()))
-    return [_traffic(bucket, counts[bucket], latencies[bucket]) for bucket in buckets], total
+            counts[bucket].update(dict(zip(_COUNTED, values[len(_TIMES) :], strict=True)))
+            for found, bins in zip(times[bucket], values, strict=False):
+                found.update(bins)
+    in_all = [sum(column, Counter[str]()) for column in zip(*times.values(), strict=True)]
+    total = _traffic(buckets[0], sum(counts.values(), Counter()), in_all)
+    return [_traffic(bucket, counts[bucket], times[bucket]) for bucket in buckets], total
+
+
+def days_of(engine: Engine, version: str, end: datetime) -> list[Day]:
+    """Return the full days (UTC) before ``end`` on which a version answered, oldest first; the newest `MAX_DAYS`.
+
+    Only the day roll-ups are read.
+    """
+    columns = ("started_at", "classified", *(f"predicted_{label}" for label in LABELS), "tokens_bins")
+    bins = [f"score_{label}_bins" for label in LABELS]
+    today = datetime.fromtimestamp(int(end.timestamp()) // DAY_S * DAY_S, UTC)
+    within = (*_periods(today - timedelta(days=MAX_DAYS), today, DAY_S), Rollup.version == version)
+    query = select(*(_ROLLUPS.c[name] for name in (*columns, *bins))).where(*within).order_by(Rollup.started_at)
+    found: dict[int, Day] = {}
+    with engine.connect() as connection:
+        for row in connection.execute(query).mappings():
+            number = row["started_at"].toordinal()
+            day = found.setdefault(number, Day(number, Counter(), Counter(), {label: Counter() for label in LABELS}))
+            day.classes.update({label: row[f"predicted_{label}"] for label in LABELS} | {"": row["classified"]})
+            day.tokens.update(row["tokens_bins"])
+            for label in LABELS:
+                day.scores[label].update(row[f"score_{label}_bins"])
+    return list(found.values())
 
 
 def last_prediction_at(engine: Engine) -> datetime | None:
@@ -198,14 +243,19 @@ def wilson_interval(successes: int, trials: int, confidence: float = 0.95) -> tu
     return max(0.0, center - half), min(1.0, center + half)
 
 
-def _traffic(bucket: int, counts: Counter[str], latencies: Counter[str]) -> Traffic:
+def _traffic(bucket: int, counts: Counter[str], times: Sequence[Counter[str]]) -> Traffic:
+    latency, *parts = (
+        Latency(*(percentile(bins, percent) for percent in (50, 95, 99))) if bins else None for bins in times
+    )
     return Traffic(
         at=datetime.fromtimestamp(bucket, UTC),
         predictions=counts["predictions"],
         decisions={decision: counts[f"decided_{decision}"] for decision in DECISIONS},
         classified=counts["classified"],
         classes={label: counts[f"predicted_{label}"] for label in LABELS},
-        latency=Latency(*(percentile(latencies, percent) for percent in (50, 95, 99))) if latencies else None,
+        latency=latency,
+        parts=dict(zip(PARTS, parts, strict=True)),
+        cached=counts["cached"],
     )
 
 

@@ -50,7 +50,7 @@ class ReviewPopulation(Base):
     predicted_threat: Mapped[int] = mapped_column(BigInteger)
     predicted_insult: Mapped[int] = mapped_column(BigInteger)
     predicted_identity_hate: Mapped[int] = mapped_column(BigInteger)
-    # Per label; see `moderation.review.draw`.
+    # Per label; see `moderation.review.score_bins`.
     score_bins: Mapped[dict[str, Any]]
 
 

@@ -8,13 +8,13 @@ section 3.7). What the estimate needs of the others, their number by predicted c
 import random
 import secrets
 import uuid
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, cast
 
-from sqlalchemy import Connection, Engine, Select, Subquery, Table, and_, case, func, insert, not_, or_, select
+from sqlalchemy import Connection, Engine, Select, Table, and_, case, func, insert, not_, or_, select
 from sqlalchemy.dialects import postgresql, sqlite
 
 from moderation.db.database import begin_reading, lift_time_limit
@@ -22,10 +22,9 @@ from moderation.db.models import SCORE_COLUMNS, Prediction
 from moderation.db.review_models import Review, ReviewItem, ReviewPopulation, ReviewWindow
 from moderation.db.rollups import Thresholds
 from moderation.labels import LABELS
-from moderation.review import audit, strata
+from moderation.review import audit, score_bins, strata
 from moderation.review.policy import ReviewPolicy
 from moderation.statistics.design import allocate
-from moderation.statistics.sample import SCORE_EDGES
 
 SYSTEM = "system:draw"
 """Who draws, in the audit log; no reviewer can have this name."""
@@ -142,26 +141,11 @@ def _count(connection: Connection, frame: Select[*tuple[Any, ...]]) -> list[Row]
         **{f"predicted_{label}": and_(rows.c.eligible, rows.c[f"predicted_{label}"]) for label in LABELS},
     }
     counts = (func.count(case((condition, 1))).label(name) for name, condition in counted.items())
-    found = [dict(row) for row in connection.execute(select(*key, *counts).group_by(*key)).mappings()]
-    bins = {label: _count_bins(connection, rows, label) for label in LABELS}
-    for row in found:
-        row["score_bins"] = {label: bins[label][row["stratum"], row["version"], row["route"]] for label in LABELS}
-    return found
-
-
-def _count_bins(connection: Connection, rows: Subquery, label: str) -> dict[tuple[str, str, str], dict[str, int]]:
-    """Count scores of one label per stratum, version and route: ``0:b`` not predicted and in bin b, ``1:b`` predicted.
-
-    Bins are those of `moderation.statistics.sample.SCORE_EDGES`; one holds its lower edge.
-    """
-    score, predicted = rows.c[SCORE_COLUMNS[label].key], rows.c[f"predicted_{label}"]
-    below = [(score < edge, number) for number, edge in enumerate(SCORE_EDGES[1:-1])]
-    cell = (rows.c.stratum, rows.c.version, rows.c.route, predicted, case(*below, else_=len(SCORE_EDGES) - 2))
-    query = select(*cell, func.count()).where(rows.c.eligible, score.is_not(None)).group_by(*cell)
-    found: dict[tuple[str, str, str], dict[str, int]] = defaultdict(dict)
-    for stratum, version, route, is_predicted, number, count in connection.execute(query):
-        found[stratum, version, route][f"{int(is_predicted)}:{number}"] = count
-    return found
+    scores = score_bins.count(connection, frame)
+    return [
+        dict(row) | {"score_bins": scores.get((row["stratum"], row["version"], row["route"]), {})}
+        for row in connection.execute(select(*key, *counts).group_by(*key)).mappings()
+    ]
 
 
 def _choose(

@@ -18,6 +18,7 @@ from sqlalchemy import Connection, Engine, Text, cast, select
 from moderation.db.review_models import Review, ReviewItem, ReviewPopulation, ReviewWindow
 from moderation.labels import LABELS
 from moderation.review.access import Session, require
+from moderation.review.score_bins import ScoreBins
 
 Floats = npt.NDArray[np.float64]
 Strings = npt.NDArray[np.str_]
@@ -46,7 +47,7 @@ class Population:
     """Predictions of one window, stratum, version and route, per label those of the predicted class.
 
     ``excluded`` could not be drawn and are not among them: their text is not stored, or their version's thresholds are
-    not known. ``score_bins`` counts per label by predicted class and bin of the score (`moderation.review.draw`).
+    not known. ``score_bins`` counts their scores.
     """
 
     window_at: datetime
@@ -56,7 +57,7 @@ class Population:
     predictions: int
     excluded: int
     predicted: dict[str, int]
-    score_bins: dict[str, dict[str, int]]
+    score_bins: ScoreBins
 
 
 @dataclass(frozen=True)

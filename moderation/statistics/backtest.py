@@ -6,21 +6,35 @@ they need reviewed items that were scored by the candidate too. Users' reactions
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from statistics import NormalDist
 
 import numpy as np
 
 from moderation.errors import InvalidInputError
 from moderation.policy import DECISIONS, Policy
 from moderation.statistics.live_quality import LabelQuality, label_quality
-from moderation.statistics.sample import BoolArray, FloatArray, GoldenCounts, IntArray, Sample, count_population
+from moderation.statistics.sample import (
+    BoolArray,
+    Estimate,
+    FloatArray,
+    GoldenCounts,
+    IntArray,
+    Sample,
+    count_population,
+)
+
+_NO_VARIANCE = 1e-12
 
 
 @dataclass(frozen=True)
 class Changes:
-    """How many go from decision i to j (``decisions[i, j]``, order of ``DECISIONS``), and what a day then brings."""
+    """How many go from decision i to j (``decisions[i, j]``, order of ``DECISIONS``), and what a day then brings.
 
-    decisions: IntArray
-    changed: int
+    Counts are in weights of the rows.
+    """
+
+    decisions: FloatArray
+    changed: float
     reviews_per_day: float
     removals_per_day: float
 
@@ -53,23 +67,55 @@ def decide(scores: FloatArray, truncated: BoolArray, labels: tuple[str, ...], po
     return decided
 
 
-def changes(before: IntArray, after: IntArray, predictions_per_day: float) -> Changes:
+def changes(
+    before: IntArray, after: IntArray, predictions_per_day: float, weights: FloatArray | None = None
+) -> Changes:
     """Return how decisions (N,) change, and what the new ones cause at ``predictions_per_day``.
+
+    ``weights`` (N,) say how many predictions each row stands for; None: all as many.
 
     Raises:
         InvalidInputError: no decisions, or arrays of different lengths.
     """
-    if len(before) != len(after) or not len(before):
+    weights = np.ones(len(before)) if weights is None else weights
+    if not len(before) == len(after) == len(weights) or not len(before):
         raise InvalidInputError(f"back-test: {len(before)} decisions before and {len(after)} after; expected as many")
     count = len(DECISIONS)
-    table = np.bincount(before * count + after, minlength=count * count).reshape(count, count)
-    per_row = predictions_per_day / len(after)
+    table = np.bincount(before * count + after, weights, minlength=count * count).reshape(count, count)
+    caused = table.sum(axis=0) * (predictions_per_day / weights.sum())
     return Changes(
-        table.astype(np.int64),
-        int(len(after) - np.trace(table)),
-        float((after == DECISIONS.index("review")).sum() * per_row),
-        float((after == DECISIONS.index("remove")).sum() * per_row),
+        np.asarray(table, dtype=np.float64),
+        float(table.sum() - np.trace(table)),
+        float(caused[DECISIONS.index("review")]),
+        float(caused[DECISIONS.index("remove")]),
     )
+
+
+def weighted_share(hits: BoolArray, weights: FloatArray, strata: IntArray) -> Estimate:
+    """Return the share of the population that ``hits`` (N,) stand for, with its 95 % interval.
+
+    Rows were drawn at random within ``strata`` (N,), each for ``weights`` (N,) of the population. The interval is
+    Wilson's for as many draws as would vary as much (Korn and Graubard, Survey Methodology 24, 1998, section 2).
+
+    Raises:
+        InvalidInputError: no rows.
+    """
+    if not len(hits):
+        raise InvalidInputError("back-test: a share of no rows")
+    total = float(weights.sum())
+    share, variance, likely = float(weights @ hits / total), 0.0, 0.0
+    for stratum in np.unique(strata):
+        rows = strata == stratum
+        drawn, size = int(rows.sum()), float(weights[rows].sum())
+        # With one hit and one miss more: a stratum without hits is not one without doubt.
+        inside = (float(hits[rows].sum()) + 1) / (drawn + 2)
+        likely += size / total * inside
+        variance += (size / total) ** 2 * max(0.0, 1 - drawn / size) * inside * (1 - inside) / drawn
+    if variance < _NO_VARIANCE:  # everything was drawn
+        return Estimate(share, share, share, len(hits))
+    z2 = NormalDist().inv_cdf(0.975) ** 2 * variance / (likely * (1 - likely))
+    middle, half = share + z2 / 2, (z2 * share * (1 - share) + z2**2 / 4) ** 0.5
+    return Estimate(share, max(0.0, (middle - half) / (1 + z2)), min(1.0, (middle + half) / (1 + z2)), len(hits))
 
 
 def quality(
@@ -91,10 +137,13 @@ def quality(
     return label_quality(sample, count_population(names, strata, scores, predicted, informative), reviewed.golden, seed)
 
 
-def threshold_for_volume(scores: FloatArray, most: float, predictions_per_day: float) -> float:
+def threshold_for_volume(
+    scores: FloatArray, most: float, predictions_per_day: float, weights: FloatArray | None = None
+) -> float:
     """Return the lowest threshold by which at most ``most`` predictions a day are positive, by the logged scores (N,).
 
-    Equal scores go together. One that no logged score reaches is answered with the next float above the highest.
+    ``weights`` (N,) say how many predictions each row stands for; None: all as many. Equal scores go together. One
+    that no logged score reaches is answered with the next float above the highest.
 
     Raises:
         InvalidInputError: no scores, or numbers below 0.
@@ -103,8 +152,10 @@ def threshold_for_volume(scores: FloatArray, most: float, predictions_per_day: f
         raise InvalidInputError(
             f"back-test: {len(scores)} scores, at most {most} of {predictions_per_day} a day; expected more than 0"
         )
-    caused = np.arange(1, len(scores) + 1, dtype=np.float64) * (predictions_per_day / len(scores))
-    return _lowest(np.sort(scores)[::-1], caused, most)
+    weights = np.ones(len(scores)) if weights is None else weights
+    order = np.argsort(-scores, kind="stable")
+    caused = np.cumsum(weights[order]) * (predictions_per_day / weights.sum())
+    return _lowest(scores[order], np.asarray(caused, dtype=np.float64), most)
 
 
 def threshold_for_false_positives(scores: FloatArray, negative: FloatArray, most: float) -> float:
@@ -126,7 +177,11 @@ def threshold_for_false_positives(scores: FloatArray, negative: FloatArray, most
 
 
 def thresholds_for_reviews(
-    scores: Mapping[str, FloatArray], start: Mapping[str, float], most: float, predictions_per_day: float
+    scores: Mapping[str, FloatArray],
+    start: Mapping[str, float],
+    most: float,
+    predictions_per_day: float,
+    weights: FloatArray | None = None,
 ) -> dict[str, float]:
     """Return thresholds of all labels by which at most ``most`` comments a day reach any of them.
 
@@ -135,7 +190,7 @@ def thresholds_for_reviews(
     its most extreme label.
     """
     odds = np.max([_odds(scores[label]) / _odds(np.array([start[label]])) for label in start], axis=0)
-    factor = threshold_for_volume(odds, most, predictions_per_day)
+    factor = threshold_for_volume(odds, most, predictions_per_day, weights)
     moved = {label: factor * float(_odds(np.array([start[label]]))[0]) for label in start}
     return {label: value / (1 + value) for label, value in moved.items()}
 

@@ -47,22 +47,62 @@ def decisions_chart(frame: pd.DataFrame, bucket: str, time_format: str) -> alt.C
 
 def latency_chart(frame: pd.DataFrame, time_format: str) -> alt.Chart:
     """Lines of the three percentiles, told apart by colour and by dash."""
-    names = ["p50", "p95", "p99"]
-    legend = alt.Legend(title=None, orient="bottom", columns=3, symbolType="stroke", symbolSize=400)
+    return _latency_lines(frame, "percentile", time_format, "Latency (ms)")
+
+
+def parts_chart(frame: pd.DataFrame, percentile: str, time_format: str) -> alt.Chart:
+    """Lines of the parts of the latency, told apart by colour and by dash."""
+    return _latency_lines(frame, "part", time_format, f"{percentile} of each part (ms)")
+
+
+def cache_chart(frame: pd.DataFrame, time_format: str) -> alt.Chart:
+    """Bars of the share that came from the cache."""
     chart: alt.Chart = (
         alt.Chart(frame, height=_HEIGHT)
-        .mark_line(point=alt.OverlayMarkDef(size=16), strokeWidth=2)
+        .mark_bar(color=GREEN, orient="vertical")
         .encode(
             x=_time(time_format),
-            y=alt.Y("latency_ms:Q", title="Latency (ms)", axis=alt.Axis(format="~s")),
-            color=alt.Color("percentile:N", scale=_scale(names, (BLUE, ORANGE, GREEN)), legend=legend),
-            strokeDash=alt.StrokeDash(
-                "percentile:N", scale=_scale(names, [[1.0, 0.0], [6.0, 3.0], [2.0, 2.0]]), legend=legend
-            ),
-            tooltip=[_FROM, alt.Tooltip("percentile:N"), alt.Tooltip("latency_ms:Q", title="ms", format=",.1f")],
+            x2="until:T",
+            y=alt.Y("share:Q", title="From the cache (%)", axis=alt.Axis(format=".0%"), scale=alt.Scale(domainMin=0)),
+            tooltip=[
+                _FROM,
+                alt.Tooltip("share:Q", format=".1%"),
+                alt.Tooltip("cached:Q", format=","),
+                alt.Tooltip("predictions:Q", format=","),
+            ],
         )
     )
     return chart
+
+
+def periods_chart(frame: pd.DataFrame, time_format: str, ink_color: str) -> alt.LayerChart:
+    """A bar per period in which an alias pointed to a version, with the version written on it."""
+    base = alt.Chart(frame).encode(
+        x=_time(time_format),
+        y=alt.Y("alias:N", title=None),
+        tooltip=[
+            alt.Tooltip("alias:N"),
+            alt.Tooltip("version:N"),
+            alt.Tooltip("at:T", title="From (UTC)", format="%Y-%m-%d %H:%M"),
+            alt.Tooltip("until:T", title="Until (UTC)", format="%Y-%m-%d %H:%M"),
+        ],
+    )
+    bar = base.mark_bar(color=BLUE, opacity=0.25, stroke=ink_color, strokeWidth=1).encode(x2="until:T")
+    name = base.mark_text(align="left", dx=5, color=ink_color).encode(text="version:N")
+    return alt.LayerChart(layer=[bar, name], height=75 + 32 * frame["alias"].nunique())
+
+
+def marked(chart: alt.Chart, periods: pd.DataFrame, ink_color: str) -> alt.Chart | alt.LayerChart:
+    """Return a chart over time with a line wherever an alias moved in its range."""
+    moved = periods[periods["began"]]
+    if moved.empty:
+        return chart
+    rule = (
+        alt.Chart(moved.assign(move=moved["alias"] + " → " + moved["version"]))
+        .mark_rule(color=ink_color, strokeDash=[4, 4], strokeWidth=1.5)
+        .encode(x="at:T", tooltip=[alt.Tooltip("move:N"), _FROM])
+    )
+    return alt.LayerChart(layer=[chart, rule])
 
 
 def classes_chart(frame: pd.DataFrame, time_format: str) -> alt.Chart:
@@ -135,6 +175,25 @@ def corrections_chart(frame: pd.DataFrame) -> alt.Chart:
                 alt.Tooltip("corrections:Q", format=","),
                 alt.Tooltip("judged:Q", title="of corrections with this label", format=","),
             ],
+        )
+    )
+    return chart
+
+
+def _latency_lines(frame: pd.DataFrame, by: str, time_format: str, title: str) -> alt.Chart:
+    names = frame[by].drop_duplicates().to_list()
+    legend = alt.Legend(title=None, orient="bottom", columns=3, symbolType="stroke", symbolSize=400)
+    chart: alt.Chart = (
+        alt.Chart(frame, height=_HEIGHT)
+        .mark_line(point=alt.OverlayMarkDef(size=16), strokeWidth=2)
+        .encode(
+            x=_time(time_format),
+            y=alt.Y("latency_ms:Q", title=title, axis=alt.Axis(format="~s")),
+            color=alt.Color(f"{by}:N", scale=_scale(names, (BLUE, ORANGE, GREEN)), legend=legend),
+            strokeDash=alt.StrokeDash(
+                f"{by}:N", scale=_scale(names, [[1.0, 0.0], [6.0, 3.0], [2.0, 2.0]]), legend=legend
+            ),
+            tooltip=[_FROM, alt.Tooltip(f"{by}:N"), alt.Tooltip("latency_ms:Q", title="ms", format=",.1f")],
         )
     )
     return chart

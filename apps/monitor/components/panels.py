@@ -1,12 +1,20 @@
 """The parts of the dashboard, from the figures at the top to the tables at the bottom."""
 
+import altair as alt
+import pandas as pd
 import streamlit as st
 
 from apps.monitor.components import charts
 from apps.monitor.services import frames
 from apps.monitor.services.snapshot import MOST_ROWS, Snapshot
 from apps.ui.colors import ink
+from apps.ui.table import offer_csv, show_table
 
+_CLASSES = (
+    "A class is predicted when its score reaches the review threshold of the version that scored it. One comment may "
+    "have several."
+)
+_PARTS = "Percentiles of the parts do not add up to that of the whole. What comes from the cache has no inference."
 _TRY_IT = (
     """curl -s "${MODERATION_API_URL:-http://127.0.0.1:8000}/predict" -H 'Content-Type: application/json' """
     """-d '{"comment_text": "You are disgusting."}'"""
@@ -47,32 +55,47 @@ def show_figures(snapshot: Snapshot) -> None:
             border=True,
             help="Share of predictions whose decision was not allow.",
         )
+        st.metric(
+            "From the cache", _percent(snapshot.cached_share), border=True, help="Share that needed no inference."
+        )
         st.metric("Feedback", f"{feedback.received:,}", border=True, help="Verdicts that arrived in this range.")
         st.metric("Agreement", _percent(feedback.share), border=True, help="Share of the feedback that agrees.")
 
 
 def show_charts(snapshot: Snapshot) -> None:
-    """Draw volume, latency, decisions and classes over time."""
+    """Draw volume, decisions, classes, latency and its parts, and cache hits over time, with the moves of aliases."""
     bucket, time_format = snapshot.time_range.bucket_name, snapshot.time_range.time_format
+    periods = frames.periods_frame(snapshot)
+    if not periods.empty:
+        st.subheader("Versions in service", help="Every chart has a dashed line where an alias moved.")
+        st.altair_chart(charts.periods_chart(periods, time_format, ink()), alt="Which version each alias pointed to")
+
+    def show(title: str, frame: pd.DataFrame, chart: alt.Chart, said: str | None = None) -> None:
+        st.subheader(title, help=said)
+        st.altair_chart(charts.marked(chart, periods, ink()), alt=title)
+        offer_csv(frame, title.lower().replace(",", "").replace(" ", "-"))
+
     left, right = st.columns(2, gap="medium")
     with left:
-        st.subheader("Volume")
-        volume = charts.volume_chart(frames.volume_frame(snapshot), bucket, time_format)
-        st.altair_chart(volume, alt="Predictions over time")
-        st.subheader("Decisions")
-        decisions = charts.decisions_chart(frames.decisions_frame(snapshot), bucket, time_format)
-        st.altair_chart(decisions, alt="Decisions over time")
+        volume = frames.volume_frame(snapshot)
+        show("Volume over time", volume, charts.volume_chart(volume, bucket, time_format))
+        decisions = frames.decisions_frame(snapshot)
+        show("Decisions over time", decisions, charts.decisions_chart(decisions, bucket, time_format))
+        cache = frames.cache_frame(snapshot)
+        show("Cache hits over time", cache, charts.cache_chart(cache, time_format))
     with right:
-        st.subheader("Latency")
-        latency = charts.latency_chart(frames.latency_frame(snapshot), time_format)
-        st.altair_chart(latency, alt="Latency percentiles over time")
-        st.subheader(
-            "Predicted classes",
-            help="A class is predicted when its score reaches the review threshold of the version that scored it. "
-            "One comment may have several.",
+        latency = frames.latency_frame(snapshot)
+        show("Latency over time", latency, charts.latency_chart(latency, time_format))
+        classes = frames.classes_frame(snapshot)
+        show("Predicted classes over time", classes, charts.classes_chart(classes, time_format), _CLASSES)
+        percentile = st.segmented_control(
+            "Percentile of the parts", ["p50", "p95", "p99"], default="p95", required=True, key="part_percentile"
         )
-        classes = charts.classes_chart(frames.classes_frame(snapshot), time_format)
-        st.altair_chart(classes, alt="Share of each class over time")
+        parts = frames.parts_frame(snapshot, percentile)
+        if parts["latency_ms"].notna().any():
+            show("Parts of the latency", parts, charts.parts_chart(parts, percentile, time_format), _PARTS)
+        else:
+            st.caption("No part of the latency was measured in this range.")
 
 
 def show_feedback(snapshot: Snapshot) -> None:
@@ -97,7 +120,9 @@ def show_feedback(snapshot: Snapshot) -> None:
     with right:
         if any(each.missed or each.false_alarms for each in feedback.labels):
             st.markdown("**What the corrections say**")
-            st.altair_chart(charts.corrections_chart(frames.corrections_frame(snapshot)), alt="Corrections per label")
+            corrections = frames.corrections_frame(snapshot)
+            st.altair_chart(charts.corrections_chart(corrections), alt="Corrections per label")
+            offer_csv(corrections, "corrections")
         else:
             st.caption("No label was corrected in this range.")
 
@@ -110,16 +135,12 @@ def show_newest(snapshot: Snapshot) -> None:
     if not rows:
         st.caption(f"None of the newest {len(snapshot.newest):,} has feedback.")
         return
-    st.dataframe(
-        frames.newest_frame(rows),
-        hide_index=True,
-        column_config={
-            "Time (UTC)": st.column_config.DatetimeColumn(format="YYYY-MM-DD HH:mm:ss"),
-            "Comment": st.column_config.TextColumn(width="large"),
-            "Latency (ms)": st.column_config.NumberColumn(format="%.1f"),
-        },
-        alt="Newest predictions",
-    )
+    columns = {
+        "Time (UTC)": st.column_config.DatetimeColumn(format="YYYY-MM-DD HH:mm:ss"),
+        "Comment": st.column_config.TextColumn(width="large"),
+        "Latency (ms)": st.column_config.NumberColumn(format="%.1f"),
+    }
+    show_table(frames.newest_frame(rows), "newest-predictions", columns)
 
 
 def show_versions(snapshot: Snapshot) -> None:
@@ -127,9 +148,7 @@ def show_versions(snapshot: Snapshot) -> None:
     st.subheader("Model versions in service")
     time = st.column_config.DatetimeColumn(format="YYYY-MM-DD HH:mm:ss")
     columns = dict.fromkeys(("First answer (UTC)", "Last answer (UTC)", "First seen (UTC)"), time)
-    st.dataframe(
-        frames.versions_frame(snapshot), hide_index=True, column_config=columns, placeholder="–", alt="Model versions"
-    )
+    show_table(frames.versions_frame(snapshot), "model-versions", columns)
 
 
 def _percent(share: float | None) -> str:

@@ -7,6 +7,7 @@ from apps.ui.colors import label_words, short_version
 from moderation.db.queries import LoggedPrediction
 
 NOT_STORED = "(not stored)"
+_PARTS = {"queue": "waiting", "tokenize": "tokenising", "inference": "inference"}
 
 
 def volume_frame(snapshot: Snapshot) -> pd.DataFrame:
@@ -23,6 +24,41 @@ def latency_frame(snapshot: Snapshot) -> pd.DataFrame:
         for percentile in ("p50", "p95", "p99")
     ]
     return pd.DataFrame(rows, columns=["at", "percentile", "latency_ms"])
+
+
+def parts_frame(snapshot: Snapshot, percentile: str) -> pd.DataFrame:
+    """One percentile (``p50``, ``p95`` or ``p99``) of the latency's parts per bucket; None where none was measured."""
+    rows = [
+        (each.at, _PARTS[part], getattr(found, f"{percentile}_ms", None))
+        for each in snapshot.traffic
+        for part, found in each.parts.items()
+    ]
+    return pd.DataFrame(rows, columns=["at", "part", "latency_ms"])
+
+
+def cache_frame(snapshot: Snapshot) -> pd.DataFrame:
+    """Share of each bucket's predictions, in [0, 1], that came from the cache; empty buckets have no row."""
+    rows = [
+        (each.at, each.at + snapshot.time_range.bucket, each.cached, each.predictions, each.cached / each.predictions)
+        for each in snapshot.traffic
+        if each.predictions
+    ]
+    return pd.DataFrame(rows, columns=["at", "until", "cached", "predictions", "share"])
+
+
+def periods_frame(snapshot: Snapshot) -> pd.DataFrame:
+    """When each alias pointed to which version, within the range; ``began``: the period began inside of it."""
+    rows = []
+    names = {each.version: each.record.name for each in snapshot.versions if each.record}
+    for alias in sorted({move.alias for move in snapshot.moves}):
+        mine = [move for move in snapshot.moves if move.alias == alias]
+        ends = [move.moved_at for move in mine[1:]] + [snapshot.end]
+        for move, end in zip(mine, ends, strict=True):
+            if end > snapshot.start and move.moved_at < snapshot.end:
+                called = f"{names.get(move.version, '')} {short_version(move.version)}".strip()
+                inside = move.moved_at >= snapshot.start
+                rows.append((alias, called, max(move.moved_at, snapshot.start), end, inside))
+    return pd.DataFrame(rows, columns=["alias", "version", "at", "until", "began"])
 
 
 def decisions_frame(snapshot: Snapshot) -> pd.DataFrame:

@@ -5,7 +5,8 @@ from datetime import datetime, timedelta
 
 from sqlalchemy import Engine
 
-from moderation.db import queries
+from moderation.db import promotion, queries
+from moderation.registry.registry import AliasEvent
 
 MOST_ROWS = 500
 
@@ -34,7 +35,8 @@ TIME_RANGES = (
 class Snapshot:
     """What the database says about ``[start, end)``; lists are in time order, ``newest`` and ``versions`` newest first.
 
-    ``total`` is the whole range as one bucket; ``last_at`` is when the newest prediction of all time was made.
+    ``total`` is the whole range as one bucket; ``moves`` of aliases are those of all time; ``last_at`` is when the
+    newest prediction of all time was made.
     """
 
     time_range: TimeRange
@@ -46,6 +48,12 @@ class Snapshot:
     newest: list[queries.LoggedPrediction]
     versions: list[queries.VersionUse]
     last_at: datetime | None
+    moves: list[AliasEvent]
+
+    @property
+    def cached_share(self) -> float | None:
+        """The share, in [0, 1], that was answered from the cache; None without predictions."""
+        return self.total.cached / self.predictions if self.predictions else None
 
     @property
     def predictions(self) -> int:
@@ -77,4 +85,5 @@ def take_snapshot(engine: Engine, time_range: TimeRange, now: datetime) -> Snaps
         newest=queries.newest(engine, start, now, limit=MOST_ROWS),
         versions=queries.versions(engine, start, now, bucket_s),
         last_at=queries.last_prediction_at(engine),
+        moves=promotion.moves(engine),
     )

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pandas as pd
@@ -7,7 +8,9 @@ from sqlalchemy import Engine
 from apps.monitor.components import charts
 from apps.monitor.services import frames
 from apps.monitor.services.snapshot import TIME_RANGES, Snapshot, TimeRange, take_snapshot
-from tests.apps.monitor.records import feedback, fill, prediction
+from moderation.db.promotion import record_moves
+from moderation.registry.registry import AliasEvent
+from tests.apps.monitor.records import VERSION, feedback, fill, prediction
 
 
 @pytest.fixture
@@ -31,6 +34,8 @@ def test_every_axis_of_time_or_number_says_what_it_measures(snapshot: Snapshot) 
             "decisions": charts.decisions_chart(frames.decisions_frame(snapshot), bucket, time_format).to_dict(),
             "latency": charts.latency_chart(frames.latency_frame(snapshot), time_format).to_dict(),
             "classes": charts.classes_chart(frames.classes_frame(snapshot), time_format).to_dict(),
+            "parts": charts.parts_chart(frames.parts_frame(snapshot, "p95"), "p95", time_format).to_dict(),
+            "cache": charts.cache_chart(frames.cache_frame(snapshot), time_format).to_dict(),
             "corrections": charts.corrections_chart(frames.corrections_frame(snapshot)).to_dict(),
         }.items()
     }
@@ -39,6 +44,8 @@ def test_every_axis_of_time_or_number_says_what_it_measures(snapshot: Snapshot) 
         "decisions": {"x": "Time (UTC)", "y": "Predictions per minute"},
         "latency": {"x": "Time (UTC)", "y": "Latency (ms)"},
         "classes": {"x": "Time (UTC)", "y": None},  # the names of the classes
+        "parts": {"x": "Time (UTC)", "y": "p95 of each part (ms)"},
+        "cache": {"x": "Time (UTC)", "y": "From the cache (%)"},
         "corrections": {"x": "Corrections (count)", "y": None},
     }
 
@@ -70,3 +77,32 @@ def test_corrections_tell_missed_classes_from_false_alarms(snapshot: Snapshot) -
     frame = frames.corrections_frame(snapshot)
     toxic: pd.DataFrame = frame[frame["label"] == "toxic"]
     assert dict(zip(toxic["kind"], toxic["corrections"], strict=True)) == {"missed": 0, "false alarm": 1}
+
+
+def test_parts_and_cache_hits_are_those_that_were_measured(engine: Engine) -> None:
+    row = prediction()
+    fill(engine, [replace(row, queue_ms=2.0, tokenize_ms=1.0, inference_ms=9.0), replace(prediction(), cached=True)])
+    snapshot = take_snapshot(engine, TIME_RANGES[0], datetime.now(UTC))
+    parts = frames.parts_frame(snapshot, "p50").dropna().set_index("part")["latency_ms"]
+    assert parts.to_dict() == pytest.approx({"waiting": 2.0, "tokenising": 1.0, "inference": 9.0}, rel=0.026)
+    assert snapshot.cached_share == 0.5
+    assert frames.cache_frame(snapshot)["cached"].sum() == 1
+
+
+def test_alias_periods_are_cut_to_the_range_and_marked_where_they_begin(engine: Engine) -> None:
+    now = datetime.now(UTC)
+    with engine.begin() as connection:
+        moves = [("a" * 64, 9), ("b" * 64, 3), (VERSION, 0.5)]
+        record_moves(
+            connection,
+            [AliasEvent("production", version, None, now - timedelta(hours=ago), "ann", "") for version, ago in moves],
+        )
+    fill(engine, [prediction()])
+    snapshot = take_snapshot(engine, TIME_RANGES[0], now)
+    periods = frames.periods_frame(snapshot)
+    assert list(periods["version"]) == ["b" * 12, f"tiny {VERSION[:12]}"]
+    assert list(periods["began"]) == [False, True]
+    assert (periods["at"] >= snapshot.start).all()
+    chart = charts.volume_chart(frames.volume_frame(snapshot), "minute", "%H:%M")
+    assert len(charts.marked(chart, periods, "#000").to_dict()["layer"]) == 2
+    assert "layer" not in charts.marked(chart, periods[:1], "#000").to_dict()

@@ -40,10 +40,11 @@ def test_predictions_and_feedback_are_shown_in_figures_charts_and_tables(monitor
         "Predictions": "3",
         "Latency, p95": "12.5 ms",
         "Reviewed or removed": "33 %",
+        "From the cache": "0 %",
         "Feedback": "2",
         "Agreement": "50 %",
     }
-    assert charts(at) == 6  # volume, decisions, latency, classes, agreement, corrections
+    assert charts(at) == 7  # volume, decisions, cache, latency, classes, agreement, corrections; no parts
     newest, versions = at.dataframe[0].value, at.dataframe[1].value
     row = newest[newest["Comment"] == "You are vermin."].iloc[0]
     assert list(row[["Decision", "Because of", "Feedback", "Corrected labels"]]) == [

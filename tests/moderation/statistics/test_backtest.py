@@ -26,6 +26,37 @@ def test_changes_count_what_moves_and_what_a_day_brings() -> None:
     assert (found.changed, found.reviews_per_day, found.removals_per_day) == (2, 750, 0)
 
 
+def test_rows_that_stand_for_many_count_as_many() -> None:
+    before, after, weights = np.array([0, 1, 1]), np.array([1, 1, 2]), np.array([3.0, 1.0, 6.0])
+    found = backtest.changes(before, after, 100, weights)
+    assert (found.changed, found.reviews_per_day, found.removals_per_day) == (9, 40, 60)
+    scores = np.array([0.9, 0.8, 0.2])
+    assert backtest.threshold_for_volume(scores, 40, 100, weights) == 0.8  # the first two stand for 40 of 100
+    assert backtest.threshold_for_volume(scores, 39, 100, weights) == 0.9
+
+
+def test_the_interval_of_a_weighted_share_holds_the_truth_as_often_as_it_says() -> None:
+    generator = np.random.default_rng(4)
+    population = generator.random(20_000) < np.where(np.arange(20_000) < 2_000, 0.5, 0.02)
+    sizes, drawn = (2_000, 18_000), (60, 60)
+    strata, weights = np.repeat([0, 1], drawn), np.repeat([2_000 / 60, 18_000 / 60], drawn)
+    held = 0
+    for _ in range(400):
+        rows = np.concatenate([generator.choice(size, n, replace=False) for size, n in zip(sizes, drawn, strict=True)])
+        found = backtest.weighted_share(population[rows + 2_000 * strata], weights, strata)
+        held += found.low <= population.mean() <= found.high
+    assert held / 400 >= 0.93
+
+
+def test_a_share_of_everything_is_exact() -> None:
+    found = backtest.weighted_share(np.array([True, False]), np.ones(2), np.zeros(2, dtype=np.int64))
+    assert (found.value, found.low, found.high) == (0.5, 0.5, 0.5)
+    nothing = backtest.weighted_share(np.zeros(50, dtype=np.bool_), np.full(50, 10.0), np.zeros(50, dtype=np.int64))
+    assert nothing.low == 0 < nothing.high < 0.1
+    with pytest.raises(InvalidInputError):
+        backtest.weighted_share(np.array([], dtype=np.bool_), np.array([]), np.array([], dtype=np.int64))
+
+
 @given(SCORES, st.integers(0, 45))
 def test_the_threshold_of_a_volume_is_the_lowest_that_keeps_to_it(values: list[float], most: int) -> None:
     scores = np.array(values)

@@ -1,0 +1,183 @@
+"""Live quality: what the designed sample says of one version, route and range of weeks. Knows no Streamlit."""
+
+import hashlib
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+import numpy as np
+import pandas as pd
+from sqlalchemy import Engine
+
+from apps.ui.colors import label_words, short_version
+from moderation.review.access import Session
+from moderation.review.estimation import frames, golden_counts
+from moderation.review.sample import LiveSample, live_sample
+from moderation.review.score_bins import EXACT_MATCH
+from moderation.statistics.label_free import Disagreement, LabelFree, compare
+from moderation.statistics.live_quality import LabelQuality
+from moderation.statistics.sample import Estimate
+
+FIGURES = {
+    "precision": "Precision",
+    "recall": "Recall",
+    "false_positive_rate": "False-positive rate",
+    "prevalence": "Prevalence",
+    "accuracy": "Accuracy",
+    "f1": "F1",
+    "auc": "AUC",
+}
+FREE_FIGURES = ("precision", "recall", "prevalence")
+EXACT_WORDS = "all labels (exact match)"
+BY = ("week", "version", "route")
+WEEK = timedelta(days=7)
+_COLUMNS = ["label", "figure", "value", "low", "high", "reviews", "why not"]
+
+
+@dataclass(frozen=True)
+class Answered:
+    """What became of the drawn items: ``expired`` and ``unresolved`` ones are non-response, ``pending`` wait."""
+
+    drawn: int
+    labelled: int
+    pending: int
+    expired: int
+    unresolved: int
+
+    @property
+    def non_response(self) -> float | None:
+        """Share of the closed items that nobody labelled, in [0, 1]; None if none is closed."""
+        closed = self.drawn - self.pending
+        return (self.expired + self.unresolved) / closed if closed else None
+
+
+@dataclass(frozen=True)
+class Quality:
+    """The figures of every label, of the exact match, and what the scores alone promise.
+
+    ``corrected`` names the labels for which reviewers' errors were corrected from golden items.
+    """
+
+    labels: Mapping[str, LabelQuality]
+    exact: Estimate
+    free: Mapping[str, LabelFree]
+    disagreements: Mapping[str, Disagreement]
+    corrected: tuple[str, ...]
+
+
+def read(
+    engine: Engine, session: Session, weeks: int, now: datetime, version: str | None = None, route: str | None = None
+) -> LiveSample:
+    """Return the sample of this calendar week and those before it, ``weeks`` in all; weeks begin on Monday, UTC.
+
+    Raises:
+        UnauthorizedError, ForbiddenError: as `moderation.review.access.require`, for viewers.
+        UnavailableError: the database went away.
+    """
+    return live_sample(engine, session, monday(now) - (weeks - 1) * WEEK, now, now, version, route)
+
+
+def estimate(live: LiveSample) -> Quality:
+    """Return the figures of a sample with items; labels are estimated side by side."""
+    known, golden = frames(live), golden_counts(live)
+    with ThreadPoolExecutor() as pool:
+        found = dict(zip(known, pool.map(lambda label: known[label].quality(golden.get(label)), known), strict=True))
+    exact, labels = found.pop(EXACT_MATCH), found
+    free = {label: promised for label in labels if (promised := known[label].free()) is not None}
+    return Quality(
+        labels=labels,
+        exact=exact.prevalence,
+        free=free,
+        disagreements={label: compare(promised, labels[label]) for label, promised in free.items()},
+        corrected=tuple(golden),
+    )
+
+
+def fingerprint(live: LiveSample) -> str:
+    """Return what is the same for two samples only if their figures are."""
+    arrays = (live.ids, live.strata, live.probabilities, live.scores, live.predicted, live.consensus, live.windows)
+    digest = hashlib.sha256(b"".join(array.tobytes() for array in (*arrays, live.golden.labels, live.golden.truth)))
+    digest.update(repr([(each.window_at, each.version, each.route) for each in live.populations]).encode())
+    return digest.hexdigest()
+
+
+def answered(live: LiveSample) -> Answered:
+    """Count what became of the drawn items."""
+    states = ("done", "pending", "expired", "unresolved")
+    return Answered(len(live.ids), *(int((live.states == state).sum()) for state in states))
+
+
+def choices(live: LiveSample) -> tuple[list[str], list[str]]:
+    """Return the versions and the routes of the windows, the most used first."""
+    found = []
+    for name in ("version", "route"):
+        totals = pd.Series(dtype=np.int64) if not live.populations else _totals(live, name)
+        found.append([str(each) for each in totals.sort_values(ascending=False).index])
+    return found[0], found[1]
+
+
+def quality_frame(quality: Quality) -> pd.DataFrame:
+    """Return a row per label and figure, then the exact match: value and interval in [0, 1], or why there is none."""
+    rows = [
+        (label_words(label), words, *_numbers(getattr(found, name)))
+        for label, found in quality.labels.items()
+        for name, words in FIGURES.items()
+    ]
+    return pd.DataFrame([*rows, (EXACT_WORDS, FIGURES["accuracy"], *_numbers(quality.exact))], columns=_COLUMNS)
+
+
+def beside_frame(quality: Quality, figure: str) -> pd.DataFrame:
+    """Return ``figure`` per label, by the reviews and by the scores alone."""
+    rows = [
+        (label_words(label), by, *_numbers(getattr(found[label], figure)))
+        for label in quality.labels
+        for by, found in (("reviews", quality.labels), ("scores alone", quality.free))
+        if label in found
+    ]
+    return pd.DataFrame(rows, columns=["label", "by", *_COLUMNS[2:]])
+
+
+def alarms(quality: Quality) -> list[str]:
+    """Say where the reviews contradict the scores, a sentence per label."""
+    return [
+        f"{label_words(label)}: {', '.join(FIGURES[each].lower() for each in found.figures)}"
+        for label, found in quality.disagreements.items()
+        if found.alarm
+    ]
+
+
+def compared(live: LiveSample, label: str, figure: str, by: str) -> pd.DataFrame:
+    """Return one figure of a label for each ``by`` of `BY` by itself, in order."""
+    golden = golden_counts(live).get(label)
+    if by == "week":
+        items = np.array([f"{monday(each.item()):%Y-%m-%d}" for each in live.windows], dtype=np.str_)
+        counted = [f"{monday(each.window_at):%Y-%m-%d}" for each in live.populations]
+    else:
+        items = live.versions if by == "version" else live.routes
+        counted = [getattr(each, by) for each in live.populations]
+    rows = []
+    for name in sorted(set(counted)):
+        populations = [each for each, key in zip(live.populations, counted, strict=True) if key == name]
+        frame = frames(live, (items == name, populations)).get(label)
+        if frame is not None:
+            shown = short_version(name) if by == "version" else name
+            rows.append((shown, *_numbers(getattr(frame.quality(golden), figure))))
+    return pd.DataFrame(rows, columns=[by, *_COLUMNS[2:]])
+
+
+def monday(at: datetime) -> datetime:
+    """Return when the calendar week of ``at`` began; a time without a zone is UTC."""
+    day = at.replace(hour=0, minute=0, second=0, microsecond=0, tzinfo=at.tzinfo or UTC)
+    return day - timedelta(days=day.weekday())
+
+
+def _totals(live: LiveSample, name: str) -> "pd.Series[int]":
+    rows = [(getattr(each, name), each.predictions) for each in live.populations]
+    return pd.DataFrame(rows, columns=[name, "predictions"]).groupby(name)["predictions"].sum()
+
+
+def _numbers(found: Estimate) -> tuple[float | None, float | None, float | None, int, str]:
+    if found.refusal is not None:
+        return None, None, None, found.reviews, found.refusal
+    return found.value, found.low, found.high, found.reviews, ""

@@ -1,0 +1,119 @@
+"""The back-test page: what other thresholds or another version would have decided on logged traffic."""
+
+import streamlit as st
+from sqlalchemy import Engine
+
+from apps.monitor.components import backtest as parts
+from apps.monitor.services import backtest
+from apps.monitor.services.database import explain
+from apps.ui.colors import short_version
+from apps.ui.notice import show_problem
+from apps.ui.page import head
+from apps.ui.table import show_table
+from moderation import clock
+from moderation.db.log import VersionRecord
+from moderation.db.promotion import known_versions
+from moderation.errors import ModerationError
+from moderation.jobs.queue import MAX_SAMPLE, jobs, request_backtest
+from moderation.review.access import Session
+
+_POLL_S = 3
+
+
+def backtest_view(engine: Engine, session: Session) -> None:
+    """Let the reader move thresholds, or ask for a candidate's scores."""
+    head("Back-test", "What other thresholds, or another version, would have decided on logged traffic.")
+    thresholds, candidate = st.tabs(["Other thresholds", "Another version"])
+    name = "4 weeks"
+    try:
+        with thresholds:
+            name = st.segmented_control("Look back", list(parts.RANGES), default=name, required=True, key="back_range")
+            _thresholds(engine, session, name)
+        with candidate:
+            _ask(engine, session, name)
+            st.fragment(_jobs, run_every=_POLL_S if _running(engine, session) else None)(engine, session)
+            _results(engine, session)
+    except ModerationError as error:
+        show_problem(explain(error))
+
+
+def _thresholds(engine: Engine, session: Session, name: str) -> None:
+    now, length = clock.now(), parts.RANGES[name]
+    records = backtest.versions_with_samples(engine, session, length, now)
+    if not records:
+        st.info(
+            "No prediction was drawn in this range. `moderation worker` draws a sample of each day an hour after its "
+            "end; thresholds are tried on its scores, labelled or not.",
+            icon=":material/hourglass_empty:",
+        )
+        return
+    record = st.selectbox("Version", records, format_func=_called, key="back_version")
+    replay = backtest.read(engine, session, record, length, now)
+    if replay is None:
+        st.info("Nothing of this version was drawn in this range.")
+        return
+    chosen = parts.choose_thresholds(replay, record.version)
+    st.button(
+        "Back to the thresholds in force", on_click=parts.put_on_sliders, args=(record.version, replay.thresholds)
+    )
+    parts.offer_solver(replay, record.version, chosen)
+    parts.show_outcome(replay, backtest.outcome(replay, chosen), backtest.outcome(replay, replay.thresholds))
+    parts.show_figures(replay, chosen)
+
+
+def _ask(engine: Engine, session: Session, name: str) -> None:
+    records = known_versions(engine)
+    if not records:
+        st.info("No version is recorded yet: the API records what it serves, `moderation gate` what it judges.")
+        return
+    with st.form("candidate"):
+        record = st.selectbox("Candidate", records, format_func=_called, key="candidate_version")
+        size = st.number_input("Texts to score", 100, MAX_SAMPLE, 2_000, step=100, key="sample_size")
+        st.caption(f"Drawn at random from the last {name}; `moderation worker` scores them.")
+        if st.form_submit_button("Ask for it", icon=":material/send:"):
+            now = clock.now()
+            request_backtest(engine, session, record.version, (now - parts.RANGES[name], now), int(size), now)
+            st.toast("Asked. It begins when a worker is free.")
+
+
+def _running(engine: Engine, session: Session) -> bool:
+    return any(job.state in ("waiting", "running") for job in jobs(engine, session, clock.now()))
+
+
+def _jobs(engine: Engine, session: Session) -> None:
+    try:
+        found = jobs(engine, session, clock.now())
+    except ModerationError as error:
+        show_problem(explain(error))
+        return
+    if not found:
+        st.caption("No candidate was asked for yet.")
+        return
+    columns = {
+        "Asked at (UTC)": st.column_config.DatetimeColumn(format="YYYY-MM-DD HH:mm"),
+        "Scored": st.column_config.ProgressColumn(format="percent", min_value=0, max_value=1),
+    }
+    show_table(backtest.jobs_frame(found), "back-test-jobs", columns)
+    done = [job.id for job in found if job.state == "done"]
+    if len(done) > len(st.session_state.setdefault("jobs_done", done)):
+        st.session_state["jobs_done"] = done
+        st.rerun()  # the whole page: there is a result to choose
+
+
+def _results(engine: Engine, session: Session) -> None:
+    now = clock.now()
+    done = [job for job in jobs(engine, session, now) if job.state == "done"]
+    if not done:
+        st.button("Look for results", icon=":material/refresh:", key="look_for_results")
+        return
+    called = {job.id: f"{short_version(job.arguments['version'])}, {job.created_at:%Y-%m-%d %H:%M} UTC" for job in done}
+    chosen = st.selectbox("Result of", done, format_func=lambda job: called[job.id], key="result")
+    found = backtest.candidate_result(engine, session, chosen, now)
+    if found is None:
+        st.info("Nothing to compare: no text was scored, or the candidate's thresholds are not recorded.")
+        return
+    parts.show_candidate(found)
+
+
+def _called(record: VersionRecord) -> str:
+    return f"{record.name} {short_version(record.version)}"

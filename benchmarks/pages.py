@@ -1,0 +1,140 @@
+"""What every page of figures in the monitor asks for, timed on a throw-away PostgreSQL.
+
+A day of traffic is made and copied to the days before it, as in benchmarks/database.py; a candidate scores a tenth of
+it; the worker's own draw takes the sample of each day, and nine of ten items are labelled as their scores say. Then
+each page's call runs on a new connection (first), and some more times. It says nothing of drawing in the browser.
+
+    python -m benchmarks.pages --rows 10000000 --days 90 --reviews 50000
+"""
+
+import argparse
+import random
+import statistics
+from collections.abc import Callable
+from contextlib import ExitStack
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from sqlalchemy import Engine, text
+from tqdm import tqdm
+
+from apps.monitor.services import backtest, quality, shadow
+from apps.monitor.services.snapshot import TIME_RANGES, take_snapshot
+from benchmarks.database import VERSION, copy_day, insert_day, make_traffic, milliseconds, vacuum
+from moderation.db.database import connect, migrate
+from moderation.db.log import VersionRecord, record_version
+from moderation.jobs.queue import jobs
+from moderation.labels import LABELS
+from moderation.review.access import Session, local_session
+from moderation.review.draw import draw
+from moderation.review.policy import ReviewPolicy, read_review_policy
+from tests.postgres import binaries, cluster, fresh_database
+
+RUNS = 5
+CANDIDATE = "cd" * 32
+_SHADOWS = f"""
+    INSERT INTO shadow_predictions (created_at, id, version, latency_ms, decision, {{scores}})
+    SELECT created_at, id, '{CANDIDATE}', latency_ms,
+        CASE WHEN random() < 0.05 THEN 'review' ELSE decision END, {{scores}}
+    FROM predictions WHERE random() < 0.1
+"""
+_LABELS = "SELECT json_object_agg(key, random() < value::double precision) FROM json_each_text(scores)"
+_LABEL = f"""
+    UPDATE review_items SET state = 'done', closed_at = drawn_at, labels = ({_LABELS}) WHERE random() < 0.9;
+    UPDATE reviews SET reviewer = 'ann', submitted_at = drawn_at, outcome = 'labels', labels = review_items.labels
+    FROM review_items WHERE review_items.id = item_id AND review_items.state = 'done' AND wanted = 1
+"""
+
+
+def policy(reviews_per_day: int, days: int) -> ReviewPolicy:
+    """Return the shipped policy with another budget, and a life of items that reaches back to the first day."""
+    usual = read_review_policy(Path(__file__).resolve().parents[1] / "configs" / "review.yaml")
+    return ReviewPolicy(**usual.model_dump() | {"daily_budget": reviews_per_day, "expiry_days": days + 2})
+
+
+def fill(engine: Engine, rows: int, days: int, reviews: int, midnight: datetime) -> None:
+    """Make the traffic of ``days``, its shadow, and its sample with labels."""
+    start, random_ = midnight - timedelta(days=1), random.Random(0)
+    thresholds: dict[str, dict[str, float | None]] = {label: {"review": 0.5, "remove": 0.9} for label in LABELS}
+    with engine.begin() as connection:
+        for version in (VERSION, CANDIDATE):
+            record_version(connection, VersionRecord(version, start, "benchmark", list(LABELS), thresholds, {}))
+    insert_day(engine, make_traffic(start, 86_399, rows // days, random_))
+    copy_day(engine, start, midnight, days - 1)
+    rules = policy(reviews // days, days)
+    with engine.begin() as connection:
+        connection.execute(text("SET LOCAL statement_timeout = 0"))
+        connection.execute(text(_SHADOWS.format(scores=", ".join(f"score_{label}" for label in LABELS))))
+    drawn = draw(engine, rules, midnight + 2 * rules.delay)
+    print(f"{len(drawn)} windows drawn, {sum(sum(each.items.values()) for each in drawn):,} items")
+    with engine.begin() as connection:
+        connection.execute(text("SET LOCAL statement_timeout = 0"))
+        for statement in _LABEL.split(";"):
+            connection.execute(text(statement))
+    vacuum(engine)
+
+
+def calls(session: Session, now: datetime) -> dict[str, Callable[[Engine], object]]:
+    """Return what each page asks for, by a name for it."""
+
+    def live_quality(engine: Engine, weeks: int) -> None:
+        live = quality.read(engine, session, weeks, now)
+        quality.answered(live)
+        quality.estimate(live)
+
+    def by_week(engine: Engine) -> None:
+        quality.compared(quality.read(engine, session, 12, now), "toxic", "recall", "week")
+
+    def back_test(engine: Engine, length: timedelta) -> None:
+        (record, *_) = backtest.versions_with_samples(engine, session, length, now)
+        replay = backtest.read(engine, session, record, length, now)
+        if replay is not None:
+            backtest.outcome(replay, replay.thresholds)
+            backtest.figures_frame(replay, replay.thresholds)
+
+    def shadow_page(engine: Engine) -> None:
+        found = shadow.read(engine, timedelta(days=30), now)
+        for candidate in found.candidates:
+            shadow.decisions_frame(found.pairs, candidate)
+            shadow.labels_frame(found.pairs, candidate)
+
+    found: dict[str, Callable[[Engine], object]] = {}
+    for each in TIME_RANGES:
+        found[f"overview, {each.name}"] = lambda engine, each=each: take_snapshot(engine, each, now)
+    for weeks in (1, 4, 12, 52):
+        found[f"live quality, {weeks} weeks"] = lambda engine, weeks=weeks: live_quality(engine, weeks)
+    found["live quality, one label by week"] = by_week
+    for days in (7, 28, 84):
+        found[f"back-test, {days} days"] = lambda engine, days=days: back_test(engine, timedelta(days=days))
+    found["back-test, jobs"] = lambda engine: jobs(engine, session, now)
+    found["shadow, 30 days"] = shadow_page
+    return found
+
+
+def main() -> None:
+    """Build the database, and print what each page costs."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rows", type=int, default=1_000_000, help="predictions in all (default 1,000,000)")
+    parser.add_argument("--days", type=int, default=90, help="days that they span (default 90)")
+    parser.add_argument("--reviews", type=int, default=50_000, help="drawn items in all (default 50,000)")
+    chosen = parser.parse_args()
+    midnight = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+    with ExitStack() as stack:
+        server = stack.enter_context(cluster(binaries(), fsync=True))
+        url = stack.enter_context(fresh_database(server))
+        engine = connect(url)
+        migrate(engine)
+        fill(engine, chosen.rows, chosen.days, chosen.reviews, midnight)
+        session = local_session(engine, midnight)
+        engine.dispose()
+        print("| page | first, ms | p50, ms | max, ms |\n|---|---|---|---|")
+        for name, ask in tqdm(calls(session, midnight).items(), desc="pages", unit="call"):
+            engine = connect(url)
+            engine.connect().close()
+            first_ms, *others_ms = (milliseconds(lambda ask=ask, engine=engine: ask(engine)) for _ in range(1 + RUNS))  # type: ignore[misc]
+            engine.dispose()
+            tqdm.write(f"| {name} | {first_ms:.0f} | {statistics.median(others_ms):.0f} | {max(others_ms):.0f} |")
+
+
+if __name__ == "__main__":
+    main()

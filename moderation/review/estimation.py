@@ -1,0 +1,104 @@
+"""From the stored sample to what the estimators take: per label its sample, the population behind it, golden counts.
+
+Windows are added up: a stratum means the same in each, and the estimators know that probabilities differ within it.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from moderation.review.sample import LiveSample
+from moderation.review.sample import Population as Counted
+from moderation.review.score_bins import EDGES, EXACT_MATCH
+from moderation.statistics.label_free import LabelFree, label_free
+from moderation.statistics.live_quality import LabelQuality, exact_match, label_quality
+from moderation.statistics.sample import SCORE_EDGES, BoolArray, FloatArray, GoldenCounts, IntArray, Population, Sample
+
+INFORMATIVE = frozenset({"disagreement", "shadow"})
+"""Strata that are defined by more than the scores."""
+MIN_GOLDEN = 10
+"""Golden verdicts with the label, and as many without it, from which on reviewers' errors are corrected."""
+_STARTS = [EDGES.index(edge) for edge in SCORE_EDGES[:-1]]
+
+
+@dataclass(frozen=True)
+class Frame:
+    """One label, or the exact match: its drawn items and the population behind them.
+
+    ``counts`` and ``sums`` (H, 2, B) are predictions and their scores added up, per stratum of ``names``, predicted
+    class (no, yes) and bin of `EDGES`.
+    """
+
+    sample: Sample
+    names: tuple[str, ...]
+    counts: IntArray
+    sums: FloatArray
+
+    def under(self, threshold: float) -> "Frame":
+        """Return the same as if ``threshold``, one of `EDGES` or above 1, had been in force."""
+        first = int(np.searchsorted(EDGES, threshold))
+        one = self.sample
+        sample = Sample(one.strata, one.probabilities, one.scores, one.scores >= threshold, one.labels)
+        return Frame(sample, self.names, _split(self.counts, first).astype(np.int64), _split(self.sums, first))
+
+    def quality(self, golden: GoldenCounts | None = None) -> LabelQuality:
+        """Return the figures by reviews."""
+        counts = np.add.reduceat(self.counts, _STARTS, axis=2)
+        population = Population(self.names, counts, informative=INFORMATIVE & set(self.names))
+        return label_quality(self.sample, population, golden)
+
+    def free(self) -> LabelFree | None:
+        """Return the figures that the scores promise without a review; None without predictions."""
+        held = np.nonzero(self.counts)
+        counts = self.counts[held]
+        return label_free(self.sums[held] / counts, held[1] == 1, counts) if len(counts) else None
+
+
+def frames(live: LiveSample, part: tuple[BoolArray, Sequence[Counted]] | None = None) -> dict[str, Frame]:
+    """Return the frame of each label, and of `EXACT_MATCH`; empty without predictions.
+
+    ``part`` restricts it to some items (N,) and the populations that they were drawn from.
+    """
+    chosen, counted = part or (np.ones(len(live.ids), dtype=np.bool_), live.populations)
+    populations = [each for each in counted if each.predictions]
+    names = tuple(sorted({each.stratum for each in populations}))
+    strata = np.searchsorted(names, live.strata) if names else np.zeros(len(live.ids), dtype=np.int64)
+    found = {}
+    for place, label in enumerate((*live.labels, EXACT_MATCH) if names else ()):
+        columns = slice(None) if label == EXACT_MATCH else slice(place, place + 1)
+        rows = chosen & ~np.isnan(live.scores[:, columns]).any(axis=1)
+        scores, predicted = live.scores[rows, columns], live.predicted[rows, columns]
+        labels = live.consensus[rows, columns]
+        if label == EXACT_MATCH:
+            sample = exact_match(strata[rows], live.probabilities[rows], scores, predicted, labels)
+        else:
+            sample = Sample(strata[rows], live.probabilities[rows], scores[:, 0], predicted[:, 0], labels[:, 0])
+        counts, sums = np.zeros((2, len(names), 2, len(EDGES) - 1))
+        for each in populations:
+            for bin_, said, number, total in each.score_bins.get(label, ()):
+                counts[names.index(each.stratum), said, bin_] += number
+                sums[names.index(each.stratum), said, bin_] += total
+        found[label] = Frame(sample, names, counts.astype(np.int64), sums)
+    return found
+
+
+def golden_counts(live: LiveSample) -> dict[str, GoldenCounts]:
+    """Return how reviewers did on golden items, of the labels for which there are enough (`MIN_GOLDEN`)."""
+    found = {}
+    for place, label in enumerate(live.labels):
+        said, true = live.golden.labels[:, place], live.golden.truth[:, place]
+        counts = GoldenCounts(_n(true), _n(true & said), _n(~true), _n(~true & ~said))
+        if min(counts.positives, counts.negatives) >= MIN_GOLDEN:
+            found[label] = counts
+    return found
+
+
+def _split(cells: IntArray | FloatArray, first: int) -> FloatArray:
+    """Return cells (H, 2, B) with the class predicted from bin ``first`` on."""
+    either, above = cells.sum(axis=1), np.arange(cells.shape[2]) >= first
+    return np.stack([np.where(above, 0.0, either), np.where(above, either, 0.0)], axis=1)
+
+
+def _n(rows: BoolArray) -> int:
+    return int(np.count_nonzero(rows))
