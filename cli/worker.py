@@ -23,7 +23,7 @@ def worker(
     once: Annotated[bool, typer.Option("--once", help="Do what there is to do, and end.")] = False,
     poll_s: Annotated[float, typer.Option(min=0.1, help="Seconds between two looks for work.")] = 5.0,
 ) -> None:
-    """Draw the review sample and do the jobs that the monitor asks for.
+    """Draw the review sample and do the monitor's jobs.
 
     Any number may run, on any machine that reaches the database and the registry: each window is drawn once, and each
     job is one worker's at a time. One that is killed loses nothing: another takes its job up where it was, after a
