@@ -74,7 +74,7 @@ def prepared(settings: ApiSettings) -> Iterator[tuple[FastAPI, list[socket.socke
         source = ModelSource(settings)
         stack.callback(source.close)
         model, problem = source.first()
-        outbox = Outbox(settings.state_dir / "outbox.db", settings.max_outbox_rows)
+        outbox = Outbox(settings.state_dir / "outbox.db", settings.max_outbox_rows, settings.outbox_sync)
         stack.callback(outbox.close)
         record = functools.partial(_record, engine)
         follower = Follower(settings.shadow_alias) if settings.shadow_alias is not None else None
