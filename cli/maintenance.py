@@ -9,6 +9,8 @@ import typer
 from moderation.errors import InvalidInputError, NotFoundError
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from sqlalchemy import Engine
 
 
@@ -26,20 +28,25 @@ def migrate() -> None:
 
 
 def maintain() -> None:
-    """Make partitions ahead and forget old erasures.
+    """Make partitions ahead, forget old erasures, and count what the database refused.
 
     On PostgreSQL, `moderation migrate` makes the partitions of the next twelve months; run this at least once a year in
     between. A month without a partition loses nothing: its rows wait in the default one. SQLite needs none.
     Erasures are remembered for 90 days, for rows that arrive late; what arrives later still is stored without text and
     author if it was made before an erasure that was forgotten.
+    Rows that the database refused lie in the state folder of the server that sent them; it tries them again when it is
+    started.
     """
     from moderation.db import erasure, partitions
+    from serve.outbox_care import count_refused
 
+    outbox = _outbox()
     engine, now = _open(), datetime.now(UTC)
     with engine.begin() as connection:
         made = partitions.make_ahead(connection, now) if partitions.exist(connection) else []
     typer.echo(f"made {len(made)} partitions{': ' if made else ''}{', '.join(made)}")
     typer.echo(f"forgot {erasure.prune(engine, now - erasure.KEPT)} erasures from before {now - erasure.KEPT:%Y-%m-%d}")
+    typer.echo(f"{count_refused(outbox)} refused rows in {outbox}")
 
 
 def retention(
@@ -51,10 +58,14 @@ def retention(
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only count.")] = False,
 ) -> None:
-    """Delete what is older than it may be kept. Roll-ups, and with them the charts of the monitor, stay."""
+    """Delete what is older than it may be kept. Roll-ups, and with them the charts of the monitor, stay.
+
+    Covers the database, and rows that it refused, in the state folder of this machine.
+    """
     from tqdm import tqdm
 
     from moderation.db import retention
+    from serve.outbox_care import expire_refused
 
     if days is None and texts_days is None:
         raise typer.BadParameter("say --days, --texts-days or both")
@@ -67,12 +78,13 @@ def retention(
                 retention.delete_rows(engine, rows_before, bar.update)
             if texts_before is not None:
                 retention.delete_texts(engine, texts_before, bar.update)
+    refused = expire_refused(_outbox(), rows_before, texts_before, dry_run)
     said = "would delete" if dry_run else "deleted"
     if rows_before is not None:
         rows = ", ".join(f"{count} {table.replace('_', ' ')}" for table, count in found.rows.items())
-        typer.echo(f"{said} rows before {rows_before:%Y-%m-%d %H:%M} UTC: {rows}")
+        typer.echo(f"{said} rows before {rows_before:%Y-%m-%d %H:%M} UTC: {rows}, {refused.rows} refused")
     if texts_before is not None:
-        what = f"text, hash or author of {found.texts} predictions"
+        what = f"text, hash or author of {found.texts} predictions, {refused.texts} refused ones"
         typer.echo(f"{said} {what} before {texts_before:%Y-%m-%d %H:%M} UTC")
 
 
@@ -91,7 +103,7 @@ def erase(
     from moderation.db import erasure
     from moderation.privacy import Privacy
     from moderation.settings import ApiSettings, load
-    from serve.outbox import erase_waiting
+    from serve.outbox_care import erase_waiting
 
     if not ids and not authors:
         raise typer.BadParameter("say --id or --author")
@@ -122,6 +134,12 @@ def _open() -> "Engine":
     engine = connect(load(DatabaseSettings).resolved_database_url())
     require_current(engine)
     return engine
+
+
+def _outbox() -> "Path":
+    from moderation.settings import DatabaseSettings, load
+
+    return load(DatabaseSettings).state_dir / "outbox.db"
 
 
 def _progress(items: Iterator[Any], total: int) -> Iterator[Any]:

@@ -68,8 +68,9 @@ class ModerationClient:
                 base_url=base_url,
                 timeout=timeout_s,
                 headers={} if api_key is None else {"Authorization": f"Bearer {api_key}"},
-                # The server closes idle connections after 5 s; one that is reused at that moment fails.
-                limits=httpx.Limits(keepalive_expiry=3),
+                # The server closes idle connections after 75 s, balancers often after 60 s; one that is reused at
+                # that moment fails.
+                limits=httpx.Limits(keepalive_expiry=50),
                 trust_env=False,  # a proxy for the internet must not get comments, nor a .netrc replace the key
             )
         except httpx.InvalidURL as error:

@@ -160,6 +160,10 @@ class ApiSettings(DatabaseSettings, RegistrySettings, PrivacySettings):
     max_outbox_rows: Annotated[
         int, Field(ge=1, description="Rows kept for a database that is away; beyond it predictions are refused.")
     ] = 1_000_000
+    outbox_sync: Annotated[
+        Literal["normal", "full"],
+        Field(description="What an answer that left survives: the end of the process; with full, power loss as well."),
+    ] = "normal"
 
     @property
     def is_new(self) -> bool:

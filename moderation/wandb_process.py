@@ -50,7 +50,8 @@ class WandbProcess:
 
     def __init__(self) -> None:
         """Start nothing yet."""
-        self._lock = threading.Lock()
+        self._lock = threading.Lock()  # held by a question until it is answered
+        self._closed = False
         self._process: subprocess.Popen[bytes] | None = None
         self._scratch: tempfile.TemporaryDirectory[str] | None = None
         self._errors: IO[bytes] | None = None
@@ -59,7 +60,7 @@ class WandbProcess:
         """Return what `COMMANDS[command]` answers.
 
         Raises:
-            UnavailableError: no answer in ``deadline_s`` seconds, or W&B cannot be reached.
+            UnavailableError: no answer in ``deadline_s`` seconds, W&B cannot be reached, or this was closed.
             ConfigurationError: ``WANDB_BASE_URL`` is not set.
             NotFoundError, RegistryError, BundleError: as W&B says.
         """
@@ -77,13 +78,18 @@ class WandbProcess:
             return answer["answer"]
 
     def close(self) -> None:
-        """End the process, if there is one."""
+        """End the process, if there is one, also in the midst of a question; nothing can be asked any more."""
+        self._closed = True
+        if (process := self._process) is not None:
+            _kill(process)  # before the lock, which the question gives back only then
         with self._lock:
             self._stop()
 
     def _exchange(self, request: dict[str, object], deadline_s: float) -> bytes:
         deadline = time.monotonic() + deadline_s
         process = self._process or self._start()
+        if self._closed:  # looked at after the start: `close` either sees the process or is seen here
+            raise UnavailableError("the connection to W&B is closed")
         assert process.stdin is not None  # noqa: S101 - a pipe, as is stdout
         assert process.stdout is not None  # noqa: S101
         line, answers = b"", select.poll()  # `select.select` refuses descriptors from 1024 on: many sockets are open
@@ -119,8 +125,7 @@ class WandbProcess:
     def _stop(self) -> None:
         if self._process is None:
             return
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(self._process.pid, signal.SIGKILL)  # the SDK's own sidecar ends with its parent
+        _kill(self._process)
         self._process.communicate()
         self._process = None
         if self._errors is not None:
@@ -134,6 +139,12 @@ class WandbProcess:
         self._errors.seek(0)
         lines = self._errors.read().decode(errors="replace").strip().splitlines()
         return clean(lines[-1]) if lines else "no reason given"
+
+
+def _kill(process: "subprocess.Popen[bytes]") -> None:
+    if process.returncode is None:  # once it was waited for, its id may be another's
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)  # the SDK's own sidecar ends with its parent
 
 
 def has_key() -> bool:

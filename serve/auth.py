@@ -7,7 +7,6 @@ with keys any origin may, and CORS only decides whose pages may read the answer.
 
 import re
 from typing import Any
-from urllib.parse import parse_qs
 
 from starlette.datastructures import Headers
 from starlette.types import Scope as HttpScope
@@ -27,12 +26,8 @@ PRIVATE = frozenset({"/metrics", "/admin"})
 """Where there is a private port, answered only there."""
 ON_PRIVATE_PORT = PRIVATE | HEALTH | {"/version"}
 """All that the private port answers."""
-KEY_IN_QUERY = frozenset({"/v1alpha1"})
-"""Where a key may stand in the query, for clients that send it there only."""
 NEEDED: dict[str, tuple[Scope, ...]] = {
     "/predict": ("predict",),
-    "/v1": ("predict",),
-    "/v1alpha1": ("predict",),
     "/feedback": ("feedback",),
     "/metrics": ("admin",),
     "/admin": ("admin",),
@@ -40,7 +35,8 @@ NEEDED: dict[str, tuple[Scope, ...]] = {
 }
 """Which scopes open a path by its first part, any one of them; every other path takes any key."""
 REFUSED = "this needs an API key that is known and holds; send it as Authorization: Bearer KEY or as X-API-Key: KEY"
-"""One message for none, unknown, revoked and expired keys: it tells a guesser nothing."""
+"""One message for none, unknown, revoked and expired keys. How long it takes may differ: an unknown key can make the
+server look for it in the database."""
 RATE_HEADERS = ("X-RateLimit-Limit", "X-RateLimit-Remaining", "X-RateLimit-Reset")
 _LIMIT, _REMAINING, _RESET = (name.lower().encode() for name in RATE_HEADERS)
 
@@ -146,10 +142,10 @@ class Access:
         if self.keys is None or (private and root != "/admin"):
             return ANYONE
         if root == "/ready":
-            return await self._operator_or_stranger(self.keys, _shown(headers, scope, root))
+            return await self._operator_or_stranger(self.keys, _shown(headers))
         if root in OPEN:
             return STRANGER
-        key = await self.keys.find(_shown(headers, scope, root))
+        key = await self.keys.find(_shown(headers))
         if key is None:
             raise UnauthorizedError(REFUSED)
         return Caller(key, self._quotas)
@@ -197,17 +193,12 @@ def describe(schema: dict[str, Any]) -> dict[str, Any]:
     return schema
 
 
-def _shown(headers: Headers, scope: HttpScope, root: str) -> str:
+def _shown(headers: Headers) -> str:
     """Return the key that the caller shows, whatever it is; empty if none."""
     scheme, _, credentials = headers.get("authorization", "").partition(" ")
     if scheme.lower() == "bearer":
         return credentials.strip()
-    if (key := headers.get("x-api-key")) is not None:
-        return key.strip()
-    if root in KEY_IN_QUERY:
-        query: bytes = scope["query_string"]
-        return parse_qs(query.decode("latin-1")).get("key", [""])[0]
-    return ""
+    return headers.get("x-api-key", "").strip()
 
 
 def _listed(names: str | None) -> tuple[str, ...]:

@@ -17,7 +17,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from moderation.errors import ModerationError, OverloadedError, UnavailableError
+from moderation.errors import ModerationError, OverloadedError, TooLargeError, UnavailableError
 
 T = TypeVar("T")
 W = TypeVar("W")
@@ -182,7 +182,7 @@ class Batcher(Generic[T, W, R]):
             thread.join()
 
     def require_room(self, texts: int) -> None:
-        """Raise OverloadedError if a request of ``texts`` texts would not be admitted now."""
+        """Raise OverloadedError if a request of ``texts`` texts would not be admitted now, TooLargeError if never."""
         with self._lock:
             self._require_room(texts)
 
@@ -191,6 +191,7 @@ class Batcher(Generic[T, W, R]):
 
         Raises:
             OverloadedError: no room for so many texts now.
+            TooLargeError: there never is.
             UnavailableError: the batcher is closing.
             ModerationError: one of these texts could not be scored.
         """
@@ -212,6 +213,11 @@ class Batcher(Generic[T, W, R]):
                 self._forget(job)
 
     def _require_room(self, texts: int) -> None:
+        if texts > self._max_waiting_texts:
+            raise TooLargeError(
+                f"the request needs {texts} scorings, each explained word being one, and at most "
+                f"{self._max_waiting_texts} can wait at a time; send fewer comments, or do not ask to explain"
+            )
         if self._waiting_texts + texts > self._max_waiting_texts:
             raise OverloadedError(
                 f"{self._waiting_texts} comments are waiting and {texts} more would exceed "

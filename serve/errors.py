@@ -73,10 +73,10 @@ STATUS: dict[type[ModerationError], int] = {
 }
 
 _MEANING: dict[type[ModerationError], tuple[str, str]] = {
-    InvalidInputError: ("The input cannot be used.", "comment_text is empty or holds nothing visible"),
+    InvalidInputError: ("The input cannot be used, or is no HTTP.", "comment_text is empty or holds nothing visible"),
     UnauthorizedError: ("There is no API key that holds.", "this needs an API key that is known and holds"),
     ForbiddenError: ("The key lacks the scope; or a wrong host or origin.", "this key lacks the scope predict"),
-    NotFoundError: ("There is no such thing.", "no prediction has this id"),
+    NotFoundError: ("There is no such thing, or not on this port.", "no prediction has this id"),
     SlowBodyError: ("The body did not arrive in time.", "the body did not arrive within 10 s"),
     TooLargeError: ("Over a limit.", "comment_text is longer than 65536 bytes"),
     EncodedError: ("The body is compressed.", "send the body as it is: Content-Encoding is not read"),
@@ -123,6 +123,8 @@ def body_response(
 
 
 _ANY_ROUTE: tuple[type[ModerationError], ...] = (
+    InvalidInputError,
+    NotFoundError,  # on the port that does not answer the path
     UnauthorizedError,
     ForbiddenError,
     SlowBodyError,  # bodies are read, and bounded, before a route is chosen
@@ -138,10 +140,16 @@ def documented(*errors: type[ModerationError]) -> dict[int | str, dict[str, Any]
     answers: dict[int | str, dict[str, Any]] = {}
     for error in (*errors, *_ANY_ROUTE):
         description, message = _MEANING[error]
-        example = ErrorBody(code=error.code, message=message, request_id="01934f6e-9d2a-7c51-9f5e-2b1d3c4a5e6f")
-        answers[STATUS[error]] = {
-            "model": ErrorBody,
-            "description": description,
-            "content": {"application/json": {"example": example.model_dump()}},
-        }
+        answers[STATUS[error]] = _answer(description, error.code, message)
+    # Said by `serve.protocol`, before there is a request.
+    answers[431] = _answer("The head is too large.", TooLargeError.code, "the head is too large")
     return answers
+
+
+def _answer(description: str, code: str, message: str) -> dict[str, Any]:
+    example = ErrorBody(code=code, message=message, request_id="01934f6e-9d2a-7c51-9f5e-2b1d3c4a5e6f")
+    return {
+        "model": ErrorBody,
+        "description": description,
+        "content": {"application/json": {"example": example.model_dump()}},
+    }

@@ -1,11 +1,13 @@
 """Records on their way to the database: kept in a local SQLite file until the database has them.
 
 `append` returns once the rows are committed, so an answer that follows it survives ``kill -9``. The file is
-in WAL mode with ``synchronous=NORMAL``: a commit is safe against the end of this process, not against
-power loss or a crash of the machine, which may take the last commits (never corrupt the file).
+in WAL mode. With ``synchronous=NORMAL`` a commit is safe against the end of this process, not against power
+loss or a crash of the machine, which may take the last commits (never corrupt the file); with ``FULL`` against
+these as well.
 
 One writer thread commits whatever has come together (group commit). `serve.shipper` takes rows out.
-One process owns the file: a second one that is started on it is refused.
+One process owns the file: a second one that is started on it is refused. What others may do in it is in
+`serve.outbox_care`.
 """
 
 import asyncio
@@ -17,16 +19,15 @@ import re
 import sqlite3
 import sys
 import threading
-from collections.abc import Iterator, Sequence, Set
-from contextlib import closing, suppress
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from queue import Empty, SimpleQueue
-from typing import IO
+from typing import IO, Literal
 
 from moderation import clock
-from moderation.db.erasure import NOTHING
 from moderation.db.log import FeedbackRecord, LoggedScores, PredictionRecord, ShadowRecord
 from moderation.errors import ConfigurationError, OverloadedError, UnavailableError
 
@@ -45,8 +46,6 @@ _CREATED_AT = re.compile(r'"created_at":"([^"]+)"')
 _APPENDS_PER_COMMIT = 256
 _PROBE_S = 1.0
 """How often a file that cannot be written is tried while nothing is appended."""
-ROWS_PER_ERASURE = 1_000
-"""How many rows an erasure reads at once, which bounds its memory and what a commit of the server waits for."""
 
 logger = logging.getLogger(__name__)
 
@@ -86,8 +85,10 @@ class _Append:
 class Outbox:
     """A bounded queue on disk, filled from the event loop and emptied by one shipper."""
 
-    def __init__(self, path: Path, max_rows: int) -> None:
+    def __init__(self, path: Path, max_rows: int, sync: Literal["normal", "full"] = "normal") -> None:
         """Open or make the file at ``path``; rows left by an earlier process are still in it.
+
+        Rows that the database refused then wait again: what they met may be mended.
 
         Raises:
             ConfigurationError: the file cannot be written, or another process has it.
@@ -102,8 +103,9 @@ class Outbox:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             self._owned = _own(path.with_suffix(".lock"))
-            self._writer, self._shipping = _connect(path), _connect(path)
+            self._writer, self._shipping = open_file(path, sync), open_file(path, sync)
             self._writer.executescript(_SCHEMA)
+            _put_back_refused(self._writer)
             self._stored_rows = int(self._writer.execute("SELECT count(*) FROM outbox").fetchone()[0])
             self._oldest_at = self._read_oldest_at()
         except (OSError, sqlite3.Error) as error:
@@ -234,19 +236,22 @@ class Outbox:
 
     def _commit(self, appends: Sequence[_Append]) -> None:
         problem = None
+        # Nobody gets the answer of one whose caller has left: it is not logged as given.
+        wanted = [append for append in appends if not append.committed.cancelled()]
         try:
-            self._insert([record for append in appends for record in append.records])
+            if wanted:
+                self._insert([record for append in wanted for record in append.records])
         except Exception as error:  # the edge of this thread: every waiting caller hears of it
             problem = f"cannot be written ({type(error).__name__})"
             logger.error("the outbox %s", problem, exc_info=error)
-        rows = sum(len(append.records) for append in appends)
         with self._counts:
-            self._queued_rows -= rows
-            self._stored_rows += rows if problem is None else 0
+            self._queued_rows -= _rows_of(appends)
+            self._stored_rows += _rows_of(wanted) if problem is None else 0
             if self._oldest_at is None and self._stored_rows:
                 self._oldest_at = clock.now().timestamp()
-        self._problem = problem
-        for append in appends:
+        if wanted:
+            self._problem = problem
+        for append in wanted:
             append.resolve(problem)
 
     def _probe(self) -> None:
@@ -272,77 +277,23 @@ class Outbox:
             raise
 
 
-def erase_waiting(path: Path, ids: Sequence[str], authors: Sequence[str]) -> list[str]:
-    """Erase text, hash and author of predictions that wait in an outbox, or were refused; return their ids.
-
-    Refused feedback on them goes as well; feedback that waits is dropped by the database, if it knows the ids. May run
-    beside the server that owns the file. A file that does not exist holds nothing.
-
-    Raises:
-        UnavailableError: the file cannot be written.
-    """
-    if not path.exists():
-        return []
-    erased: list[str] = []
-    try:
-        with closing(_connect(path)) as connection:
-            for table in ("outbox", "refused"):
-                for rows in _predictions(connection, table):
-                    erased += _erase(connection, table, rows, set(ids), set(authors))
-            _erase_refused_feedback(connection, {*ids, *erased})
-            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # the write-ahead log still has the old pages
-    except sqlite3.Error as error:
-        raise UnavailableError(f"cannot erase in the outbox {path}: {error}; try again") from error
-    return erased
+def _rows_of(appends: Sequence[_Append]) -> int:
+    return sum(len(append.records) for append in appends)
 
 
-def _predictions(connection: sqlite3.Connection, table: str) -> Iterator[list[tuple[int, str, str]]]:
-    """Yield place, id and body of the predictions that are there now, some at a time; nothing is locked meanwhile."""
-    last, after = connection.execute(f"SELECT max(rowid) FROM {table}").fetchone()[0] or 0, 0  # noqa: S608 - a constant
-    while after < last:
-        rows = connection.execute(
-            f"SELECT rowid, id, body, kind FROM {table} WHERE rowid > ? ORDER BY rowid LIMIT ?",  # noqa: S608
-            (after, ROWS_PER_ERASURE),
-        ).fetchall()
-        after = rows[-1][0] if rows else last
-        yield [row[:3] for row in rows if row[3] == PREDICTION]
-
-
-def _erase(
-    connection: sqlite3.Connection,
-    table: str,
-    rows: Sequence[tuple[int, str, str]],
-    ids: Set[str],
-    authors: Set[str],
-) -> list[str]:
-    changed = []
-    for place, prediction_id, body in rows:
-        fields = json.loads(body)
-        holds = any(fields.get(name) is not None for name in NOTHING)
-        if holds and (prediction_id in ids or fields.get("author") in authors):
-            changed.append((json.dumps(fields | NOTHING, separators=(",", ":")), place, prediction_id))
-    if not changed:
-        return []
+def _put_back_refused(connection: sqlite3.Connection) -> None:
     connection.execute("BEGIN IMMEDIATE")
-    # What was shipped since it was read is gone, its place perhaps another's: then its id is not found there.
-    update = f"UPDATE {table} SET body = ? WHERE rowid = ? AND id = ?"  # noqa: S608
-    erased = [each[2] for each in changed if connection.execute(update, each).rowcount]
+    connection.execute("INSERT INTO outbox (kind, id, body) SELECT kind, id, body FROM refused")
+    connection.execute("DELETE FROM refused")
     connection.execute("COMMIT")
-    return erased
 
 
-def _erase_refused_feedback(connection: sqlite3.Connection, ids: Set[str]) -> None:
-    # Not that of the outbox: the server that owns it counts its rows.
-    rows = connection.execute("SELECT id, body FROM refused WHERE kind = ?", (FEEDBACK,))
-    found = [(each,) for each, body in rows if json.loads(body)["prediction_id"] in ids]
-    connection.executemany("DELETE FROM refused WHERE id = ?", found)
-
-
-def _connect(path: Path) -> sqlite3.Connection:
+def open_file(path: Path, sync: Literal["normal", "full"] = "normal") -> sqlite3.Connection:
+    """Return a connection to an outbox's file; raises sqlite3.Error."""
     # Used by several threads, never by two at a time; without a transaction open, each statement is one.
     connection = sqlite3.connect(path, timeout=_BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False)
     connection.execute("PRAGMA journal_mode = WAL")
-    connection.execute("PRAGMA synchronous = NORMAL")
+    connection.execute(f"PRAGMA synchronous = {sync.upper()}")
     connection.execute("PRAGMA secure_delete = ON")  # no text stays in the file once its row is gone
     return connection
 

@@ -80,7 +80,7 @@ class Predictor:
         and are neither logged nor cached.
 
         Raises:
-            TooLargeError: a text over its limit.
+            TooLargeError: a text over its limit, or more parts than this server ever has room for.
             InvalidInputError: a text with nothing to see.
             OverQuotaError: more than the caller's quota has left.
             OverloadedError: no room for so many texts, in the queue or in the outbox.
@@ -89,13 +89,22 @@ class Predictor:
         """
         try:
             async with asyncio.timeout(self._limits.deadline_s):
-                return await self._predict(texts, call, explain)
+                records, outcomes, explanation = await self._score(texts, call, explain)
         except TimeoutError:
             raise DeadlineError(
                 f"no answer within {self._limits.deadline_s:g} s; send fewer comments at once or try again later"
             ) from None
+        # Beyond the deadline: given up in the midst of the commit, it would be in the log as answered, and be a 504.
+        await self._outbox.append(records)
+        self._metrics.predicted(records[0].version, [record.decision for record in records], outcomes)
+        if not call.do_not_store:
+            for text, record in zip(texts.values(), records, strict=True):
+                self._shadow.offer(record.id, record.created_at, text)
+        return [_answer(record, explanation) for record in records]
 
-    async def _predict(self, texts: Mapping[str, str], call: Call, explain: bool) -> list[Prediction]:
+    async def _score(
+        self, texts: Mapping[str, str], call: Call, explain: bool
+    ) -> tuple[list[PredictionRecord], list[Outcome[Found]], list[ExplainedSpan] | None]:
         await check_texts(texts, self._limits.max_text_bytes)
         comments = list(texts.values())
         parts = await asyncio.to_thread(spans_in, comments[0]) if explain else []
@@ -115,14 +124,9 @@ class Predictor:
             records.append(_record(model, part, outcome, call))
             if len(records) % _RECORDS_PER_TURN == 0:
                 await asyncio.sleep(0)  # a thousand of them would hold the event loop up for 50 ms
-        await self._outbox.append(records)
-        self._metrics.predicted(model.served.version, [record.decision for record in records], outcomes)
-        if not call.do_not_store:
-            for text, record in zip(comments, records, strict=True):
-                self._shadow.offer(record.id, record.created_at, text)
         without_parts = [outcome.result.scores.scores for outcome in missing]
         explanation = explanation_of(parts, records[0].scores, without_parts) if explain else None
-        return [_answer(record, explanation) for record in records]
+        return records, outcomes, explanation
 
     async def _kept(self, texts: Sequence[str], call: Call) -> list[Kept]:
         if call.do_not_store:

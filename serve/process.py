@@ -3,6 +3,7 @@
 import functools
 import gc
 import logging
+import math
 import signal
 import socket
 from collections.abc import Iterator
@@ -35,7 +36,7 @@ KEEP_ALIVE_S = 75
 """How long a connection stays open without a request: longer than load balancers keep theirs (60 s at AWS), which would
 otherwise send a request into one that is just being closed."""
 DRAIN_S = 20
-"""How long requests that are being answered may take after the signal to stop."""
+"""How long requests that are being answered may take at least after the signal to stop."""
 
 logger = logging.getLogger(__name__)
 
@@ -48,7 +49,7 @@ def run(settings: ApiSettings) -> None:
     """
     logs.configure()
     with prepared(settings) as (app, listeners):
-        _serve(app, listeners)
+        _serve(app, listeners, drain_s(settings.deadline_s))
 
 
 @contextmanager
@@ -73,7 +74,7 @@ def prepared(settings: ApiSettings) -> Iterator[tuple[FastAPI, list[socket.socke
         source = ModelSource(settings)
         stack.callback(source.close)
         model, problem = source.first()
-        outbox = Outbox(settings.state_dir / "outbox.db", settings.max_outbox_rows)
+        outbox = Outbox(settings.state_dir / "outbox.db", settings.max_outbox_rows, settings.outbox_sync)
         stack.callback(outbox.close)
         record = functools.partial(_record, engine)
         follower = Follower(settings.shadow_alias) if settings.shadow_alias is not None else None
@@ -150,7 +151,12 @@ def _listener(name: str, host: str, port: int) -> Iterator[socket.socket]:
         yield listener
 
 
-def _serve(app: FastAPI, listeners: list[socket.socket]) -> None:
+def drain_s(deadline_s: float) -> int:
+    """Return how long what was admitted may take after the signal to stop: until each has its answer or its 504."""
+    return max(DRAIN_S, math.ceil(deadline_s) + 1)
+
+
+def _serve(app: FastAPI, listeners: list[socket.socket], drain_s: int) -> None:
     config = uvicorn.Config(
         app,
         log_config=None,
@@ -159,7 +165,7 @@ def _serve(app: FastAPI, listeners: list[socket.socket]) -> None:
         lifespan="on",
         backlog=BACKLOG,
         timeout_keep_alive=KEEP_ALIVE_S,
-        timeout_graceful_shutdown=DRAIN_S,
+        timeout_graceful_shutdown=drain_s,
         http=protocol(raise_file_limit()),
     )
     # What is loaded by now lives as long as the server; a collection that walks it holds every answer up for 200 ms.

@@ -80,7 +80,7 @@ class _Account:
 def _over_quota(now: Standing, texts: int) -> OverQuotaError:
     quota = f"the quota of this key, {now.quota} comments per minute,"
     if now.left:
-        left = f"{quota} has {now.left} left, and the request has {texts}; send fewer, or try again later"
+        left = f"{quota} has {now.left} left, and the request counts as {texts}; send fewer, or try again later"
         return OverQuotaError(left, now.reset_s)
     return OverQuotaError(f"{quota} is used up; try again later", now.reset_s)
 
@@ -118,7 +118,9 @@ class Quotas:
             OverQuotaError: more than what is left of this minute.
         """
         if texts > quota:
-            raise TooLargeError(f"the request has {texts} comments, and the quota of this key is {quota} per minute")
+            raise TooLargeError(
+                f"the request counts as {texts} comments, and the quota of this key is {quota} per minute"
+            )
         account = self._account(key_id, quota)
         while account.left < texts and account.unleased and not self._alone():
             await self._leased(account, texts)

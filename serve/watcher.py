@@ -31,7 +31,7 @@ class Follower:
         self.problem = problem
         self.changes = 0
         self.refusals = 0
-        self._refused: dict[str, tuple[float, str]] = {}  # version to when it is tried again, and why it was refused
+        self._refused: dict[str, tuple[float, Exception]] = {}  # version to when it is tried again, and its fault
 
     def look(self, source: ModelSource) -> bool:
         """Ask what the alias points to and load it if it is new; return whether the model is another now (blocking).
@@ -43,9 +43,8 @@ class Follower:
         if self.model is not None and version == self.model.served.version:
             self.problem = None
             return False
-        try_again_at, why = self._refused.get(version, (0.0, ""))
-        if time.monotonic() < try_again_at:
-            self.problem = why
+        if (refused := self._refused.get(version)) is not None and time.monotonic() < refused[0]:
+            self._report_refused(version, refused[1])
             return False
         return self._load(version, source)
 
@@ -63,16 +62,18 @@ class Follower:
         try:
             self.model = source.load(version, self.alias)
         except (BundleError, ConfigurationError) as error:
-            if version not in self._refused:
-                self.refusals += 1
-                stays = f"{self.model.served.version} stays" if self.model is not None else "none serves"
-                self.report(f"version {version} is refused, {stays}: {error}")
-            self._refused[version] = (time.monotonic() + TRY_AGAIN_S, str(self.problem))
+            self.refusals += version not in self._refused
+            self._refused[version] = (time.monotonic() + TRY_AGAIN_S, error)
+            self._report_refused(version, error)
             return False
         self.changes += 1
         self.problem = None
         logger.info("now serving %s as %s, version %s", self.model.served.name, self.alias, version)
         return True
+
+    def _report_refused(self, version: str, error: Exception) -> None:
+        stays = f"{self.model.served.version} stays" if self.model is not None else "none serves"
+        self.report(f"version {version} is refused, {stays}: {error}")
 
 
 class Watcher:

@@ -75,6 +75,10 @@ class Cluster:
         """End it at once; whoever is connected loses the connection, what was not committed is gone."""
         self._pg_ctl("--mode=immediate", "stop")
 
+    def log(self) -> str:
+        """Return what the server has logged."""
+        return (self._home / "log").read_text()
+
     def hang(self) -> None:
         """Stop all of its processes where they are: connections stay open, and nothing answers."""
         for process in self._processes():

@@ -19,11 +19,14 @@ def first_id(at: datetime) -> str:
 def made_near(instant: InstrumentedAttribute[datetime], ids: Sequence[str]) -> list[ColumnElement[bool]]:
     """Return conditions that rows with these ids fulfil, so that other partitions are not searched.
 
-    None if an id is of another version: it does not say its time.
+    None if an id is of another version, which does not say its time, or says one that no row can have.
     """
     found = [uuid.UUID(each) for each in ids]
     if not found or any(each.version != 7 for each in found):
         return []
     milliseconds = sorted(each.int >> 80 for each in found)
-    earliest, latest = (datetime.fromtimestamp(each / 1000, UTC) for each in (milliseconds[0], milliseconds[-1]))
-    return [instant >= earliest - TOLERANCE, instant <= latest + TOLERANCE]
+    try:
+        earliest, latest = (datetime.fromtimestamp(each / 1000, UTC) for each in (milliseconds[0], milliseconds[-1]))
+        return [instant >= earliest - TOLERANCE, instant <= latest + TOLERANCE]
+    except (ValueError, OverflowError):  # beyond the year 9999
+        return []

@@ -41,10 +41,20 @@ _MONITOR: dict[str, tuple[str, ...]] = {
     "erasures": ("SELECT", "INSERT", "UPDATE"),
 }
 _ONLY_ADDED_TO = ("audit_log",)
+# The driver writes values into its statements, comments among them, and the server logs the statement of an error.
+_LOG_NO_STATEMENTS = """DO $$ BEGIN
+  EXECUTE format('ALTER DATABASE %I SET log_min_error_statement = panic', current_database());
+EXCEPTION WHEN insufficient_privilege THEN
+  RAISE WARNING 'not allowed to set log_min_error_statement = panic: comments can get into the log of PostgreSQL';
+END $$"""
 
 
 def statements(prefix: str = "moderation") -> Iterator[str]:
-    """Yield SQL that makes the roles ``<prefix>_api``, … and gives them exactly their rights; it can be run again."""
+    """Yield SQL that makes the roles ``<prefix>_api``, … and gives them exactly their rights; it can be run again.
+
+    Sessions that begin afterwards leave no statement in the server's log, where a superuser runs it.
+    """
+    yield _LOG_NO_STATEMENTS
     tables = sorted(Base.metadata.tables)
     for role in ROLES:
         name = f"{prefix}_{role}"

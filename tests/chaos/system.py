@@ -135,7 +135,7 @@ class System:
         wait_until(lambda: self.figure("moderation_predictions_total") >= count, timeout_s=60)
 
     def wait_until_shipped(self) -> None:
-        wait_until(lambda: self.figure("moderation_outbox_rows") == 0, timeout_s=120)
+        wait_until(lambda: self.figure("moderation_outbox_rows") == 0, timeout_s=400)
 
     def figure(self, name: str) -> float:
         """Return the sum over all labels of a figure of the API."""

@@ -15,9 +15,10 @@ from sqlalchemy.exc import ProgrammingError
 from moderation.db import erasure, keys, partitions, promotion, queries, retention
 from moderation.db.database import connect, migrate, require_current
 from moderation.db.erasure import Erased
-from moderation.db.log import FeedbackRecord, PredictionRecord, ShadowRecord
+from moderation.db.log import FeedbackRecord, PredictionRecord, ShadowRecord, insert
 from moderation.db.models import Base
 from moderation.db.roles import ROLES, rights_on, statements
+from moderation.errors import UnavailableError
 from moderation.jobs.backtest import backtest_sample, run
 from moderation.jobs.queue import claim, finish, request_backtest
 from moderation.lineage.graph import Use
@@ -36,6 +37,7 @@ from serve.prediction_log import PredictionLog
 from serve.shipper import Shipper
 from tests.moderation.db.records import feedback, prediction
 from tests.moderation.review.records import CLOSED, NO, START, TOXIC, Lengths, policy, states, store, traffic
+from tests.postgres import binaries, own_cluster
 from tests.serve.keyed import bearer, make
 from tests.serve.process import environment, running
 from tests.serve.server import settings_in, tiny_registry, wait_until
@@ -246,3 +248,29 @@ def test_the_api_does_all_that_it_does_under_its_role(owner: Engine, urls: dict[
             assert http.get("/ready").json()["parts"]["keys"] == "ok"
     assert "permission denied" not in log.read_text()
     assert "ProgrammingError" not in log.read_text()
+
+
+def failing_insert(engine: Engine, secret: str) -> None:
+    """Insert while another session holds the table, until the time for that is over."""
+    with engine.begin() as holder, engine.connect() as connection:
+        holder.exec_driver_sql("LOCK TABLE predictions IN ACCESS EXCLUSIVE MODE")
+        connection.exec_driver_sql("SET LOCAL lock_timeout = '50ms'")
+        with pytest.raises(UnavailableError, match="lock timeout"):
+            insert(connection, [prediction(text=secret)])
+
+
+def test_a_comment_whose_insert_fails_is_not_in_the_servers_log() -> None:
+    with own_cluster(binaries()) as postgres:
+        owner = connect(postgres.url)
+        migrate(owner)
+        failing_insert(owner, "secret before")
+        with owner.begin() as connection:
+            for statement in statements():
+                connection.exec_driver_sql(statement.replace("%", "%%"))
+        owner.dispose()
+        failing_insert(owner, "secret after")
+        owner.dispose()
+        log = postgres.log()
+    assert "secret before" in log  # PostgreSQL's own default
+    assert log.count("canceling statement due to lock timeout") == 2
+    assert "secret after" not in log

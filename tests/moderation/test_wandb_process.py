@@ -2,7 +2,10 @@
 
 import os
 import resource
+import socket
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -57,3 +60,20 @@ def test_a_process_with_many_open_files_still_gets_its_answer(netrc: Path, many_
     with pytest.raises(UnavailableError, match=f"W&B at {NOBODY} cannot be reached"):
         process.ask("probe", 60)
     process.close()
+
+
+def test_closing_does_not_wait_for_a_question_that_is_stuck(netrc: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    process = WandbProcess()
+    with socket.create_server(("127.0.0.1", 0)) as silent, ThreadPoolExecutor(1) as pool:
+        monkeypatch.setenv("WANDB_BASE_URL", f"http://127.0.0.1:{silent.getsockname()[1]}")
+        stuck = pool.submit(process.ask, "probe", 60)
+        connection, _ = silent.accept()
+        began = time.monotonic()
+        process.close()
+        assert time.monotonic() - began < 10
+        assert not process._lock.locked()
+        with pytest.raises(UnavailableError):
+            stuck.result(timeout=10)
+        connection.close()
+    with pytest.raises(UnavailableError, match="is closed"):
+        process.ask("probe", 60)

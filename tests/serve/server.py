@@ -62,6 +62,7 @@ def served(
     log: Callable[[Engine], PredictionLog] = PredictionLog,
     watcher: Watcher | None = None,
     max_connections: int = 100,
+    port: int = 0,
     access: Callable[[Engine], Access] | None = None,
     **options: float,
 ) -> Iterator[Server]:
@@ -81,7 +82,10 @@ def served(
             access=access and access(engine),
             **options,
         )
-        with listening(app, max_connections) as url, httpx.Client(base_url=url, timeout=30, trust_env=False) as http:
+        with (
+            listening(app, max_connections, port) as url,
+            httpx.Client(base_url=url, timeout=30, trust_env=False) as http,
+        ):
             yield Server(url, http, engine, outbox, model)
     finally:
         outbox.close()
@@ -89,8 +93,8 @@ def served(
 
 
 @contextmanager
-def listening(app: FastAPI, max_connections: int = 100) -> Iterator[str]:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
+def listening(app: FastAPI, max_connections: int = 100, port: int = 0) -> Iterator[str]:
+    with socket.create_server(("127.0.0.1", port)) as listener:
         config = uvicorn.Config(
             app,
             log_config=None,

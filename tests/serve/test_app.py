@@ -110,7 +110,10 @@ def test_feedback_is_recorded_with_its_labels(api: httpx.Client, server: Server)
     assert (row.prediction_id, row.agree, row.labels) == (prediction_id, False, {"obscene": True, "toxic": False})
 
 
-@pytest.mark.parametrize("prediction_id", ["nothing", "\x00", OLD_ID, "x" * 64, "'; DROP TABLE predictions"])
+@pytest.mark.parametrize(
+    "prediction_id",
+    ["nothing", "\x00", OLD_ID, "ffffffff-ffff-7fff-bfff-ffffffffffff", "x" * 64, "'; DROP TABLE predictions"],
+)
 def test_feedback_on_an_unknown_prediction_is_not_found(api: httpx.Client, prediction_id: str) -> None:
     response = api.post("/feedback", json={"prediction_id": prediction_id, "agree": True})
     assert prediction_id not in refused(response, 404, "not_found")

@@ -96,11 +96,13 @@ def test_words_are_charged_to_the_quota_as_comments(keyed: Server) -> None:
     assert keyed.http.post("/predict", json=body, headers=headers).json()["code"] == "too_large"
 
 
-def test_server_without_room_for_the_words_refuses_them(model: Model, tmp_path: Path) -> None:
+def test_server_that_never_has_room_for_the_words_refuses_them(model: Model, tmp_path: Path) -> None:
     settings = settings_in(tmp_path, max_waiting_texts=5, max_batch_texts=5)
     with served(settings, model) as server:
         body = {"comment_text": "one two three four five", "explain": True}
-        assert server.http.post("/predict", json=body).json()["code"] == "overloaded"
+        refused = server.http.post("/predict", json=body)  # it never has: 503 would say to try again
+        assert (refused.status_code, refused.json()["code"]) == (413, "too_large")
+        assert "needs 6 scorings" in refused.json()["message"]
         assert server.http.post("/predict", json=body | {"explain": False}).status_code == 200
 
 

@@ -23,6 +23,7 @@ from moderation.privacy import Privacy
 from moderation.registry.local import LocalRegistry
 from moderation.registry.registry import Move
 from moderation.settings import PrivacySettings
+from serve.process import drain_s
 from tests.bundles import build_tiny_bundle
 from tests.serve.process import environment, free_port, running, start
 from tests.serve.server import wait_until
@@ -220,3 +221,8 @@ def test_ten_thousand_idle_connections_do_not_keep_the_api_from_answering(state:
         finally:
             for connection in idle:
                 connection.close()
+
+
+@pytest.mark.parametrize(("deadline_s", "drained_s"), [(0.5, 20), (30.0, 31), (45.5, 47)])
+def test_what_was_admitted_is_waited_for_longer_than_its_deadline(deadline_s: float, drained_s: int) -> None:
+    assert drain_s(deadline_s) == drained_s

@@ -104,7 +104,7 @@ def test_what_is_refused_says_when_to_come_back_and_what_is_left() -> None:
         standing = quotas.standing("key", 100)
         assert (standing.quota, standing.left, standing.reset_s) == (100, 2, 45)
         with pytest.raises(
-            OverQuotaError, match=r"100 comments per minute, has 2 left, and the request has 3"
+            OverQuotaError, match=r"100 comments per minute, has 2 left, and the request counts as 3"
         ) as refused:
             await quotas.take("key", 100, 3)
         assert refused.value.retry_after_s == 45

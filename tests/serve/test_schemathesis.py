@@ -7,6 +7,7 @@ the description is refused.
 import copy
 from collections import Counter
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -20,7 +21,8 @@ from schemathesis.specs.openapi import checks
 
 from serve.model import Model
 from tests.serve.keyed import bearer, make, served_with_keys
-from tests.serve.server import Server, settings_in
+from tests.serve.process import free_port
+from tests.serve.server import Server, served, settings_in
 
 EXAMPLES = 40
 CHECKS = [
@@ -133,7 +135,20 @@ def test_a_body_that_is_refused_before_any_route_is_described_for_each(
     refused = server.http.request(method, path, headers={"Content-Encoding": "gzip"})
     assert refused.status_code == 415
     responses = description["paths"][path][method.lower()]["responses"]
-    assert {"408", "413", "415", "503"} <= set(responses)
+    assert {"400", "404", "408", "413", "415", "431", "503"} <= set(responses)
+
+
+@pytest.mark.parametrize("private", [False, True])
+def test_what_the_other_port_answers_is_refused_as_described(
+    tmp_path: Path, model: Model, description: dict[str, Any], private: bool
+) -> None:
+    port, other = free_port(), free_port()
+    elsewhere = TAKE_A_BODY if private else ["GET /metrics", "POST /admin/reload"]
+    settings = settings_in(tmp_path, private_port=port if private else other)
+    with served(settings, model, port=port) as server:
+        for label, operation in operations(description).items():
+            asked = ask(server, operation, GenerationMode.POSITIVE, CHECKS, 1)
+            assert label not in elsewhere or set(asked) == {404}
 
 
 def test_a_status_that_is_not_described_would_be_noticed(server: Server, description: dict[str, Any]) -> None:

@@ -18,6 +18,7 @@ from moderation.db.database import connect, migrate
 from moderation.db.models import Version
 from moderation.registry.local import LocalRegistry
 from moderation.registry.registry import Move
+from serve.model import ModelSource
 from serve.process import prepared
 from serve.watcher import Follower, Watcher
 from tests.bundles import build_tiny_bundle
@@ -277,3 +278,26 @@ def test_a_registry_that_hangs_holds_a_reload_up_for_a_bounded_time(tmp_path: Pa
     source.answers.set()
     assert watcher.look_now(timeout_s=20)
     watcher.close()
+
+
+def test_a_version_that_was_refused_is_said_to_be_so_whenever_the_alias_points_to_it(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = settings_in(tmp_path)
+    good = tiny_registry(settings, tmp_path)
+    registry, source = LocalRegistry(settings.resolved_registry_dir()), ModelSource(settings)
+    bad = registry.publish(build_tiny_bundle(tmp_path / "bad", bias=-5.0))
+    spoil_weights(registry.fetch(bad))
+    follower = Follower("production", current_model(settings))
+    for try_again_s in (600.0, 0.0, 0.0, 0.0):  # at the third time it is loaded anew
+        monkeypatch.setattr("serve.watcher.TRY_AGAIN_S", try_again_s)
+        registry.point("production", bad, MOVE)
+        assert not follower.look(source)
+        assert str(follower.problem).startswith(f"version {bad} is refused, {good} stays: ")
+        if try_again_s == 0:
+            follower._refused = {version: (0.0, error) for version, (_, error) in follower._refused.items()}
+        registry.point("production", good, MOVE)
+        assert not follower.look(source)
+        assert follower.problem is None
+    assert follower.refusals == 1
+    assert len([message for message in caplog.messages if f"version {bad} is refused" in message]) == 4

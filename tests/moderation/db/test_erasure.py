@@ -5,7 +5,7 @@ import pytest
 from sqlalchemy import Engine, func, select, update
 
 from moderation.db.erasure import Erased, erase, prune
-from moderation.db.log import PredictionRecord, insert
+from moderation.db.log import PredictionRecord, find_scores, insert
 from moderation.db.models import Erasure, Feedback, Prediction, Rollup
 from serve.ids import uuid7
 from tests.moderation.db.records import feedback, prediction
@@ -142,3 +142,12 @@ def test_ids_of_other_versions_than_7_are_found_as_well(engine: Engine) -> None:
     old = prediction(created_at=datetime.now(UTC) - timedelta(days=400), text="old")
     store(engine, old)
     assert erase(engine, ids=[old.id]).predictions == 1
+
+
+@pytest.mark.parametrize("id_", ["ffffffff-ffff-7fff-bfff-ffffffffffff", "e677d21f-dbff-7fff-bfff-ffffffffffff"])
+def test_an_id_whose_time_no_row_can_have_is_unknown(engine: Engine, id_: str) -> None:
+    record = made(text="mine")
+    store(engine, record)
+    with engine.connect() as connection:
+        assert find_scores(connection, id_) is None
+    assert erase(engine, ids=[id_, record.id]) == Erased(predictions=1, feedback=0)
