@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from moderation.bundle import CONFIG, ONNX_WEIGHTS, TORCH_WEIGHTS, read_bundle, write_manifest
-from moderation.errors import BundleError
+from moderation.errors import BundleError, ConfigurationError
 from moderation.labels import LABELS
 from moderation.registry.starter import STARTER_DIR
 from moderation.scoring.exact import dequantized
@@ -183,6 +183,35 @@ def test_what_torch_cannot_serve_is_served_by_another(
     assert Scorer.load(read_bundle(bundle)).backend == "int8"
     assert said in caplog.text
     with pytest.raises(BundleError, match=said):
+        Scorer.load(read_bundle(bundle), backend="torch")
+
+
+@pytest.mark.usefixtures("gpu")
+@pytest.mark.parametrize(
+    "failing", ["__init__", "logits"], ids=["while the weights are loaded", "while the probes are scored"]
+)
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.AcceleratorError("CUDA error: no kernel image is available\nCUDA kernel errors might be reported later"),
+        torch.OutOfMemoryError("CUDA out of memory"),
+        ConfigurationError("the backend torch needs transformers"),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_a_gpu_that_fails_is_done_without_and_named(
+    bundle: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, failing: str, error: Exception
+) -> None:
+    def fail(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(TorchModel, failing, fail)
+    assert Scorer.load(read_bundle(bundle)).backend == "int8"
+    first, *others = str(error).split("\n")
+    assert first in caplog.text
+    assert not any(line in caplog.text for line in others)
+    # of these two the API's watcher says that the version is refused, and it tries again later
+    with pytest.raises((BundleError, ConfigurationError), match=first):
         Scorer.load(read_bundle(bundle), backend="torch")
 
 
