@@ -28,7 +28,7 @@ class _Padded(TorchModel):
         mask = np.arange(lengths.max()) < lengths[:, None]
         ids[mask] = np.concatenate(windows)
         on_device = (torch.from_numpy(part).to(self.device) for part in (ids, mask.astype(np.int64)))
-        return self._model(*on_device).float()
+        return self._model(*on_device)
 
 
 class _Unsorted(TorchModel):

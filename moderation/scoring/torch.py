@@ -44,7 +44,8 @@ class TorchModel:
         """
         self.device = device or ("cuda" if torch.cuda.is_available() else "cpu")
         if dtype is None:
-            dtype = torch.bfloat16 if self.device == "cuda" and torch.cuda.is_bf16_supported() else torch.float32
+            in_hardware = self.device == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+            dtype = torch.bfloat16 if in_hardware else torch.float32
         if self.device == "cuda":  # else sums of one product may be rounded to bf16 in between, by its number of rows
             torch.backends.cuda.matmul.allow_bf16_reduced_precision_reduction = False
         self.call_tokens = budget_tokens if self.device == "cuda" else 0

@@ -19,6 +19,7 @@ from moderation.labels import LABELS
 from moderation.registry.starter import STARTER_DIR
 from moderation.scoring.exact import dequantized
 from moderation.scoring.onnx import OnnxModel
+from moderation.scoring.packed import PACKED, pack, padding_index
 from moderation.scoring.scorer import Scorer
 from moderation.scoring.torch import TorchModel, by_length
 from moderation.scoring.weights import read_back
@@ -90,6 +91,19 @@ def test_float_weights_score_as_the_trained_model_does(tmp_path: Path, kind: str
         found = TorchModel(path, device="cpu", budget_tokens=budget_tokens).logits(IDS)
         np.testing.assert_allclose(found, expected, atol=1e-5)
     assert TorchModel(path, device="cpu").logits([]).shape == (0, len(LABELS))
+
+
+@pytest.mark.parametrize("pooling", ["first", "mean", "mean_max"])
+def test_an_encoder_in_bf16_is_read_padded_and_laid_end_to_end(pooling: str) -> None:
+    model = classifier("bert", pooling)
+    expected = torch_logits(model, IDS)
+    model.encoder.set_attn_implementation(PACKED)
+    model.encoder.to(torch.bfloat16)  # as it is served on a GPU: the head stays in fp32
+    with torch.inference_mode():
+        found = model(**pack(IDS, padding_index(model.encoder)))
+    assert found.dtype == torch.float32
+    np.testing.assert_allclose(found, expected, atol=0.05)
+    np.testing.assert_allclose(torch_logits(model, IDS), expected, atol=0.05)
 
 
 @pytest.mark.parametrize(("kind", "pooling"), [("bert", "mean_max"), ("roberta", "first")])
