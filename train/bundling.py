@@ -132,7 +132,8 @@ def write_bundle(
     )
     (directory / CARD).write_text(model_card(manifest, config, rows), encoding="utf-8")
     write_manifest(directory, manifest)
-    Scorer.load(read_bundle(directory, expected_labels=LABELS))  # what cannot be served is no result
+    # What cannot be served is no result.
+    Scorer.load(read_bundle(directory, expected_labels=LABELS), backend=manifest.stated_backend)
     return read_bundle(_take_place(directory, config.run_dir / "bundle"), expected_labels=LABELS), scores
 
 

@@ -121,7 +121,7 @@ class Scorer:
         """Load one backend; return it with how far its worst probe is off."""
         try:
             scorer = cls(bundle, BACKENDS[backend](bundle, threads), backend)
-            return scorer, scorer._worst_probe()
+            return scorer, scorer.worst_probe()
         except RuntimeError as error:  # a GPU's: no kernel for it, no memory left, lost
             reason = str(error).partition("\n")[0]
             raise BundleError(
@@ -152,7 +152,7 @@ class Scorer:
             truncated=np.array([text.truncated for text in tokens], dtype=np.bool_),
         )
 
-    def _worst_probe(self) -> float:
+    def worst_probe(self) -> float:
         """Return how far a probe's score is off what the manifest states, at most."""
         examples = self.bundle.manifest.probes.examples
         found = self.score([probe.text for probe in examples]).scores
@@ -176,7 +176,7 @@ def has_gpu() -> bool:
 def _candidates(bundle: Bundle) -> Sequence[str]:
     """Return the backends to try, in order."""
     manifest = bundle.manifest
-    on_cpu = (manifest.backend or "int8", "fp32")
+    on_cpu = (manifest.stated_backend, "fp32")
     on_gpu = ("torch",) if manifest.gpu_backend in (None, "torch") and has_gpu() else ()
     return tuple(dict.fromkeys((*on_gpu, *on_cpu)))
 

@@ -4,6 +4,7 @@ import json
 import logging
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from itertools import zip_longest
 from pathlib import Path
 
@@ -66,7 +67,7 @@ def test_the_starter_without_float_weights_is_served_by_torch_as_its_manifest_st
 
 
 def test_bf16_stays_within_the_tolerance_for_torch(starter: Scorer) -> None:
-    assert starter._worst_probe() < starter.bundle.manifest.probes.torch_tolerance
+    assert starter.worst_probe() < starter.bundle.manifest.probes.torch_tolerance
 
 
 @pytest.mark.parametrize("kind", ["bert", "roberta"])
@@ -113,6 +114,38 @@ def test_without_float_weights_it_scores_as_the_exact_backend_does(tmp_path: Pat
     padded = [*IDS, np.array([4, 1, 0, 5])]  # a comment can hold the token of padding: RoBERTa's is 1, BERT's 0
     np.testing.assert_allclose(TorchModel(path, device="cpu").logits(padded), exact.logits(padded), atol=1e-4)
     assert Scorer.load(read_bundle(path), backend="torch").backend == "torch"
+
+
+def test_a_batch_that_the_memory_cannot_hold_is_computed_by_halves(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = TorchModel(encoder_bundle(tmp_path / "bundle", "bert", "mean", safetensors=True), device="cpu")
+    expected, computed = model.logits(IDS), model._run
+    sizes: list[int] = []
+
+    def with_memory_for(windows: int) -> None:
+        def run(batch: list[np.ndarray]) -> torch.Tensor:
+            sizes.append(len(batch))
+            if len(batch) > windows:
+                raise torch.OutOfMemoryError("CUDA out of memory")
+            return computed(batch)
+
+        monkeypatch.setattr(model, "_run", run)
+
+    with_memory_for(2)
+    np.testing.assert_allclose(model.logits(IDS), expected, atol=1e-5)
+    assert sizes == [6, 3, 1, 2, 3, 1, 2]
+    with_memory_for(0)
+    with pytest.raises(torch.OutOfMemoryError):
+        model.logits(IDS)
+
+
+def test_calls_side_by_side_get_their_own_logits(tmp_path: Path) -> None:
+    model = TorchModel(encoder_bundle(tmp_path / "bundle", "bert", "mean", safetensors=True))
+    alone = [model.logits([ids]) for ids in IDS]
+    with ThreadPoolExecutor(8) as pool:
+        for number, found in enumerate(pool.map(lambda number: model.logits([IDS[number % len(IDS)]]), range(48))):
+            np.testing.assert_allclose(found, alone[number % len(IDS)], atol=1e-3)
 
 
 @given(st.lists(st.integers(1, 50), max_size=40), st.integers(1, 120))
