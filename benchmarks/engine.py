@@ -65,6 +65,9 @@ def main() -> int:
     )
     parser.add_argument("--rows", type=Path, help="parquet or CSV file with a column comment_text; else they are made")
     parser.add_argument("--count", type=int, default=512, help="comments per round (default %(default)s)")
+    parser.add_argument(
+        "--gpu-count", type=int, default=32_768, help="comments per round on a GPU, to fill it (default %(default)s)"
+    )
     parser.add_argument("--rounds", type=int, default=5, help="rounds (default %(default)s)")
     parser.add_argument(
         "--device", choices=("cpu", "cuda"), help="of the torch backend (default: a GPU, if there is one)"
@@ -74,12 +77,11 @@ def main() -> int:
     bundle = read_bundle(arguments.bundle)
     device = arguments.device or ("cuda" if has_gpu() else None)
     one_window = replace(bundle, manifest=bundle.manifest.model_copy(update={"windows": None}))
-    on_cpu = bundle.manifest.backend or "int8"
-    scorers = {"ours": Scorer.load(bundle, backend=on_cpu), "one window": Scorer.load(one_window, backend=on_cpu)}
+    scorers = {"ours": _as_stated(bundle), "one window": _as_stated(one_window)}
     if all(probe.exact_scores for probe in bundle.manifest.probes.examples):
         scorers["fp32"] = Scorer.load(bundle, backend="fp32")
     scorers |= {
-        name: Scorer.load(read_bundle(Path(path))) for name, path in (v.split("=", 1) for v in arguments.variant)
+        name: _as_stated(read_bundle(Path(path))) for name, path in (v.split("=", 1) for v in arguments.variant)
     }
     int8 = Int8Rate(bundle)
     taken = Taken()
@@ -97,8 +99,17 @@ def main() -> int:
     if device is not None:
         from benchmarks.engine_torch import print_table
 
-        print_table(bundle, texts, arguments.rounds, device)
+        print_table(
+            bundle,
+            comments(arguments.rows, arguments.gpu_count if device == "cuda" else arguments.count),
+            arguments.rounds,
+            device,
+        )
     return 0
+
+
+def _as_stated(bundle: Bundle) -> Scorer:
+    return Scorer.load(bundle, backend=bundle.manifest.stated_backend)
 
 
 def _seconds(scorer: Scorer, texts: Sequence[str]) -> float:

@@ -146,4 +146,5 @@ def _check_loads(registry: "Registry", version: str) -> None:
     from moderation.labels import LABELS
     from moderation.scoring.scorer import Scorer
 
-    Scorer.load(read_bundle(registry.fetch(version), LABELS, version), threads=1)
+    bundle = read_bundle(registry.fetch(version), LABELS, version)
+    Scorer.load(bundle, threads=1, backend=bundle.manifest.stated_backend)

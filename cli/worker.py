@@ -79,7 +79,8 @@ def _load(settings: "WorkerSettings", version: str) -> "Scorer":
 
     registry = open_registry(settings)
     found = find_version(registry, version)
-    return Scorer.load(read_bundle(registry.fetch(found), LABELS, found))
+    bundle = read_bundle(registry.fetch(found), LABELS, found)
+    return Scorer.load(bundle, backend=bundle.manifest.stated_backend)
 
 
 @contextmanager

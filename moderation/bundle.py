@@ -165,6 +165,11 @@ class Manifest(_Part):
     files: dict[str, FileEntry]
 
     @property
+    def stated_backend(self) -> Backend:
+        """What its figures hold for, and so what judges it, whatever is at hand to serve it."""
+        return self.backend or "int8"
+
+    @property
     def label_names(self) -> tuple[str, ...]:
         """Labels in output order."""
         return tuple(label.name for label in self.labels)

@@ -43,8 +43,6 @@ from serve.stages import Asked, Found, Stages
 from serve.watcher import Watcher
 
 BODY_TIMEOUT_S = 10.0
-GPU_CALLS = 2
-"""Calls to a GPU side by side: one is prepared while another runs."""
 FLUSH_S = 5.0
 """How long the outbox is emptied after that; what is left is shipped by the next start."""
 
@@ -80,11 +78,11 @@ def create_app(
     batcher = Batcher(
         stages.tokenize,
         stages.infer,
-        settings.threads or (GPU_CALLS if watcher.current.call_tokens else available_cores()),
+        settings.threads or available_cores(),
         settings.max_waiting_texts,
         settings.max_wait_s,
         size_of=lambda asked: len(asked.text),
-        call_tokens=watcher.current.call_tokens,
+        call_tokens=lambda: watcher.current.call_tokens,
     )
     shadow = Shadow(
         lambda: watcher.candidate,

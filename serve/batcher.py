@@ -28,6 +28,12 @@ Y = TypeVar("Y")
 _MEMORY = 0.98
 """Weight of what was known against one new call: figures follow the last 50 calls or so."""
 
+LARGE_CALLS = 2
+"""So many calls of several texts run side by side: one is prepared while another is computed."""
+
+FAILED_CALLS = 10
+"""After so many in a row the device is taken for lost: no single comment fails as often."""
+
 TRUSTED_CALLS = 20
 """So many are seen before anybody is refused for what the wait is expected to be: the first ones are slow."""
 
@@ -123,14 +129,15 @@ class Batcher(Generic[T, W, R]):
         max_waiting_texts: int,
         max_wait_s: float = float("inf"),
         size_of: Callable[[T], int] = lambda _: 1,
-        call_tokens: int = 0,
+        call_tokens: Callable[[], int] = lambda: 0,
     ) -> None:
         """Take the parts; `start` starts the threads.
 
         ``max_waiting_texts`` bounds the texts admitted and not yet answered, ``max_wait_s`` the time that a request
         is expected to wait for those before it. ``size_of`` a text, such as its characters, tells about how many tokens
         it has before it is tokenised. A call of ``infer`` takes texts of up to ``call_tokens`` tokens together, and one
-        that has more alone; 0: each text alone.
+        that has more alone, and no more than `LARGE_CALLS` run side by side; 0: each text alone, on all ``workers``.
+        It is asked anew for each call, as another model may want another number.
         """
         self._tokenize = tokenize
         self._infer = infer
@@ -147,6 +154,7 @@ class Batcher(Generic[T, W, R]):
         self._ready_tokens = 0
         self._queued_size = self._turn_size = 0.0  # of all texts in the queue, and of one of each job
         self._waiting_texts = 0
+        self._running_calls = self._failed_calls = 0  # failed: since the last one that brought a result
         self._closing = False
         self._all_tokenized = False
         # Of texts tokenised, and of texts answered; the latest weigh most.
@@ -165,8 +173,9 @@ class Batcher(Generic[T, W, R]):
 
     @property
     def running(self) -> bool:
-        """Whether texts are admitted and scored."""
-        return not self._closing and all(thread.is_alive() for thread in self._threads)
+        """Whether texts are admitted and scored: not after many calls in a row that failed."""
+        alive = all(thread.is_alive() for thread in self._threads)
+        return not self._closing and alive and self._failed_calls < FAILED_CALLS
 
     def start(self) -> None:
         """Start the threads."""
@@ -237,7 +246,10 @@ class Batcher(Generic[T, W, R]):
         # more than what it turns away.
         size = min(self._queued_size, texts * self._turn_size)
         tokens = self._ready_tokens + self._expected_tokens(size)
-        return tokens * self._answered_s / self._answered_tokens / self._workers
+        return tokens * self._answered_s / self._answered_tokens / self._side_by_side(self._call_tokens())
+
+    def _side_by_side(self, call_tokens: int) -> int:
+        return min(self._workers, LARGE_CALLS) if call_tokens else self._workers
 
     def _expected_tokens(self, size: float) -> float:
         return size * self._seen_tokens / self._seen_size if self._seen_size else size
@@ -307,8 +319,8 @@ class Batcher(Generic[T, W, R]):
 
     def _more_wanted(self, taken: int, size: float) -> bool:
         """Return whether texts should be tokenised beyond those ready and ``taken`` others of ``size``."""
-        if self._call_tokens:  # one call ahead of those that run
-            return self._ready_tokens + self._expected_tokens(size) < self._call_tokens
+        if call_tokens := self._call_tokens():  # one call ahead of those that run
+            return self._ready_tokens + self._expected_tokens(size) < call_tokens
         return taken < self._workers - len(self._ready)
 
     def _infer_all(self) -> None:
@@ -316,7 +328,10 @@ class Batcher(Generic[T, W, R]):
             started = time.perf_counter()
             results = _attempt(self._infer, [one.work.item for one in ready])
             ended = time.perf_counter()
+            failed = all(isinstance(result, Exception) for result in results)
             with self._lock:
+                self._running_calls -= 1
+                self._failed_calls = self._failed_calls + 1 if failed else 0
                 self._learn(sum(one.work.tokens for one in ready), ended - started)
             for one, result in zip(ready, results, strict=True):
                 if isinstance(result, Exception):
@@ -330,14 +345,17 @@ class Batcher(Generic[T, W, R]):
             taken: list[_Ready[T, W, R]] = []
             tokens = 0
             while True:
-                while self._ready and (not taken or 0 < tokens + self._ready[0].work.tokens <= self._call_tokens):
+                call_tokens = self._call_tokens()
+                free = self._running_calls < self._side_by_side(call_tokens)
+                while free and self._ready and (not taken or 0 < tokens + self._ready[0].work.tokens <= call_tokens):
                     ready = self._ready.popleft()
                     self._ready_tokens -= ready.work.tokens
                     if not ready.place.job.over:
                         taken.append(ready)
                         tokens += ready.work.tokens
                 self._tokenizer_wanted.notify()
-                if taken or self._all_tokenized:
+                if taken or self._all_tokenized:  # with no room left, those that run take what is left
+                    self._running_calls += bool(taken)
                     return taken
                 self._inference_wanted.wait()
 

@@ -157,7 +157,7 @@ def beside(baseline: Baseline, bundle: Bundle, test: pd.DataFrame, resamples: in
     """Return the main figures of a bundle and of the baseline on the same rows, and their paired differences."""
     labels, weights = _truth(test)
     texts = test["comment_text"].tolist()
-    scorer = Scorer.load(bundle)
+    scorer = Scorer.load(bundle, backend=bundle.manifest.stated_backend)
     chunks = tqdm(range(0, len(texts), SCORED_AT_ONCE), desc=f"scoring with {bundle.manifest.name}", leave=False)
     parts = [scorer.score(texts[start : start + SCORED_AT_ONCE]).scores for start in chunks]
     scores, cuts = np.concatenate(parts).astype(np.float64), bundle.manifest.thresholds

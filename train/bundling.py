@@ -1,6 +1,7 @@
 """From trained weights to a bundle: export, calibration, thresholds, figures, reference, probes and card."""
 
 import json
+import logging
 import shutil
 import time
 from functools import partial
@@ -31,6 +32,7 @@ from moderation.bundle import (
     read_bundle,
     write_manifest,
 )
+from moderation.errors import BundleError
 from moderation.labels import LABELS
 from moderation.scoring.classifier import CommentClassifier
 from moderation.scoring.exact import dequantized
@@ -51,6 +53,7 @@ from train.metrics.identity import masks
 from train.probes import PROBES
 from train.thresholds import choose_thresholds
 
+logger = logging.getLogger(__name__)
 # The integer products are exact on every CPU, but what surrounds them is float: kernels differ in rounding, which can
 # move an activation over an int8 step. Wrong weights or a CPU that computes int8 wrongly are off by far more.
 PROBE_TOLERANCE = 0.02
@@ -129,7 +132,8 @@ def write_bundle(
     )
     (directory / CARD).write_text(model_card(manifest, config, rows), encoding="utf-8")
     write_manifest(directory, manifest)
-    Scorer.load(read_bundle(directory, expected_labels=LABELS))  # what cannot be served is no result
+    # What cannot be served is no result.
+    Scorer.load(read_bundle(directory, expected_labels=LABELS), backend=manifest.stated_backend)
     return read_bundle(_take_place(directory, config.run_dir / "bundle"), expected_labels=LABELS), scores
 
 
@@ -204,7 +208,11 @@ def measure_backends(
     if not on_gpu:
         return {"backend": backend, "gpu_backend": None}
     timed = tokens[:TIMED_TEXTS_GPU]
-    per_text = _seconds(TorchModel(directory), timed) / len(timed)
+    try:
+        per_text = _seconds(TorchModel(directory), timed) / len(timed)
+    except (BundleError, RuntimeError) as error:  # an encoder that torch does not serve, or a GPU that fails
+        logger.warning("beside a GPU %s is stated: torch cannot serve this bundle: %s", backend, error)
+        return {"backend": backend, "gpu_backend": backend}
     faster = per_text < seconds[backend] / len(tokens[:TIMED_TEXTS])
     return {"backend": backend, "gpu_backend": "torch" if faster else backend}
 

@@ -123,7 +123,7 @@ def model_card(manifest: Manifest, config: TrainConfig, rows: pd.DataFrame) -> s
         architecture=manifest.architecture,
         max_tokens=manifest.max_tokens,
         windows=_windows(manifest),
-        backend=manifest.backend or "int8",
+        backend=manifest.stated_backend,
         dataset=provenance.dataset,
         digest=provenance.dataset_digest[:16],
         licence=config.data.licence,

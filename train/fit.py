@@ -1,8 +1,8 @@
 """Fine-tuning with the Hugging Face Trainer, in one process or several.
 
 A run goes on from the last whole checkpoint in its folder, and ends with the same weights, bit for bit, as one that
-was never stopped, on the same machine with the same number of threads and processes. Across machines only the order
-of rows is the same.
+was never stopped, on the same machine with the same number of threads and processes; on a GPU only with
+`fit.deterministic`, since some of its kernels add in any order. Across machines only the order of rows is the same.
 """
 
 import ctypes
@@ -14,14 +14,14 @@ import numpy as np
 import pandas as pd
 import torch
 from safetensors.torch import load_file
-from transformers import TrainingArguments
+from transformers import PreTrainedConfig, TrainingArguments
 from transformers.integrations.integration_utils import get_reporting_integration_callbacks
 from transformers.trainer_utils import EvalPrediction
 from transformers.utils import SAFE_WEIGHTS_NAME
 
 from moderation.errors import ConfigurationError, UnavailableError
 from moderation.scoring.classifier import CommentClassifier
-from moderation.scoring.packed import KINDS, PACKED, padding_index, require_packable
+from moderation.scoring.packed import AMPERE, PACKED, WIDEST_HEAD, has_kernel, padding_index, require_packable
 from moderation.scoring.tokens import TextTokenizer
 from train.batches import Collator, Comments, PackingCollator
 from train.checkpoints import BEST_METRIC, is_finished, last_whole, state_of
@@ -131,24 +131,39 @@ def collator(fit: FitConfig, model: CommentClassifier) -> Collator | PackingColl
     """Return what makes batches of rows, and set ``model`` to read them.
 
     Raises:
-        ConfigurationError: ``padding_free: on`` with an encoder that cannot, or with several GPUs in one process.
+        ConfigurationError: ``padding_free: on`` with an encoder, a precision or GPUs that cannot.
     """
-    if not _is_padding_free(fit, model.encoder.config.model_type):
+    if not _is_padding_free(fit, model.encoder.config):
         return Collator(model.encoder.config.pad_token_id)
-    require_packable(model.encoder.config.model_type)
-    if _processes() == 1 and torch.cuda.device_count() > 1:
-        raise ConfigurationError(
-            "fit.padding_free: one process cannot divide a row among several GPUs; start one per GPU with torchrun"
-        )
     model.encoder.set_attn_implementation(PACKED)
     return PackingCollator(padding_index(model.encoder))
 
 
-def _is_padding_free(fit: FitConfig, model_type: str) -> bool:
-    if fit.padding_free != "auto":
-        return fit.padding_free == "on"
-    one_gpu_each = torch.cuda.is_available() and (torch.cuda.device_count() == 1 or _processes() > 1)
-    return one_gpu_each and _is_bf16(fit) and model_type in KINDS  # the kernel takes no fp32
+def _is_padding_free(fit: FitConfig, encoder: PreTrainedConfig) -> bool:
+    if fit.padding_free == "off" or (fit.padding_free == "auto" and not torch.cuda.is_available()):
+        return False
+    try:
+        _require_padding_free(fit, encoder)
+    except ConfigurationError:
+        if fit.padding_free == "on":
+            raise
+        return False
+    return True
+
+
+def _require_padding_free(fit: FitConfig, encoder: PreTrainedConfig) -> None:
+    require_packable(encoder.model_type)
+    if _processes() == 1 and torch.cuda.device_count() > 1:
+        raise ConfigurationError(
+            "fit.padding_free: one process cannot divide a row among several GPUs; start one per GPU with torchrun"
+        )
+    head_width = encoder.hidden_size // encoder.num_attention_heads
+    dtype = torch.bfloat16 if _is_bf16(fit) else torch.float32
+    if torch.cuda.is_available() and not has_kernel(torch.device("cuda"), dtype, head_width):
+        raise ConfigurationError(
+            f"fit.padding_free: this GPU has no kernel for {dtype} and heads of width {head_width}; "
+            f"expected bf16, a multiple of 8 up to {WIDEST_HEAD}, and compute capability {AMPERE}.0"
+        )
 
 
 def keep_freed_memory() -> None:
@@ -167,7 +182,7 @@ def keep_freed_memory() -> None:
 def has_bf16() -> bool:
     """Return whether this machine multiplies bf16 matrices in hardware."""
     if torch.cuda.is_available():
-        return bool(torch.cuda.is_bf16_supported())
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     capabilities = torch.cpu.get_capabilities()
     return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
 

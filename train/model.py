@@ -8,6 +8,7 @@ from transformers import AutoConfig, AutoModel, AutoTokenizer, PreTrainedConfig
 from moderation.errors import ConfigurationError
 from moderation.labels import LABELS
 from moderation.scoring.classifier import CommentClassifier, without_pooler
+from moderation.scoring.packed import require_packable
 from train.config import ModelConfig
 
 PACKAGE = "package:"
@@ -33,10 +34,13 @@ def build(config: ModelConfig, path: Path | str) -> CommentClassifier:
     """Load the pretrained encoder from ``path`` and put a fresh head on it.
 
     Raises:
-        ConfigurationError: the encoder cannot be found or reached, or reads fewer tokens than the config asks for.
+        ConfigurationError: the encoder cannot be found or reached, reads fewer tokens than the config asks for, or is
+            of a kind whose float weights nothing could serve.
     """
     try:
         encoder_config = AutoConfig.from_pretrained(path)
+        if config.safetensors:  # before the training, not at the export
+            require_packable(encoder_config.model_type)
         _set_dropout(encoder_config, config.encoder_dropout)
         positions = _positions(encoder_config)
         if config.max_tokens > positions:

@@ -51,15 +51,19 @@ class CommentClassifier(nn.Module):
                 "max_length_k": longest,
             }
             hidden = self.encoder(input_ids=input_ids, position_ids=position_ids, **ends).last_hidden_state
-            pooled = pool_packed(hidden[0], offsets, self.pooling).to(self.head.weight.dtype)
-        logits: Tensor = self.head(self.dropout(pooled))
+            pooled = pool_packed(hidden[0], offsets, self.pooling)
+        logits: Tensor = self.head(self.dropout(pooled.to(self.head.weight.dtype)))
         return logits
 
 
 def pool(hidden: Tensor, attention_mask: Tensor | None, pooling: str) -> Tensor:
-    """Return one vector per row of ``hidden`` (N, T, H): of the first token, or over all that are not padding."""
+    """Return one vector per row of ``hidden`` (N, T, H): of the first token, or over all that are not padding.
+
+    Sums are in fp32.
+    """
     if pooling == "first":
         return hidden[:, 0]
+    hidden = hidden.float()
     if attention_mask is None:
         attention_mask = torch.ones(hidden.shape[:2], device=hidden.device)
     mask = attention_mask.unsqueeze(-1).to(hidden.dtype)

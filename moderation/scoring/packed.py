@@ -24,12 +24,26 @@ PACKED = "packed"
 KINDS = ("bert", "distilbert", "roberta", "xlm-roberta")
 """Encoders that are tested: absolute positions, and every token sees every other of its window."""
 HALF = (torch.bfloat16, torch.float16)
+WIDEST_HEAD = 256
+AMPERE = 8
+"""Major compute capability of the oldest GPUs that FlashAttention 2 and products of bf16 run on."""
 
 
 def require_packable(model_type: str) -> None:
     """Raise ConfigurationError if a kind of encoder is not known to read windows laid end to end."""
     if model_type not in KINDS:
         raise ConfigurationError(f"a {model_type} cannot read windows laid end to end; one of {', '.join(KINDS)} can")
+
+
+def has_kernel(device: torch.device, dtype: torch.dtype, head_width: int) -> bool:
+    """Return whether `varlen_attn` computes heads of ``head_width`` there: FlashAttention 2 has these limits."""
+    return (
+        device.type == "cuda"
+        and dtype in HALF
+        and head_width % 8 == 0
+        and head_width <= WIDEST_HEAD
+        and torch.cuda.get_device_properties(device).major >= AMPERE
+    )
 
 
 def padding_index(encoder: PreTrainedModel) -> int | None:
@@ -99,7 +113,7 @@ def _attention(
             module, query, key, value, attention_mask, dropout=dropout, scaling=scaling, **options
         )
         return found, None
-    if query.is_cuda and query.dtype in HALF:
+    if has_kernel(query.device, query.dtype, query.shape[-1]):
         q, k, v = (states[0].transpose(0, 1) for states in (query, key, value))
         packed = varlen_attn(q, k, v, offsets, offsets, longest, longest, scale=scaling)
         return cast(Tensor, packed)[None], None

@@ -48,7 +48,10 @@ class Model(Protocol):
         """K, the number of labels."""
 
     def logits(self, ids: Sequence[Ids]) -> npt.NDArray[np.float32]:
-        """Return logits (N, K) for N windows, in order; the same for a window alone and in any company."""
+        """Return logits (N, K) for N windows, in order.
+
+        Those of a window are the same alone and in any company, on a GPU but for rounding (docs/adr/0009).
+        """
 
 
 @dataclass(frozen=True)
@@ -86,7 +89,8 @@ class Scorer:
         manifest states, then the exact one: the first whose probes are right here. Any other name takes that one alone.
 
         Raises:
-            BundleError: weights that do not load or do not fit the labels, or no backend whose probes are right.
+            BundleError: weights that do not load or do not fit the labels, a device that cannot compute them, or no
+                backend whose probes are right.
             ConfigurationError: torch was asked for and is not installed.
         """
         failed = []
@@ -95,13 +99,13 @@ class Scorer:
                 failed.append(f"{name} is not stated")
                 continue
             try:
-                scorer = cls(bundle, BACKENDS[name](bundle, threads), name)
-            except BundleError as error:
+                scorer, off = cls._probed(bundle, name, threads)
+            except (BundleError, ConfigurationError) as error:
                 if backend != "auto" or name != "torch":  # the others read the one file that no bundle can do without
                     raise
                 failed.append(f"torch: {error}")
                 continue
-            off, tolerance = scorer._worst_probe(), _tolerance(bundle, name)
+            tolerance = _tolerance(bundle, name)
             if off <= tolerance:  # never true of NaN
                 if failed:
                     logger.warning("%s: %s; scoring with the slower backend %s", bundle.path, "; ".join(failed), name)
@@ -111,6 +115,18 @@ class Scorer:
             f"{bundle.path} does not score its probes as its manifest states ({'; '.join(failed)}): wrong weights, or "
             "this machine computes otherwise; publish it again, or export it on this kind of machine"
         )
+
+    @classmethod
+    def _probed(cls, bundle: Bundle, backend: str, threads: int) -> tuple["Scorer", float]:
+        """Load one backend; return it with how far its worst probe is off."""
+        try:
+            scorer = cls(bundle, BACKENDS[backend](bundle, threads), backend)
+            return scorer, scorer.worst_probe()
+        except RuntimeError as error:  # a GPU's: no kernel for it, no memory left, lost
+            reason = str(error).partition("\n")[0]
+            raise BundleError(
+                f"{bundle.path} cannot be computed by {backend} here ({type(error).__name__}: {reason})"
+            ) from error
 
     def score(self, texts: Sequence[str]) -> Scored:
         """Score each text; the same text gets the same score alone and in any company."""
@@ -136,7 +152,7 @@ class Scorer:
             truncated=np.array([text.truncated for text in tokens], dtype=np.bool_),
         )
 
-    def _worst_probe(self) -> float:
+    def worst_probe(self) -> float:
         """Return how far a probe's score is off what the manifest states, at most."""
         examples = self.bundle.manifest.probes.examples
         found = self.score([probe.text for probe in examples]).scores
@@ -160,7 +176,7 @@ def has_gpu() -> bool:
 def _candidates(bundle: Bundle) -> Sequence[str]:
     """Return the backends to try, in order."""
     manifest = bundle.manifest
-    on_cpu = (manifest.backend or "int8", "fp32")
+    on_cpu = (manifest.stated_backend, "fp32")
     on_gpu = ("torch",) if manifest.gpu_backend in (None, "torch") and has_gpu() else ()
     return tuple(dict.fromkeys((*on_gpu, *on_cpu)))
 

@@ -7,7 +7,10 @@ multiplies many rows may add in another order than the one for few.
 
 import json
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from queue import SimpleQueue
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -23,6 +26,8 @@ from moderation.scoring.weights import read_weights
 
 BUDGET_TOKENS = 16_384
 """Of one forward pass: 64 windows of 256 tokens. Not measured on a GPU yet."""
+STREAMS = 2
+"""Calls that a GPU computes side by side; each stream keeps memory of its own."""
 
 
 class TorchModel:
@@ -44,7 +49,8 @@ class TorchModel:
         """
         self.device = device or ("cuda" if torch.cuda.is_available() else "cpu")
         if dtype is None:
-            dtype = torch.bfloat16 if self.device == "cuda" and torch.cuda.is_bf16_supported() else torch.float32
+            in_hardware = self.device == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+            dtype = torch.bfloat16 if in_hardware else torch.float32
         if self.device == "cuda":  # else sums of one product may be rounded to bf16 in between, by its number of rows
             torch.backends.cuda.matmul.allow_bf16_reduced_precision_reduction = False
         self.call_tokens = budget_tokens if self.device == "cuda" else 0
@@ -53,6 +59,11 @@ class TorchModel:
         self._padding = padding_index(model.encoder)
         torch.nn.Module.to(model.encoder, dtype)
         self._model = model.to(self.device)
+        self._streams: SimpleQueue[torch.cuda.Stream] = SimpleQueue()
+        if self.device == "cuda":
+            for _ in range(STREAMS):
+                self._streams.put(torch.cuda.Stream())
+            torch.cuda.synchronize()  # these streams do not wait for the one that copied the weights
 
     @property
     def num_outputs(self) -> int:
@@ -64,18 +75,44 @@ class TorchModel:
         """Return logits of shape (N, K) for N token sequences, in order."""
         logits = np.empty((len(ids), self.num_outputs), dtype=np.float32)
         batches = list(by_length([len(window) for window in ids], self._budget_tokens))
-        found = [self._run([ids[number] for number in batch]) for batch in batches]  # nothing waits for the GPU here
-        for batch, rows in zip(batches, found, strict=True):
-            logits[batch] = rows.cpu().numpy()
+        with self._stream():
+            found = [self._within_memory([ids[number] for number in batch]) for batch in batches]  # waits for no result
+            for batch, rows in zip(batches, found, strict=True):
+                logits[batch] = rows.cpu().numpy()
         return logits
+
+    @contextmanager
+    def _stream(self) -> Iterator[None]:
+        """Let one of two calls be sent to the GPU while it computes the other: on one stream they would wait."""
+        if self.device != "cuda":
+            yield
+            return
+        stream = self._streams.get()
+        try:
+            with torch.cuda.stream(stream):
+                yield
+        finally:
+            self._streams.put(stream)
+
+    def _within_memory(self, windows: Sequence[Ids]) -> torch.Tensor:
+        """Compute windows together, or by halves where the memory is too small for that."""
+        try:
+            return self._run(windows)
+        except torch.OutOfMemoryError:
+            if len(windows) == 1:
+                raise
+        half = len(windows) // 2  # not above: there the error still holds the memory of what failed
+        return torch.cat([self._within_memory(windows[:half]), self._within_memory(windows[half:])])
 
     def _run(self, windows: Sequence[Ids]) -> torch.Tensor:
         packed = pack(windows, self._padding)
-        moved = {
-            name: part.to(self.device) if isinstance(part, torch.Tensor) else part for name, part in packed.items()
-        }
-        logits: torch.Tensor = self._model(**moved)
+        logits: torch.Tensor = self._model(**{name: self._moved(part) for name, part in packed.items()})
         return logits
+
+    def _moved(self, part: Any) -> Any:  # noqa: ANN401 - a tensor, or a number that stays here
+        if not isinstance(part, torch.Tensor) or self.device != "cuda":
+            return part
+        return part.pin_memory().to(self.device, non_blocking=True)  # from other memory a copy waits for the GPU
 
 
 def by_length(lengths: Sequence[int], budget_tokens: int) -> Iterator[list[int]]:

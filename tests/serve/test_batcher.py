@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from moderation.errors import ModerationError, OverloadedError, UnavailableError
-from serve.batcher import TRUSTED_CALLS, Batcher, Known, Work
+from serve.batcher import FAILED_CALLS, LARGE_CALLS, TRUSTED_CALLS, Batcher, Known, Work
 from tests.serve.server import wait_until
 
 
@@ -39,7 +39,7 @@ def whole(texts: Sequence[str]) -> list[Work[str]]:
     return [Work(len(text), text) for text in texts]
 
 
-def batcher_of(score: Callable[[Sequence[str]], list[str]], workers: int = 1, **limits: float) -> Batcher:
+def batcher_of(score: Callable[[Sequence[str]], list[str]], workers: int = 1, **limits: object) -> Batcher:
     return Batcher(whole, score, workers, **{"max_waiting_texts": 1000, **limits})  # type: ignore[arg-type]
 
 
@@ -81,7 +81,7 @@ def test_each_caller_gets_its_own_results_or_its_own_failure(
         return upper(texts)
 
     async def scenario() -> None:
-        batcher = batcher_of(score, workers, call_tokens=call_tokens)
+        batcher = batcher_of(score, workers, call_tokens=lambda: call_tokens)
         batcher.start()
 
         async def ask(number: int, count: int, fails: bool, turns: int) -> list[str]:
@@ -389,7 +389,7 @@ def test_a_call_takes_as_many_texts_as_the_budget_of_tokens_holds() -> None:
     gate = Gate()
 
     async def scenario() -> None:
-        batcher = batcher_of(gate.score, call_tokens=10, size_of=len)
+        batcher = batcher_of(gate.score, call_tokens=lambda: 10, size_of=len)
         batcher.start()
         first = asyncio.create_task(results(batcher, ["first"]))
         await gate.until_entered()
@@ -417,7 +417,7 @@ def test_with_a_budget_no_more_is_tokenised_ahead_than_a_call_takes() -> None:
         return whole(texts)
 
     async def scenario() -> None:
-        batcher = Batcher(tokenize, gate.score, 1, 1000, size_of=len, call_tokens=10)
+        batcher = Batcher(tokenize, gate.score, 1, 1000, size_of=len, call_tokens=lambda: 10)
         batcher.start()
         texts = ["x" * 5] * 50
         task = asyncio.create_task(results(batcher, texts))
@@ -436,7 +436,7 @@ def test_a_caller_who_left_takes_no_part_of_a_calls_budget() -> None:
     gate = Gate()
 
     async def scenario() -> None:
-        batcher = batcher_of(gate.score, call_tokens=100)
+        batcher = batcher_of(gate.score, call_tokens=lambda: 100)
         batcher.start()
         first = asyncio.create_task(results(batcher, ["first"]))
         await gate.until_entered()
@@ -457,7 +457,7 @@ def test_with_a_budget_a_large_request_does_not_hold_up_a_single_text() -> None:
     gate = Gate()
 
     async def scenario() -> None:
-        batcher = batcher_of(gate.score, call_tokens=100, size_of=len)
+        batcher = batcher_of(gate.score, call_tokens=lambda: 100, size_of=len)
         batcher.start()
         large = asyncio.create_task(results(batcher, [f"{index:010d}" for index in range(200)]))
         await gate.until_entered()
@@ -470,3 +470,65 @@ def test_with_a_budget_a_large_request_does_not_hold_up_a_single_text() -> None:
 
     asyncio.run(scenario())
     assert any("single" in call for call in gate.calls[:4])
+
+
+def test_a_model_that_is_swapped_in_decides_from_then_on_how_many_texts_a_call_takes() -> None:
+    gate, wanted = Gate(), [0]
+
+    async def wave(batcher: Batcher, expected: int) -> list[list[str]]:
+        """Return the calls that begin, at once or one after the other, for 40 texts of 10 tokens."""
+        before = len(gate.calls)
+        gate.open.clear()
+        task = asyncio.create_task(results(batcher, ["x" * 10] * 40))
+        await asyncio.to_thread(wait_until, lambda: len(gate.calls) - before >= expected)
+        await asyncio.sleep(0.05)
+        assert len(gate.calls) - before == expected  # so many run side by side
+        gate.open.set()
+        await task
+        return gate.calls[before:]
+
+    async def scenario() -> None:
+        batcher = batcher_of(gate.score, workers=4, call_tokens=lambda: wanted[0], size_of=len)
+        batcher.start()
+        assert {len(call) for call in await wave(batcher, 4)} == {1}
+        wanted[0] = 50  # a GPU's model
+        large = await wave(batcher, LARGE_CALLS)
+        assert max(map(len, large)) == 5
+        wanted[0] = 0
+        assert {len(call) for call in await wave(batcher, 4)} == {1}
+        await asyncio.to_thread(batcher.close)
+
+    asyncio.run(scenario())
+
+
+def test_many_calls_in_a_row_that_fail_are_a_lost_device_and_one_that_succeeds_is_none() -> None:
+    lost = False
+
+    def score(texts: Sequence[str]) -> list[str]:
+        if lost or "bad" in texts:
+            raise RuntimeError
+        return upper(texts)
+
+    async def scenario() -> None:
+        nonlocal lost
+        batcher = batcher_of(score)
+        batcher.start()
+
+        async def fail(text: str, times: int) -> None:
+            for _ in range(times):
+                with pytest.raises(ModerationError):
+                    await batcher.score([text])
+
+        for _ in range(2):  # texts that fail, and some that do not
+            await fail("bad", FAILED_CALLS - 1)
+            await batcher.score(["good"])
+        assert batcher.running
+        lost = True
+        await fail("good", FAILED_CALLS)
+        assert not batcher.running
+        lost = False
+        await batcher.score(["good"])
+        assert batcher.running
+        await asyncio.to_thread(batcher.close)
+
+    asyncio.run(scenario())

@@ -11,7 +11,7 @@ import pytest
 import torch
 from transformers import BertConfig, BertModel, DistilBertConfig, DistilBertModel, RobertaConfig, RobertaModel
 
-from moderation.bundle import ONNX_WEIGHTS
+from moderation.bundle import CONFIG, ONNX_WEIGHTS
 from moderation.labels import LABELS
 from moderation.scoring.classifier import CommentClassifier
 from moderation.scoring.exact import dequantized
@@ -90,6 +90,27 @@ def test_what_is_fastest_is_measured_for_a_cpu_and_beside_a_gpu_only_where_one_i
     measured = measure_backends(path, models, tokens, on_gpu=True)
     assert measured["backend"] in models
     assert measured["gpu_backend"] in ("torch", measured["backend"])
+
+
+@pytest.mark.parametrize("error", [torch.AcceleratorError("no kernel image"), None], ids=["its GPU", "its encoder"])
+def test_a_bundle_that_torch_cannot_serve_states_the_backend_of_the_cpu(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, error: Exception | None
+) -> None:
+    path = encoder_bundle(tmp_path, "bert", "mean", safetensors=True)
+    weights = path / ONNX_WEIGHTS
+    models = {"int8": OnnxModel(weights, 1), "fp32": OnnxModel(weights, 1, graph=dequantized(weights))}
+    tokens = [TextTokens((ids,), len(ids), False) for ids in IDS]
+
+    def fail(*_: object) -> np.ndarray:
+        raise error
+
+    if error is not None:
+        monkeypatch.setattr("moderation.scoring.torch.TorchModel.logits", fail)
+    else:
+        (path / CONFIG).write_text((path / CONFIG).read_text().replace('"bert"', '"deberta-v2"'))
+    measured = measure_backends(path, models, tokens, on_gpu=True)
+    assert measured["gpu_backend"] == measured["backend"]
+    assert "no kernel image" in caplog.text or "a deberta-v2 cannot" in caplog.text
 
 
 def test_a_slower_backend_is_not_stated_as_the_fastest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,6 +1,7 @@
 """Rows laid end to end train as padded rows do."""
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -20,9 +21,9 @@ from tests.train.processes import start
 from tests.train.test_launch import TOLERANCE, TORCHRUN, finish
 from train.batches import Collator, PackingCollator
 from train.checkpoints import BEST_METRIC, by_step, state_of
-from train.config import FitConfig, load
+from train.config import FitConfig, ModelConfig, load
 from train.data.rows import load_rows
-from train.fit import collator, fit, training_arguments
+from train.fit import collator, fit, has_bf16, training_arguments
 from train.losses import row_losses
 from train.model import build, save_tokenizer
 from train.tiny import make_encoder
@@ -113,8 +114,45 @@ def test_auto_is_without_padding_where_one_gpu_in_bf16_is_there(monkeypatch: pyt
     assert isinstance(collator(auto, model), PackingCollator if torch.cuda.is_available() else Collator)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _: SimpleNamespace(major=8))
     assert isinstance(collator(FitConfig(padding_free="auto", precision="fp32"), model), Collator)
     assert isinstance(collator(auto, model), PackingCollator)
+
+
+@pytest.mark.parametrize(
+    ("precision", "width", "major", "said"),
+    [("fp32", 16, 8, "torch.float32"), ("bf16", 12, 8, "heads of width 12"), ("bf16", 16, 7, "capability 8.0")],
+    ids=["a precision that the kernel does not compute", "heads of an odd width", "a GPU that is too old"],
+)
+def test_what_the_kernel_of_a_gpu_cannot_is_refused_and_auto_pads_for_it(
+    monkeypatch: pytest.MonkeyPatch, precision: str, width: int, major: int, said: str
+) -> None:
+    model = classifier("bert", "mean")
+    model.encoder.config.hidden_size = 2 * width
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _: SimpleNamespace(major=major))
+    with pytest.raises(ConfigurationError, match=said):
+        collator(FitConfig(padding_free="on", precision=precision), model)
+    assert isinstance(collator(FitConfig(padding_free="auto", precision=precision), model), Collator)
+
+
+def test_a_gpu_that_only_emulates_bf16_trains_in_fp32(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: 0)
+    monkeypatch.setattr(torch.cuda, "_check_bf16_tensor_supported", lambda _: True)  # by emulation
+    for major in (7, 8):
+        monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _, major=major: SimpleNamespace(major=major))
+        assert has_bf16() == (major == 8)
+
+
+def test_float_weights_that_nothing_could_serve_are_refused_before_the_training(tmp_path: Path) -> None:
+    sizes = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32}
+    DebertaV2Model(DebertaV2Config(vocab_size=WORDS, **sizes)).save_pretrained(tmp_path)
+    config = ModelConfig(encoder=str(tmp_path), max_tokens=64, attention="eager")
+    assert build(config, tmp_path).head.out_features == len(LABELS)
+    with pytest.raises(ConfigurationError, match="a deberta-v2 cannot read windows laid end to end"):
+        build(config.model_copy(update={"safetensors": True}), tmp_path)
 
 
 def fitted(directory: Path, *options: str) -> tuple[list[float], dict[str, torch.Tensor]]:

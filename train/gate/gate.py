@@ -74,7 +74,8 @@ def run_gate(
     """
     begun = time.monotonic()
     exam = prepare(rules, data_path)
-    scorers = [Scorer.load(bundle, threads) for bundle in (candidate, against) if bundle is not None]
+    bundles = [bundle for bundle in (candidate, against) if bundle is not None]
+    scorers = [Scorer.load(bundle, threads, bundle.manifest.stated_backend) for bundle in bundles]
     own, *others = [answer(scorer, exam) for scorer in scorers]
     rival = others[0] if others else None
     figures, rules_digest = measure(exam, own, rival, rules), rules.digest()
@@ -187,6 +188,7 @@ def _judged(bundle: Bundle) -> Judged:
         version=bundle.version,
         name=bundle.manifest.name,
         architecture=bundle.manifest.architecture,
+        backend=bundle.manifest.stated_backend,
         **origin.model_dump(include={"git_commit", "git_dirty", "dataset", "dataset_digest", "seed"}),
     )
 

@@ -28,6 +28,8 @@ class Judged(_Part):
     version: str
     name: str
     architecture: str
+    backend: str | None = None
+    """What computed it. None: a report of an earlier release does not say."""
     git_commit: str
     git_dirty: bool
     dataset: str

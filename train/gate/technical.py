@@ -8,7 +8,6 @@ import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
 
-import numpy as np
 from pydantic import BaseModel, ConfigDict
 
 from moderation.bundle import Manifest
@@ -32,8 +31,7 @@ class Latency(BaseModel):
 def probe_check(scorer: Scorer) -> Check:
     """Return the check that the bundle scores its probes on this machine as its manifest states."""
     probes = scorer.bundle.manifest.probes
-    found = scorer.score([probe.text for probe in probes.examples]).scores
-    worst = float(np.abs(found - np.array([probe.scores for probe in probes.examples])).max())
+    worst = scorer.worst_probe()
     name = f"largest difference of a score of {len(probes.examples)} probes from the manifest, by {scorer.backend}"
     return Check(
         group="probes",

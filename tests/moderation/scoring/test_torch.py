@@ -4,6 +4,7 @@ import json
 import logging
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from itertools import zip_longest
 from pathlib import Path
 
@@ -14,11 +15,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from moderation.bundle import CONFIG, ONNX_WEIGHTS, TORCH_WEIGHTS, read_bundle, write_manifest
-from moderation.errors import BundleError
+from moderation.errors import BundleError, ConfigurationError
 from moderation.labels import LABELS
 from moderation.registry.starter import STARTER_DIR
 from moderation.scoring.exact import dequantized
 from moderation.scoring.onnx import OnnxModel
+from moderation.scoring.packed import PACKED, pack, padding_index
 from moderation.scoring.scorer import Scorer
 from moderation.scoring.torch import TorchModel, by_length
 from moderation.scoring.weights import read_back
@@ -65,7 +67,7 @@ def test_the_starter_without_float_weights_is_served_by_torch_as_its_manifest_st
 
 
 def test_bf16_stays_within_the_tolerance_for_torch(starter: Scorer) -> None:
-    assert starter._worst_probe() < starter.bundle.manifest.probes.torch_tolerance
+    assert starter.worst_probe() < starter.bundle.manifest.probes.torch_tolerance
 
 
 @pytest.mark.parametrize("kind", ["bert", "roberta"])
@@ -92,6 +94,19 @@ def test_float_weights_score_as_the_trained_model_does(tmp_path: Path, kind: str
     assert TorchModel(path, device="cpu").logits([]).shape == (0, len(LABELS))
 
 
+@pytest.mark.parametrize("pooling", ["first", "mean", "mean_max"])
+def test_an_encoder_in_bf16_is_read_padded_and_laid_end_to_end(pooling: str) -> None:
+    model = classifier("bert", pooling)
+    expected = torch_logits(model, IDS)
+    model.encoder.set_attn_implementation(PACKED)
+    model.encoder.to(torch.bfloat16)  # as it is served on a GPU: the head stays in fp32
+    with torch.inference_mode():
+        found = model(**pack(IDS, padding_index(model.encoder)))
+    assert found.dtype == torch.float32
+    np.testing.assert_allclose(found, expected, atol=0.05)
+    np.testing.assert_allclose(torch_logits(model, IDS), expected, atol=0.05)
+
+
 @pytest.mark.parametrize(("kind", "pooling"), [("bert", "mean_max"), ("roberta", "first")])
 def test_without_float_weights_it_scores_as_the_exact_backend_does(tmp_path: Path, kind: str, pooling: str) -> None:
     path = encoder_bundle(tmp_path / "bundle", kind, pooling, safetensors=False)
@@ -99,6 +114,38 @@ def test_without_float_weights_it_scores_as_the_exact_backend_does(tmp_path: Pat
     padded = [*IDS, np.array([4, 1, 0, 5])]  # a comment can hold the token of padding: RoBERTa's is 1, BERT's 0
     np.testing.assert_allclose(TorchModel(path, device="cpu").logits(padded), exact.logits(padded), atol=1e-4)
     assert Scorer.load(read_bundle(path), backend="torch").backend == "torch"
+
+
+def test_a_batch_that_the_memory_cannot_hold_is_computed_by_halves(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = TorchModel(encoder_bundle(tmp_path / "bundle", "bert", "mean", safetensors=True), device="cpu")
+    expected, computed = model.logits(IDS), model._run
+    sizes: list[int] = []
+
+    def with_memory_for(windows: int) -> None:
+        def run(batch: list[np.ndarray]) -> torch.Tensor:
+            sizes.append(len(batch))
+            if len(batch) > windows:
+                raise torch.OutOfMemoryError("CUDA out of memory")
+            return computed(batch)
+
+        monkeypatch.setattr(model, "_run", run)
+
+    with_memory_for(2)
+    np.testing.assert_allclose(model.logits(IDS), expected, atol=1e-5)
+    assert sizes == [6, 3, 1, 2, 3, 1, 2]
+    with_memory_for(0)
+    with pytest.raises(torch.OutOfMemoryError):
+        model.logits(IDS)
+
+
+def test_calls_side_by_side_get_their_own_logits(tmp_path: Path) -> None:
+    model = TorchModel(encoder_bundle(tmp_path / "bundle", "bert", "mean", safetensors=True))
+    alone = [model.logits([ids]) for ids in IDS]
+    with ThreadPoolExecutor(8) as pool:
+        for number, found in enumerate(pool.map(lambda number: model.logits([IDS[number % len(IDS)]]), range(48))):
+            np.testing.assert_allclose(found, alone[number % len(IDS)], atol=1e-3)
 
 
 @given(st.lists(st.integers(1, 50), max_size=40), st.integers(1, 120))
@@ -183,6 +230,35 @@ def test_what_torch_cannot_serve_is_served_by_another(
     assert Scorer.load(read_bundle(bundle)).backend == "int8"
     assert said in caplog.text
     with pytest.raises(BundleError, match=said):
+        Scorer.load(read_bundle(bundle), backend="torch")
+
+
+@pytest.mark.usefixtures("gpu")
+@pytest.mark.parametrize(
+    "failing", ["__init__", "logits"], ids=["while the weights are loaded", "while the probes are scored"]
+)
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.AcceleratorError("CUDA error: no kernel image is available\nCUDA kernel errors might be reported later"),
+        torch.OutOfMemoryError("CUDA out of memory"),
+        ConfigurationError("the backend torch needs transformers"),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_a_gpu_that_fails_is_done_without_and_named(
+    bundle: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, failing: str, error: Exception
+) -> None:
+    def fail(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(TorchModel, failing, fail)
+    assert Scorer.load(read_bundle(bundle)).backend == "int8"
+    first, *others = str(error).split("\n")
+    assert first in caplog.text
+    assert not any(line in caplog.text for line in others)
+    # of these two the API's watcher says that the version is refused, and it tries again later
+    with pytest.raises((BundleError, ConfigurationError), match=first):
         Scorer.load(read_bundle(bundle), backend="torch")
 
 

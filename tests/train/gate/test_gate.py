@@ -7,10 +7,12 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from moderation.bundle import ONNX_WEIGHTS, Bundle, read_bundle
+from moderation.bundle import ONNX_WEIGHTS, Bundle, read_bundle, write_manifest
 from moderation.errors import BundleError, InvalidInputError
 from moderation.labels import LABELS
+from moderation.scoring.scorer import BACKENDS, Model
 from tests.bundles import BIAS, WORDS, build_tiny_bundle
+from tests.encoders import encoder_bundle
 from tests.train.gate.exam import FORGETFUL, METRICS, make_frozen, make_rules
 from train.gate.gate import run_gate
 from train.gate.report import GateReport, read_report, write_report
@@ -61,6 +63,23 @@ def test_a_bundle_that_forgot_words_is_refused_with_the_reasons_named(refused: G
     assert "identity_hate: average precision" in said
     assert "worse than production" in said
     assert "minimum functionality (9 cases) is 66.7%, expected at least 90.0%" in said
+
+
+def test_a_bundle_is_judged_by_the_backend_that_it_states_and_the_report_names_it(
+    folder: Path, rules: GateRules, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def never(*_: object) -> Model:
+        raise AssertionError
+
+    monkeypatch.setattr("moderation.scoring.scorer.has_gpu", lambda: True)
+    monkeypatch.setitem(BACKENDS, "torch", never)
+    path = encoder_bundle(folder / "encoder", "bert", "mean", safetensors=True)
+    assert run_gate(read_bundle(path), None, rules, data, 1).candidate.backend == "int8"
+    write_manifest(path, read_bundle(path).manifest.model_copy(update={"backend": "fp32"}))
+    report = run_gate(read_bundle(path), None, rules, data, 1)
+    assert report.candidate.backend == "fp32"
+    (probes,) = (check for check in report.checks if check.group == "probes")
+    assert probes.value < 1e-6, "they are compared with what the manifest states for this backend"
 
 
 def test_a_sibling_of_production_passes(folder: Path, rules: GateRules, data: Path, production: Bundle) -> None:
