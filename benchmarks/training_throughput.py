@@ -2,8 +2,8 @@
 
     make install-train && .venv/bin/python -m benchmarks.training_throughput [--rows FILE] [--config YAML]
 
-Each variant is the Trainer itself, from the end of its fifth step to its last, without evaluation and checkpoints, in a process
-of its own (our allocator settings last as long as a process); the variants take turns, and the median of the rounds
+Each variant is the Trainer itself, from the end of its fifth step to its last, without evaluation and checkpoints, in a
+process of its own (our allocator settings last as long as a process); the variants take turns, and the median of the rounds
 counts. `padded` pads every comment to the longest that the model reads, `default` is what the Trainer does by
 itself (fp32, random batches, each padded to its longest comment), `ours` is `train.fit` as the config says, `packed`
 the same with `fit.padding_free: on` (by default only on a GPU, which has a kernel for it). Without
