@@ -160,7 +160,7 @@ def test_metrics_and_admin_live_on_the_private_port_and_sigterm_ends_both(tmp_pa
                 assert http.get(hidden).status_code == 404, hidden
             assert http.post(f"{private}/predict", json=HELLO).status_code == 404
             assert http.post(f"{url}/predict", json=HELLO).status_code == 200
-            for asked in (f"{url}/v1alpha1/comments:analyze?key={token}", f"{url}/{token}?key={token}"):
+            for asked in (f"{url}/nothing?key={token}", f"{url}/{token}?key={token}"):
                 assert http.post(asked).status_code == 404
             rebound = http.get(f"{private}/metrics", headers={"Host": "evil.example"})
             foreign = http.get(f"{private}/metrics", headers={"Origin": "https://evil.example"})

@@ -33,8 +33,8 @@ def test_an_empty_database_is_refused_and_the_command_named(database_url: str) -
 def test_a_database_behind_is_refused_and_the_command_named(engine: Engine) -> None:
     with engine.begin() as connection:
         connection.execute(text("DELETE FROM alembic_version"))
-    behind = r"^database is at revision none.*: run `moderation migrate`, and `moderation registry seed`"
-    with pytest.raises(ConfigurationError, match=behind):
+    advice = "run `moderation migrate`, and `moderation registry seed`"
+    with pytest.raises(ConfigurationError, match=rf"^database is at revision none.*: {advice}"):
         require_current(engine)
 
 
