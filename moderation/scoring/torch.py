@@ -62,7 +62,7 @@ class TorchModel:
         self._streams: SimpleQueue[torch.cuda.Stream] = SimpleQueue()
         if self.device == "cuda":
             for _ in range(STREAMS):
-                self._streams.put(torch.cuda.Stream())
+                self._streams.put(torch.cuda.Stream())  # type: ignore[no-untyped-call]
             torch.cuda.synchronize()  # these streams do not wait for the one that copied the weights
 
     @property
