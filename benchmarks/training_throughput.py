@@ -4,12 +4,14 @@
 
 Each variant is the Trainer itself, from a step at which the device is waited for to the end of the last, without
 evaluation and checkpoints, in a process of its own (our allocator settings last as long as a process); of 50 steps and
-more the first 5 do not count, the variants take turns, and the median of the rounds counts. `padded` pads every comment to the longest that the model reads, `default` is what the Trainer does by
-itself (fp32, random batches, each padded to its longest comment), `ours` is `train.fit` as the config says, `packed`
-the same with `fit.padding_free: on` (by default only on a GPU, which has a kernel for it). Without
---rows the comments are drawn from a vocabulary with lengths like those of Wikipedia talk pages (log-normal, median 52
-tokens, the longest cut). On a GPU it also prints the model's FLOP/s as a share of the measured rate of bf16 matrix
-products. Run it on an otherwise idle machine.
+more the first 5 do not count, the variants take turns, and the median of the rounds counts.
+
+`padded` pads every comment to the longest that the model reads, `default` is what the Trainer does by itself (fp32,
+random batches, each padded to its longest comment), `ours` is `train.fit` as the config says, `packed` the same with
+`fit.padding_free: on` (by default only on a GPU, which has a kernel for it). Without --rows the comments are drawn
+from a vocabulary with lengths like those of Wikipedia talk pages (log-normal, median 52 tokens, the longest cut). On
+a GPU it also prints the model's FLOP/s as a share of the measured rate of bf16 matrix products. Run it on an
+otherwise idle machine.
 """
 
 import argparse
