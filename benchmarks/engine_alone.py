@@ -34,7 +34,7 @@ class EngineAlone:
 
 
 def _load(bundle: Path) -> list[str]:
-    _loaded.append(Scorer.load(read_bundle(bundle)))
+    _loaded.append(Scorer.load(read_bundle(bundle)))  # by the same rule as the API that it is compared with
     return list(_loaded[0].labels)
 
 

@@ -2,14 +2,16 @@
 
     make install-train && .venv/bin/python -m benchmarks.training_throughput [--rows FILE] [--config YAML]
 
-Each variant is the Trainer itself, from the end of its fifth step to its last, without evaluation and checkpoints, in a
-process of its own (our allocator settings last as long as a process); the variants take turns, and the median of the rounds
-counts. `padded` pads every comment to the longest that the model reads, `default` is what the Trainer does by
-itself (fp32, random batches, each padded to its longest comment), `ours` is `train.fit` as the config says, `packed`
-the same with `fit.padding_free: on` (by default only on a GPU, which has a kernel for it). Without
---rows the comments are drawn from a vocabulary with lengths like those of Wikipedia talk pages (log-normal, median 52
-tokens, the longest cut). On a GPU it also prints the model's FLOP/s as a share of the measured rate of bf16 matrix
-products. Run it on an otherwise idle machine.
+Each variant is the Trainer itself, from a step at which the device is waited for to the end of the last, without
+evaluation and checkpoints, in a process of its own (our allocator settings last as long as a process); of 50 steps and
+more the first 5 do not count, the variants take turns, and the median of the rounds counts.
+
+`padded` pads every comment to the longest that the model reads, `default` is what the Trainer does by itself (fp32,
+random batches, each padded to its longest comment), `ours` is `train.fit` as the config says, `packed` the same with
+`fit.padding_free: on` (by default only on a GPU, which has a kernel for it). Without --rows the comments are drawn
+from a vocabulary with lengths like those of Wikipedia talk pages (log-normal, median 52 tokens, the longest cut). On
+a GPU it also prints the model's FLOP/s as a share of the measured rate of bf16 matrix products. Run it on an
+otherwise idle machine.
 """
 
 import argparse
@@ -20,7 +22,6 @@ import random
 import statistics
 import sys
 import tempfile
-import time
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -39,24 +40,24 @@ def main() -> int:
     parser.add_argument("--config", type=Path, default=Path("configs/train/starter.yaml"))
     parser.add_argument("--set", nargs="+", default=[], dest="overrides", metavar="KEY=VALUE")
     parser.add_argument("--rows", type=Path, help="parquet or CSV file with a column comment_text")
-    parser.add_argument("--count", type=int, default=1024, help="rows per round")
+    parser.add_argument("--count", type=int, help="rows per round (default: 1,024, on a GPU 32,768)")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--variants", nargs="+", choices=VARIANTS, default=VARIANTS if has_gpu() else VARIANTS[:-1])
     arguments = parser.parse_args()
-    texts = draw_texts(arguments.rows, arguments.count)
+    texts = draw_texts(arguments.rows, arguments.count or (32_768 if has_gpu() else 1024))
     taken: dict[str, list[dict[str, float]]] = {variant: [] for variant in arguments.variants}
     for _ in range(arguments.rounds):
         for variant in arguments.variants:
             with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
                 measured = pool.submit(_measure, variant, arguments.config, arguments.overrides, texts).result()
             taken[variant].append(measured)
-            print(f"  {variant}: {len(texts) / measured['seconds']:.1f} comments/s", file=sys.stderr)
+            print(f"  {variant}: {measured['rate']:.1f} comments/s", file=sys.stderr)
     _print(taken, len(texts))
     return 0
 
 
 def _print(taken: dict[str, list[dict[str, float]]], count: int) -> None:
-    rates = {variant: [count / round_["seconds"] for round_ in rounds] for variant, rounds in taken.items()}
+    rates = {variant: [round_["rate"] for round_ in rounds] for variant, rounds in taken.items()}
     medians = {variant: statistics.median(values) for variant, values in rates.items()}
     print(f"{count} comments, {len(next(iter(rates.values())))} rounds\n")
     print("| variant | comments/s (least to most) | over padded | over default | share of matrix rate |")
@@ -89,11 +90,12 @@ def draw_texts(path: Path | None, count: int) -> list[str]:
 
 
 def _measure(variant: str, path: Path, overrides: list[str], texts: list[str]) -> dict[str, float]:
-    """Return the seconds of one epoch, and on a GPU the share of its matrix rate; runs in a process of its own."""
+    """Return rows per second, and on a GPU the share of its matrix rate; runs in a process of its own."""
     import torch
     from transformers.utils.logging import set_verbosity_error
 
-    from benchmarks.matrix import matrix_rate, synchronize
+    from benchmarks.matrix import matrix_rate
+    from benchmarks.training_clock import Clock
     from moderation.labels import LABELS
     from train.config import load
 
@@ -108,13 +110,12 @@ def _measure(variant: str, path: Path, overrides: list[str], texts: list[str]) -
         trainer, warm_up = _plain(config, rows, variant == "padded") if plain else _ours(config, rows)
         with contextlib.redirect_stdout(sys.stderr):  # where the Trainer prints its own figures
             warm_up.train()
-            begun = time.perf_counter()
+            clock = Clock()
+            trainer.add_callback(clock)
             trainer.train()
-        if torch.cuda.is_available():
-            synchronize("cuda")
-        seconds = time.perf_counter() - begun
-    share = _flops(trainer) / seconds / matrix_rate("cuda") if torch.cuda.is_available() else 0.0
-    return {"seconds": seconds, "share": share}
+    # Of the steps that were timed; all have equally many rows but the last.
+    share = clock.share * _flops(trainer) / clock.seconds / matrix_rate("cuda") if torch.cuda.is_available() else 0.0
+    return {"rate": clock.share * len(texts) / clock.seconds, "share": share}
 
 
 def _ours(config: Any, rows: pd.DataFrame) -> tuple[Any, Any]:  # noqa: ANN401 - Trainer, imported late
