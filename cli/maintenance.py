@@ -28,7 +28,7 @@ def migrate() -> None:
 
 
 def maintain() -> None:
-    """Make partitions ahead, forget old erasures, and count what the database refused.
+    """Make partitions, forget old erasures, count refused rows.
 
     On PostgreSQL, `moderation migrate` makes the partitions of the next twelve months; run this at least once a year in
     between. A month without a partition loses nothing: its rows wait in the default one. SQLite needs none.

@@ -285,7 +285,7 @@ def test_the_documentation_has_examples_and_the_error_answers(api: httpx.Client)
     predict = paths["/predict"]["post"]
     assert predict["requestBody"]["content"]["application/json"]["schema"]["examples"]
     assert set(predict["responses"]) == {
-        *("200", "400", "401", "403", "408", "413", "415", "422", "429", "500", "503", "504")
+        *("200", "400", "401", "403", "404", "408", "413", "415", "422", "429", "431", "500", "503", "504")
     }
     assert predict["responses"]["422"]["content"]["application/json"]["example"]["code"] == "unreadable"
     assert "404" in paths["/feedback"]["post"]["responses"]

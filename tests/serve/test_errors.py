@@ -50,5 +50,5 @@ def test_over_quota_says_when_to_come_back_and_no_key_says_how_to_show_one() -> 
 
 def test_documented_answers_show_the_body_of_that_error() -> None:
     answers = documented(OverloadedError)
-    assert set(answers) == {401, 403, 408, 413, 415, 500, 503}
+    assert set(answers) == {400, 401, 403, 404, 408, 413, 415, 431, 500, 503}
     assert answers[503]["content"]["application/json"]["example"]["code"] == "overloaded"
