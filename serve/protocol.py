@@ -30,6 +30,10 @@ _FULL = (
     b"x-content-type-options: nosniff\r\n"
     b"content-length: %d\r\n\r\n%s"
 )
+_INVALID = (
+    b"HTTP/1.1 400 Bad Request\r\ncontent-type: application/json\r\nconnection: close\r\n"
+    b"x-content-type-options: nosniff\r\ncontent-length: %d\r\n\r\n%s"
+)
 _TOO_LARGE = (
     b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-type: application/json\r\nconnection: close\r\n"
     b"x-content-type-options: nosniff\r\ncontent-length: %d\r\n\r\n%s"
@@ -138,7 +142,13 @@ class _Bounded:
         try:
             self.parser.feed_data(head + self._data[end_of_head:])
         except (httptools.HttpParserError, httptools.HttpParserUpgrade):  # CONNECT is always another protocol
-            self.send_400_response("Invalid HTTP request received.")  # type: ignore[attr-defined]
+            self.send_400_response("")
+
+    def send_400_response(self, _: str) -> None:
+        """Refuse what is no HTTP, in the shape of every other refusal."""
+        self._refuse(
+            _INVALID, b'{"code":"invalid_input","message":"this is no valid HTTP/1.1 request","request_id":""}'
+        )
 
     def pause_writing(self) -> None:
         """Give a caller that does not read some time."""

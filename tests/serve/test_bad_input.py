@@ -257,7 +257,8 @@ def test_a_body_that_never_comes_does_not_hold_up_others(server: Server) -> None
 
 
 def test_bytes_that_are_no_http_are_refused(server: Server) -> None:
-    assert answer_to(server, "Content-Length: -1")[0] == 400
+    status, body = answer_to(server, "Content-Length: -1")
+    assert (status, json.loads(body)["code"]) == (400, "invalid_input")
 
 
 @pytest.mark.parametrize("encoding", ["gzip", "deflate", "br", "gzip, identity", "zstd"])
