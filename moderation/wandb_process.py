@@ -78,12 +78,13 @@ class WandbProcess:
             return answer["answer"]
 
     def close(self) -> None:
-        """End the process, if there is one, also in the midst of a question; nothing can be asked any more."""
+        """End the process, if there is one, also in the midst of a question; a later one starts another."""
         self._closed = True
         if (process := self._process) is not None:
             _kill(process)  # before the lock, which the question gives back only then
         with self._lock:
             self._stop()
+            self._closed = False
 
     def _exchange(self, request: dict[str, object], deadline_s: float) -> bytes:
         deadline = time.monotonic() + deadline_s

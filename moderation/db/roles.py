@@ -42,11 +42,11 @@ _MONITOR: dict[str, tuple[str, ...]] = {
 }
 _ONLY_ADDED_TO = ("audit_log",)
 # The driver writes values into its statements, comments among them, and the server logs the statement of an error.
-_LOG_NO_STATEMENTS = """DO $$ BEGIN
-  EXECUTE format('ALTER DATABASE %I SET log_min_error_statement = panic', current_database());
-EXCEPTION WHEN insufficient_privilege THEN
-  RAISE WARNING 'not allowed to set log_min_error_statement = panic: comments can get into the log of PostgreSQL';
-END $$"""
+_LOG_NO_STATEMENTS = (
+    "DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET log_min_error_statement = panic', current_database()); "
+    "EXCEPTION WHEN insufficient_privilege THEN RAISE WARNING "
+    "'not allowed to set log_min_error_statement = panic: comments can get into the log of PostgreSQL'; END $$"
+)
 
 
 def statements(prefix: str = "moderation") -> Iterator[str]:

@@ -14,7 +14,7 @@ from sqlalchemy import Connection, Engine, insert, or_, select, update
 
 from moderation.db.database import begin_exclusive
 from moderation.db.review_models import Job as JobRow
-from moderation.errors import InvalidInputError, ModerationError, NotFoundError
+from moderation.errors import InvalidInputError, NotFoundError
 from moderation.review import audit
 from moderation.review.access import Session, require
 
@@ -25,10 +25,8 @@ MAX_SAMPLE = 100_000
 MAX_JOBS = 500
 
 
-class LostJobError(ModerationError):
+class LostJobError(Exception):
     """Another worker holds the job now; this one stops without a trace."""
-
-    code = "lost_job"
 
 
 @dataclass(frozen=True)
