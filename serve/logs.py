@@ -7,9 +7,15 @@ messages of exceptions, SQL parameters and the source lines of tracebacks may qu
 import json
 import logging
 import sys
+import threading
+import time
 import traceback
+from contextlib import suppress
 from datetime import UTC, datetime
+from typing import TextIO
 
+FLUSH_S = 0.1
+"""How long lines below a warning come together before they are written."""
 PACKAGES = ("serve", "moderation", "uvicorn")
 
 
@@ -30,6 +36,33 @@ class JsonFormatter(logging.Formatter):
         return json.dumps(line, ensure_ascii=True)
 
 
+class GatheringHandler(logging.StreamHandler[TextIO]):
+    """Writes warnings at once and what is below them a few times a second, in one go, and at the end of the process.
+
+    A write per line would let Python's lock go on the event loop, which then waits for another thread to give it back.
+    """
+
+    def __init__(self, descriptor: int) -> None:
+        """Write to an open file ``descriptor``, which stays the caller's."""
+        super().__init__(open(descriptor, "w", encoding="utf-8", closefd=False))  # noqa: SIM115 - open as long as we
+        threading.Thread(target=self._flush_again_and_again, name="logs", daemon=True).start()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Take a line."""
+        try:
+            self.stream.write(self.format(record) + self.terminator)
+            if record.levelno >= logging.WARNING:
+                self.flush()
+        except Exception:  # noqa: BLE001 - as logging does
+            self.handleError(record)
+
+    def _flush_again_and_again(self) -> None:
+        while True:
+            time.sleep(FLUSH_S)
+            with suppress(OSError, ValueError):  # a reader that is gone
+                self.flush()
+
+
 def describe(error: BaseException) -> str:
     """Return the types of ``error`` and its causes, each with where it was raised, and no message."""
     frames = traceback.extract_tb(error.__traceback__)
@@ -40,7 +73,7 @@ def describe(error: BaseException) -> str:
 
 def configure() -> None:
     """Send the logs of this process to stderr; the libraries' only from warnings on."""
-    handler = logging.StreamHandler(sys.stderr)
+    handler = GatheringHandler(sys.stderr.fileno())
     handler.setFormatter(JsonFormatter())
     logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)
     for package in PACKAGES:

@@ -1,8 +1,11 @@
 import json
 import logging
+import os
+import subprocess
 import sys
+import time
 
-from serve.logs import JsonFormatter, describe
+from serve.logs import GatheringHandler, JsonFormatter, describe
 
 SECRET = "the comment itself"
 
@@ -45,3 +48,30 @@ def test_lines_below_the_first_are_dropped() -> None:
 
 def test_an_exception_that_was_never_raised_can_be_told() -> None:
     assert describe(KeyError(SECRET)) == "KeyError"
+
+
+def test_lines_come_together_but_none_is_late_or_lost() -> None:
+    reading, writing = os.pipe()
+    handler = GatheringHandler(writing)
+    handler.setFormatter(JsonFormatter())
+    logger = logging.getLogger("serve.test.gathering")
+    logger.propagate, logger.level = False, logging.INFO
+    logger.addHandler(handler)
+    with os.fdopen(reading, encoding="utf-8") as pipe:
+        started = time.monotonic()
+        logger.info("first")
+        assert json.loads(pipe.readline())["event"] == "first"
+        assert time.monotonic() - started < 5
+        logger.info("second")
+        logger.error("third")
+        assert [json.loads(pipe.readline())["event"] for _ in range(2)] == ["second", "third"]
+        logger.info("last")
+        handler.flush()
+        os.close(writing)
+        assert json.loads(pipe.read())["event"] == "last"
+
+
+def test_lines_are_written_when_the_process_ends() -> None:
+    program = "import logging; from serve import logs; logs.configure(); logging.getLogger('serve').info('done')"
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True, text=True)
+    assert json.loads(ended.stderr)["event"] == "done"
