@@ -96,6 +96,7 @@ def version_record(registry: "Registry", settings: "ApiSettings", version: str) 
         thresholds={label: {"review": each.review, "remove": each.remove} for label, each in limits.items()},
         reference=manifest.reference.model_dump(mode="json"),
         provenance=manifest.provenance.model_dump(mode="json"),
+        operating_points=manifest.operating_points,
     )
 
 

@@ -78,12 +78,27 @@ class IsotonicCalibration(_Part):
 Calibration = Annotated[PlattCalibration | IsotonicCalibration, Field(discriminator="method")]
 
 
+class OperatingPoint(_Part):
+    """How a threshold does on the held-out split, at the real prevalence.
+
+    The counts are what the rates are worth: comments with and without the label, fewer where weights differ (Kish's
+    effective sample size, *Survey Sampling*, 1965, section 11.7).
+    """
+
+    sensitivity: Score
+    specificity: Score
+    positives: Annotated[int, Field(ge=1)]
+    negatives: Annotated[int, Field(ge=1)]
+
+
 class LabelManifest(_Part):
     """One label, at its place in the output."""
 
     name: str
     threshold: Score
     calibration: Calibration
+    operating_point: OperatingPoint | None = None
+    """Of ``threshold``. None: not stated, or no comment of the split is known to have, or to lack, the label."""
 
 
 class Provenance(_Part):
@@ -130,6 +145,10 @@ class Reference(_Part):
     length_bin_edges: list[float]
     length_shares: list[float]
     prevalence: dict[str, Score]
+    language_shares: dict[str, Score] | None = None
+    unknown_shares: list[Score] | None = None
+    """Of the bins of `moderation.traits`, as ``density_shares``. None: not stated, or every byte is known."""
+    density_shares: list[Score] | None = None
 
 
 class Windows(_Part):
@@ -178,6 +197,16 @@ class Manifest(_Part):
     def thresholds(self) -> dict[str, float]:
         """The score, in [0, 1], from which each label counts as present."""
         return {label.name: label.threshold for label in self.labels}
+
+    @property
+    def operating_points(self) -> dict[str, dict[str, float]] | None:
+        """Of each label that has one, with the ``threshold`` that it holds for; None: none has."""
+        stated = {
+            label.name: label.operating_point.model_dump() | {"threshold": label.threshold}
+            for label in self.labels
+            if label.operating_point is not None
+        }
+        return stated or None
 
     @model_validator(mode="after")
     def _fits_together(self) -> "Manifest":

@@ -15,6 +15,7 @@ from moderation.contracts import ServedVersion
 from moderation.db.log import VersionRecord
 from moderation.errors import BundleError, NotFoundError, RegistryError, UnavailableError
 from moderation.labels import LABELS
+from moderation.language import language_tag
 from moderation.policy import Policy
 from moderation.policy_file import read_policy
 from moderation.registry.cache import BundleCache
@@ -24,6 +25,7 @@ from moderation.scoring.scorer import Scorer
 from moderation.scoring.tokens import TextTokens
 from moderation.settings import ApiSettings
 from moderation.text import normalize
+from moderation.traits import Traits
 from serve.batcher import Work
 
 logger = logging.getLogger(__name__)
@@ -36,6 +38,13 @@ class TextScores:
     scores: dict[str, float]
     tokens_read: int
     truncated: bool
+    traits: Traits
+
+
+@dataclass(frozen=True, slots=True)
+class _Read:
+    tokens: TextTokens
+    traits: Traits
 
 
 @dataclass(frozen=True)
@@ -50,6 +59,7 @@ class Model:
     policy: Policy
     reference: dict[str, object]
     provenance: dict[str, object]
+    operating_points: dict[str, dict[str, float]] | None
     tokenize: Callable[[Sequence[str]], list[Work[Any]]]
     infer: Callable[[Sequence[Any]], list[TextScores]]
     call_tokens: int = 0
@@ -69,6 +79,7 @@ class Model:
             thresholds=dict(self.served.thresholds),
             reference=self.reference,
             provenance=self.provenance,
+            operating_points=self.operating_points,
         )
 
 
@@ -155,20 +166,28 @@ def _load(path: Path, version: str, settings: ApiSettings, alias: str) -> Model:
     reference, provenance = (
         part.model_dump(mode="json") for part in (bundle.manifest.reference, bundle.manifest.provenance)
     )
-    return Model(served, policy, reference, provenance, *_stages(scorer), call_tokens=scorer.call_tokens)
+    points = bundle.manifest.operating_points
+    return Model(served, policy, reference, provenance, points, *_stages(scorer), call_tokens=scorer.call_tokens)
 
 
 def _stages(
     scorer: Scorer,
-) -> tuple[Callable[[Sequence[str]], list[Work[TextTokens]]], Callable[[Sequence[TextTokens]], list[TextScores]]]:
+) -> tuple[Callable[[Sequence[str]], list[Work[_Read]]], Callable[[Sequence[_Read]], list[TextScores]]]:
     """Return ``scorer``'s two halves, text by text."""
 
-    def tokenize(normalized_texts: Sequence[str]) -> list[Work[TextTokens]]:
-        return [Work(tokens.cost_tokens, tokens) for tokens in scorer.tokenize_normalized(normalized_texts)]
+    def tokenize(normalized_texts: Sequence[str]) -> list[Work[_Read]]:
+        tokens = scorer.tokenize_normalized(normalized_texts)
+        return [
+            Work(each.cost_tokens, _Read(each, Traits(language_tag(text), len(text), each.unknown_tokens)))
+            for text, each in zip(normalized_texts, tokens, strict=True)
+        ]
 
-    def infer(tokens: Sequence[TextTokens]) -> list[TextScores]:
-        scored = scorer.infer(tokens)
-        rows = zip(scored.scores.tolist(), scored.tokens_read.tolist(), scored.truncated.tolist(), strict=True)
-        return [TextScores(dict(zip(scorer.labels, row, strict=True)), read, cut) for row, read, cut in rows]
+    def infer(read: Sequence[_Read]) -> list[TextScores]:
+        scored = scorer.infer([each.tokens for each in read])
+        rows = zip(scored.scores.tolist(), scored.tokens_read.tolist(), scored.truncated.tolist(), read, strict=True)
+        return [
+            TextScores(dict(zip(scorer.labels, row, strict=True)), tokens_read, truncated, each.traits)
+            for row, tokens_read, truncated, each in rows
+        ]
 
     return tokenize, infer

@@ -138,6 +138,7 @@ class Predictor:
 
 def _record(model: Model, kept: Kept, outcome: Outcome[Found], call: Call) -> PredictionRecord:
     scores = outcome.result.scores
+    traits = None if call.do_not_store else scores.traits
     verdict = model.policy.decide(scores.scores, scores.truncated)
     at = clock.now()
     return PredictionRecord(
@@ -160,6 +161,9 @@ def _record(model: Model, kept: Kept, outcome: Outcome[Found], call: Call) -> Pr
         inference_ms=outcome.inference_ms,
         text_hash=kept.text_hash,
         author=kept.author,
+        language=traits and traits.language,
+        characters=traits and traits.characters,
+        unknown_tokens=traits and traits.unknown_tokens,
     )
 
 

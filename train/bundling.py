@@ -24,6 +24,7 @@ from moderation.bundle import (
     GpuBackend,
     LabelManifest,
     Manifest,
+    OperatingPoint,
     Probe,
     Probes,
     Provenance,
@@ -34,13 +35,15 @@ from moderation.bundle import (
 )
 from moderation.errors import BundleError
 from moderation.labels import LABELS
+from moderation.language import language_tag
 from moderation.scoring.classifier import CommentClassifier
 from moderation.scoring.exact import dequantized
 from moderation.scoring.onnx import OnnxModel
 from moderation.scoring.scorer import Model, Scorer, has_gpu, text_logits, to_scores
 from moderation.scoring.tokens import TextTokenizer, TextTokens
 from moderation.scoring.torch import TorchModel
-from moderation.text import NORMALIZER_VERSION
+from moderation.text import NORMALIZER_VERSION, normalize
+from moderation.traits import DENSITY_BINS, UNKNOWN_BINS, density_bin, unknown_bin
 from train.calibration import FittedCalibration, fit_calibrations, uncalibrated
 from train.card import model_card
 from train.commit import git
@@ -116,8 +119,13 @@ def write_bundle(
         name=config.name,
         architecture=f"{config.model.encoder} + {config.model.pooling} pooling",
         labels=[
-            LabelManifest(name=label, threshold=thresholds[label], calibration=calibration)
-            for label, calibration in zip(LABELS, calibrations, strict=True)
+            LabelManifest(
+                name=label,
+                threshold=thresholds[label],
+                calibration=calibration,
+                operating_point=operating_point(parts["test"], scores[:, k], label, thresholds[label]),
+            )
+            for k, (label, calibration) in enumerate(zip(LABELS, calibrations, strict=True))
         ],
         normalizer_version=NORMALIZER_VERSION,
         max_tokens=config.model.max_tokens,
@@ -126,7 +134,7 @@ def write_bundle(
         gpu_backend=gpu_backend,
         provenance=_provenance(config, rows, origin),
         metrics=_metrics(parts["test"], thresholds, fitted, logits["test"], parity, rival),
-        reference=_reference(parts["test"], scores, tokens["test"], config.model.max_tokens),
+        reference=reference(parts["test"], scores, tokens["test"], config.model.max_tokens),
         probes=_probes(tokenizer.windows(PROBES), directory, models, calibrations),
         files={},
     )
@@ -255,9 +263,27 @@ def _metrics(
     }
 
 
-def _reference(
+def operating_point(
+    rows: pd.DataFrame, scores: npt.NDArray[np.float32], label: str, threshold: float
+) -> OperatingPoint | None:
+    """Return what ``scores`` (N,) from ``threshold`` on find of ``label`` in ``rows``; None: nothing can be said."""
+    truth, weights = rows[label].to_numpy(dtype=np.float64), rows["weight"].to_numpy(dtype=np.float64)
+    rates, counts = [], []
+    for with_label in (True, False):
+        chosen = ~np.isnan(truth) & ((truth >= 0.5) == with_label)
+        known = weights[chosen]
+        if not known.sum() > 0:
+            return None
+        # As in serving, a score of exactly the threshold counts.
+        rates.append(float(np.average((scores[chosen] >= threshold) == with_label, weights=known)))
+        counts.append(int(known.sum() ** 2 / (known**2).sum()))
+    return OperatingPoint(sensitivity=rates[0], specificity=rates[1], positives=counts[0], negatives=counts[1])
+
+
+def reference(
     test: pd.DataFrame, scores: npt.NDArray[np.float32], tokens: list[TextTokens], max_tokens: int
 ) -> Reference:
+    """Return the distributions of the held-out split (N rows), of its scores (N, K) and of its tokens (N)."""
     weights = test["weight"].to_numpy()
     # The last bin holds all that takes more than one window.
     length_bins = np.append(np.linspace(0, max_tokens, 17), max_tokens * MAX_WINDOWS)
@@ -277,7 +303,26 @@ def _reference(
             for label in LABELS
             if test[label].notna().any()
         },
+        **_trait_shares(test["comment_text"].map(normalize), weights, tokens),
     )
+
+
+def _trait_shares(texts: pd.Series, weights: npt.NDArray[np.float64], tokens: list[TextTokens]) -> dict[str, Any]:
+    """Return the shares of each language, and of each bin of `moderation.traits`, as the roll-ups count them."""
+    languages = pd.Series(weights).groupby(texts.map(language_tag).to_numpy()).sum() / weights.sum()
+    found: dict[str, Any] = {"language_shares": languages.to_dict()}
+    whole = [(read, len(text), weight) for read, text, weight in zip(tokens, texts, weights, strict=True)]
+    whole = [each for each in whole if not each[0].truncated]
+    share = [each[2] for each in whole]
+
+    def shares(bins: list[int], count: int) -> list[float]:
+        return [float(each) for each in np.bincount(bins, share, count) / sum(share)]
+
+    found["density_shares"] = shares([density_bin(read.tokens_read, size) for read, size, _ in whole], DENSITY_BINS)
+    if whole[0][0].unknown_tokens is not None:
+        bins = [unknown_bin(read.unknown_tokens or 0, read.tokens_read) for read, _, _ in whole]
+        found["unknown_shares"] = shares(bins, UNKNOWN_BINS)
+    return found
 
 
 def _provenance(config: TrainConfig, rows: pd.DataFrame, origin: dict[str, Any]) -> Provenance:

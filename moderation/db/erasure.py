@@ -1,6 +1,7 @@
 """Erasing what is stored of a text and of its author, by id or by author.
 
-The row stays with its scores, for it is counted; its text, text hash and author go, and so does feedback on it.
+The row stays with its scores, for it is counted; its text, text hash, author and language go, and so does feedback on
+it.
 Rows that still wait in the outbox of some replica are erased when they arrive: every insert looks into ``erasures``,
 which lists every erased prediction, also those that were found by their author, so that feedback on it is dropped.
 An erasure holds for what was written until then: what an author writes later is stored as before.
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 ID, AUTHOR = "id", "author"
 KEPT = timedelta(days=90)
 """How long erasures are remembered one by one."""
-NOTHING: dict[str, Any] = {"text": None, "text_hash": None, "author": None}
+NOTHING: dict[str, Any] = {"text": None, "text_hash": None, "author": None, "language": None}
 _IDS_PER_STATEMENT = 500
 _TABLE = cast(Table, Erasure.__table__)
 Subject = tuple[str, str]
@@ -90,7 +91,7 @@ def redact(connection: Connection, records: "Sequence[PredictionRecord]") -> "Se
 
     What is erased for its author is recorded by its id.
     """
-    subjects = {(ID, record.id) for record in records if record.text or record.text_hash or record.author}
+    subjects = {(ID, record.id) for record in records if any(getattr(record, name) for name in NOTHING)}
     subjects |= {(AUTHOR, fingerprint(record.author)) for record in records if record.author}
     erased = _read(connection, subjects | {FORGOTTEN}) if subjects else {}
     if not erased:
@@ -146,7 +147,7 @@ def _record(connection: Connection, erased: dict[Subject, datetime]) -> None:
 
 
 def _clear(connection: Connection, ids: Sequence[str]) -> Erased:
-    kept = or_(Prediction.text.is_not(None), Prediction.text_hash.is_not(None), Prediction.author.is_not(None))
+    kept = or_(*(getattr(Prediction, name).is_not(None) for name in NOTHING))
     these: ColumnElement[bool] = and_(Prediction.id.in_(ids), kept, *made_near(Prediction.created_at, ids))
     predictions = connection.execute(update(Prediction).where(these).values(NOTHING)).rowcount
     feedback = connection.execute(delete(Feedback).where(Feedback.prediction_id.in_(ids))).rowcount

@@ -24,7 +24,10 @@ from moderation.db.models import SCORE_COLUMNS, Feedback, Prediction, ShadowPred
 from moderation.errors import InvalidInputError
 from moderation.policy import DECISIONS, Decision
 
-_MAY_BE_NONE = ("text", "text_hash", "author", "queue_ms", "tokenize_ms", "inference_ms", "labels", "provenance")
+_MAY_BE_NONE = (
+    *("text", "text_hash", "author", "queue_ms", "tokenize_ms", "inference_ms", "labels", "provenance"),
+    *("language", "characters", "unknown_tokens", "operating_points"),
+)
 _UUID = re.compile("[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 _R = TypeVar("_R", "PredictionRecord", "ShadowRecord", "FeedbackRecord", "VersionRecord")
 
@@ -35,7 +38,9 @@ class PredictionRecord:
 
     ``text_hash`` is the keyed hash that may stand for it, ``author`` the caller's name or hash of who wrote it.
     ``queue_ms``, ``tokenize_ms`` and ``inference_ms`` are parts of ``latency_ms``, None where they were not
-    measured. What follows ``text`` is absent from lines that the first release wrote, and has its default then.
+    measured. ``language``, ``characters`` and ``unknown_tokens`` are the text's `moderation.traits.Traits`, None of one
+    of which nothing may be stored. What follows ``text`` is absent from lines that earlier releases wrote, and has its
+    default then.
 
     Raises:
         InvalidInputError: ``id`` is no UUID in its usual form, ``created_at`` is not in UTC, or the scores are
@@ -61,6 +66,9 @@ class PredictionRecord:
     inference_ms: float | None = None
     text_hash: str | None = None
     author: str | None = None
+    language: str | None = None
+    characters: int | None = None
+    unknown_tokens: int | None = None
 
     def __post_init__(self) -> None:
         _require_uuid("id", self.id)
@@ -155,6 +163,8 @@ class FeedbackRecord:
 class VersionRecord:
     """A bundle: per label the scores from which it decides (None: never), its reference, and where it comes from.
 
+    ``operating_points`` says of each label how well the bundle's own threshold does; None: the bundle does not say.
+
     Raises:
         InvalidInputError: ``first_seen_at`` is not in UTC.
     """
@@ -166,6 +176,7 @@ class VersionRecord:
     thresholds: dict[str, dict[str, float | None]]
     reference: dict[str, Any]
     provenance: dict[str, Any] | None = None
+    operating_points: dict[str, dict[str, float]] | None = None
 
     def __post_init__(self) -> None:
         _require_utc("first_seen_at", self.first_seen_at)
@@ -208,7 +219,8 @@ def record_version(connection: Connection, record: VersionRecord) -> None:
     """Insert the version, or update what is known of it; when it was first seen stays. The caller commits."""
     statement = _insert_into(connection, Version).values(**vars(record))
     changed: dict[str, Any] = {name: statement.excluded[name] for name in ("name", "labels", "thresholds", "reference")}
-    changed["provenance"] = func.coalesce(statement.excluded["provenance"], Version.provenance)
+    for name, known in (("provenance", Version.provenance), ("operating_points", Version.operating_points)):
+        changed[name] = func.coalesce(statement.excluded[name], known)
     connection.execute(statement.on_conflict_do_update(index_elements=["version"], set_=changed))
 
 
@@ -230,7 +242,8 @@ def find_scores(connection: Connection, prediction_id: str) -> LoggedScores | No
 
 def prediction_record(row: RowMapping) -> PredictionRecord:
     """Return the record that a row of `Prediction` came from; a label that was not scored stays absent."""
-    fields = {name: row[name] for name in PredictionRecord.__dataclass_fields__ if name != "scores"}
+    # A migration reads rows that lack the columns of later ones.
+    fields = {name: row[name] for name in PredictionRecord.__dataclass_fields__ if name != "scores" and name in row}
     scores = {label: row[column.key] for label, column in SCORE_COLUMNS.items() if row[column.key] is not None}
     return PredictionRecord(scores=scores, **fields)
 

@@ -73,6 +73,10 @@ class Prediction(Base):
     # NULL, like the text: not stored, or erased.
     text_hash: Mapped[str | None]
     author: Mapped[str | None]
+    # NULL as well where nothing of the text may be stored, and in rows from before these were measured.
+    language: Mapped[str | None]
+    characters: Mapped[int | None]
+    unknown_tokens: Mapped[int | None]
 
 
 class ShadowPrediction(Base):
@@ -126,6 +130,9 @@ class Rollup(Base):
     tokenize_bins: Mapped[dict[str, int]]
     inference_bins: Mapped[dict[str, int]]
     tokens_bins: Mapped[dict[str, int]]
+    language_bins: Mapped[dict[str, int]] = mapped_column(server_default="{}")
+    unknown_bins: Mapped[dict[str, int]] = mapped_column(server_default="{}")
+    density_bins: Mapped[dict[str, int]] = mapped_column(server_default="{}")
     score_toxic_bins: Mapped[dict[str, int]]
     score_severe_toxic_bins: Mapped[dict[str, int]]
     score_obscene_bins: Mapped[dict[str, int]]
@@ -172,6 +179,8 @@ class Version(Base):
     reference: Mapped[dict[str, Any]]
     # NULL: recorded by a release that did not keep it.
     provenance: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
+    # NULL: the bundle, or the release that recorded it, does not state them.
+    operating_points: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
 
 
 class AliasMove(Base):

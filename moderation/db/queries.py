@@ -5,7 +5,7 @@ from the roll-ups whose period fits the bucket, so a range is widened to whole p
 """
 
 import math
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -33,6 +33,8 @@ _ROLLUPS = cast(Table, Rollup.__table__)
 PARTS = ("queue", "tokenize", "inference")
 """What a prediction spends its time on, in this order."""
 _TIMES = ("latency", *PARTS)
+TRAITS = ("tokens", "language", "unknown", "density")
+"""What roll-ups hold of texts: see `moderation.db.rollups`."""
 _COUNTED = (
     "predictions",
     "cached",
@@ -118,13 +120,14 @@ class VersionUse:
 @dataclass(frozen=True)
 class Day:
     """One version's full day: ``number`` is its `date.toordinal`; ``classes`` counts predictions of each class, and
-    under "" all those that were classified; ``tokens`` and ``scores`` are histograms, bin to count.
+    under "" all those that were classified; ``scores`` of each label and ``traits`` (`TRAITS`) are histograms, bin to
+    count.
     """  # noqa: D205 - one sentence
 
     number: int
     classes: Counter[str]
-    tokens: Counter[str]
     scores: dict[str, Counter[str]]
+    traits: dict[str, Counter[str]]
 
 
 def traffic(engine: Engine, start: datetime, end: datetime, bucket_s: int) -> tuple[list[Traffic], Traffic]:
@@ -153,8 +156,8 @@ def days_of(engine: Engine, version: str, end: datetime) -> list[Day]:
 
     Only the day roll-ups are read.
     """
-    columns = ("started_at", "classified", *(f"predicted_{label}" for label in LABELS), "tokens_bins")
-    bins = [f"score_{label}_bins" for label in LABELS]
+    columns = ("started_at", "classified", *(f"predicted_{label}" for label in LABELS))
+    bins = [*(f"score_{label}_bins" for label in LABELS), *(f"{trait}_bins" for trait in TRAITS)]
     today = datetime.fromtimestamp(int(end.timestamp()) // DAY_S * DAY_S, UTC)
     within = (*_periods(today - timedelta(days=MAX_DAYS), today, DAY_S), Rollup.version == version)
     query = select(*(_ROLLUPS.c[name] for name in (*columns, *bins))).where(*within).order_by(Rollup.started_at)
@@ -162,11 +165,12 @@ def days_of(engine: Engine, version: str, end: datetime) -> list[Day]:
     with engine.connect() as connection:
         for row in connection.execute(query).mappings():
             number = row["started_at"].toordinal()
-            day = found.setdefault(number, Day(number, Counter(), Counter(), {label: Counter() for label in LABELS}))
+            day = found.setdefault(number, Day(number, Counter(), defaultdict(Counter), defaultdict(Counter)))
             day.classes.update({label: row[f"predicted_{label}"] for label in LABELS} | {"": row["classified"]})
-            day.tokens.update(row["tokens_bins"])
             for label in LABELS:
                 day.scores[label].update(row[f"score_{label}_bins"])
+            for trait in TRAITS:
+                day.traits[trait].update(row[f"{trait}_bins"])
     return list(found.values())
 
 

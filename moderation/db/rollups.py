@@ -8,6 +8,8 @@ Histograms map the number of a bin to its count. Bins are fixed, so that histogr
 
 - scores: 20 bins of equal width over [0, 1], the edges of the reference in every bundle;
 - tokens: bins of 16 tokens;
+- language: a bin per tag; unknown and density (tokens per character): those of `moderation.traits`, of texts that were
+  read as a whole. Predictions of which nothing of the text may be stored are in none of the three;
 - times: bins whose ends grow by a constant factor, from which any percentile comes out within `TIME_ERROR` of a time
   that was measured (Masson, Rim, Lee: DDSketch, VLDB 2019, section 2.1).
 """
@@ -15,7 +17,7 @@ Histograms map the number of a bin to its count. Bins are fixed, so that histogr
 import math
 from bisect import bisect_right
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
@@ -27,6 +29,7 @@ from moderation.db.database import ROLLUP_LOCK
 from moderation.db.models import Rollup, Version
 from moderation.labels import LABELS
 from moderation.policy import DECISIONS
+from moderation.traits import density_bin, unknown_bin
 
 if TYPE_CHECKING:
     from moderation.db.log import PredictionRecord
@@ -48,7 +51,8 @@ _COUNTS = (
     *(f"decided_{decision}" for decision in DECISIONS),
     *(f"predicted_{label}" for label in LABELS),
 )
-_HISTOGRAMS = (*_TIMES, "tokens_bins", *(f"score_{label}_bins" for label in LABELS))
+_TRAITS = ("language_bins", "unknown_bins", "density_bins")
+_HISTOGRAMS = (*_TIMES, "tokens_bins", *(f"score_{label}_bins" for label in LABELS), *_TRAITS)
 Thresholds = Mapping[str, Mapping[str, float]]
 """Per version and label the score from which the class is predicted; infinite: never."""
 
@@ -89,6 +93,7 @@ class Counts:
             measured = (getattr(record, part) for record in records)
             found._fill(column, (time_bin(each) for each in measured if each is not None))
         found._fill("tokens_bins", (record.tokens_read // TOKENS_PER_BIN for record in records))
+        found._fill_traits(records)
         for label in LABELS:
             scores = [record.scores[label] for record in records if label in record.scores]
             found._fill(f"score_{label}_bins", map(score_bin, scores))
@@ -96,7 +101,15 @@ class Counts:
             found.counts[f"predicted_{label}"] = sum(score >= threshold for score in scores)
         return found
 
-    def _fill(self, column: str, bins: Iterable[int]) -> None:
+    def _fill_traits(self, records: "Sequence[PredictionRecord]") -> None:
+        self._fill("language_bins", (record.language for record in records if record.language is not None))
+        whole = [record for record in records if not record.truncated]
+        unknown = ((each.unknown_tokens, each.tokens_read) for each in whole)
+        self._fill("unknown_bins", (unknown_bin(count, read) for count, read in unknown if count is not None))
+        lengths = ((each.tokens_read, each.characters) for each in whole)
+        self._fill("density_bins", (density_bin(read, count) for read, count in lengths if count is not None))
+
+    def _fill(self, column: str, bins: Iterable[int | str]) -> None:
         self.histograms[column] = Counter({str(number): count for number, count in Counter(bins).items()})
 
     def add(self, other: "Counts") -> None:
@@ -109,7 +122,7 @@ class Counts:
     @classmethod
     def of_row(cls, row: RowMapping) -> "Counts":
         """Return what a row of the table holds."""
-        histograms = {name: Counter(row[name]) for name in _HISTOGRAMS}
+        histograms = {name: Counter(row.get(name)) for name in _HISTOGRAMS}
         return cls(row["first_at"], row["last_at"], Counter({name: row[name] for name in _COUNTS}), histograms)
 
     def row(self, key: Key) -> dict[str, Any]:
@@ -166,18 +179,20 @@ def add(connection: Connection, records: Sequence["PredictionRecord"]) -> None:
         write(connection, collect(records, read_thresholds(connection, {record.version for record in records})))
 
 
-def write(connection: Connection, found: dict[Key, Counts]) -> None:
-    """Add roll-ups to those in the table."""
+def write(connection: Connection, found: dict[Key, Counts], without: Container[str] = ()) -> None:
+    """Add roll-ups to those in the table; a migration writes ``without`` the columns that it does not have yet."""
     if connection.dialect.name == "postgresql":
         connection.execute(select(func.pg_advisory_xact_lock(ROLLUP_LOCK)))
     keys = sorted(found)
     same = tuple_(*(_TABLE.c[name] for name in Key._fields)).in_(keys)
-    for row in connection.execute(select(_TABLE).where(same)).mappings():
+    columns = [column for column in _TABLE.c if column.name not in without]
+    for row in connection.execute(select(*columns).where(same)).mappings():
         found[Key(*(row[name] for name in Key._fields))].add(Counts.of_row(row))
     insert = sqlite.insert(_TABLE) if connection.dialect.name == "sqlite" else postgresql.insert(_TABLE)
-    changed = {name: insert.excluded[name] for name in ("first_at", "last_at", *_COUNTS, *_HISTOGRAMS)}
+    changed = {column.name: insert.excluded[column.name] for column in columns if column.name not in Key._fields}
     statement = insert.on_conflict_do_update(index_elements=Key._fields, set_=changed)
-    connection.execute(statement, [found[key].row(key) for key in keys])
+    rows = [found[key].row(key) for key in keys]
+    connection.execute(statement, [{column.name: row[column.name] for column in columns} for row in rows])
 
 
 def read_thresholds(connection: Connection, versions: Iterable[str]) -> Thresholds:

@@ -24,11 +24,15 @@ class Tokens:
 
 @dataclass(frozen=True)
 class TextTokens:
-    """One text as a model reads it: its windows, how many of its tokens they hold, and whether some are left out."""
+    """One text as a model reads it: its windows, how many of its tokens they hold, and whether some are left out.
+
+    ``unknown_tokens`` of them stand for what the tokenizer does not know; None: it knows every byte.
+    """
 
     windows: tuple[Ids, ...]
     tokens_read: int
     truncated: bool
+    unknown_tokens: int | None
 
     @property
     def cost_tokens(self) -> int:
@@ -55,6 +59,8 @@ class TextTokenizer:
         self._tokenizer.enable_truncation(max_tokens, stride=overlap_tokens)
         # In every further window these are nothing new: its special tokens, and those shared with the one before.
         self._repeated = overlap_tokens + self._tokenizer.num_special_tokens_to_add(False)
+        self._new_from = overlap_tokens + self._tokenizer.encode("a").special_tokens_mask.index(0)
+        self._unknown = _unknown_id(self._tokenizer)
         self._max_windows = max_windows
 
     def encode(self, texts: Sequence[str]) -> Tokens:
@@ -77,10 +83,22 @@ class TextTokenizer:
         whole = [encoding, *encoding.overflowing]
         read = whole[: self._max_windows]
         tokens_read = len(read[0]) + sum(len(window) - self._repeated for window in read[1:])
-        return TextTokens(tuple(_ids(window) for window in read), tokens_read, len(whole) > len(read))
+        windows = tuple(_ids(window) for window in read)
+        return TextTokens(windows, tokens_read, len(whole) > len(read), self._unknown_tokens(windows))
+
+    def _unknown_tokens(self, windows: Sequence[Ids]) -> int | None:
+        if self._unknown is None:
+            return None
+        new = [windows[0], *(window[self._new_from :] for window in windows[1:])]
+        return sum(int(np.count_nonzero(ids == self._unknown)) for ids in new)
 
     def _encode(self, texts: Sequence[str]) -> list[Encoding]:
         return self._tokenizer.encode_batch_fast([normalize(text) for text in texts])
+
+
+def _unknown_id(tokenizer: Tokenizer) -> int | None:
+    name = getattr(tokenizer.model, "unk_token", None)
+    return None if name is None else tokenizer.token_to_id(name)
 
 
 def _ids(encoding: Encoding) -> Ids:

@@ -68,7 +68,7 @@ class Alarm:
     days: IntArray
     """(M,) days after the baseline."""
     evidence: FloatArray
-    """(M,) evidence against "nothing has changed since the baseline", from 0; about 0.1 or less on most quiet days."""
+    """(M,) evidence against "nothing has changed since the baseline", from 0, as `adjusted` for the other labels."""
     threshold: float
     """The evidence from which the alarm is raised."""
     raised_on: int | None
@@ -102,27 +102,54 @@ def watch(
             f"false_alarms {false_alarms} and baseline {baseline}: expected a share in (0, 1) and at least "
             f"{BASELINE_DAYS} days"
         )
-    threshold = len(daily.positives) / false_alarms
+    threshold = 1 / false_alarms
+    site = watched(daily, baseline)
+    found = {label: _refused(refusal, threshold) for label, refusal in site.refusals.items()}
+    if site.labels:
+        ratios = list(_ratios(site.days, site.totals, site.series, baseline))
+        levels = adjusted(np.stack([each.sum(axis=1) for each in ratios], axis=1))
+        for label, column, level, ratio in zip(site.labels, site.series.T, levels.T, ratios, strict=True):
+            shares = counts_of(column[baseline:]) / site.totals[:baseline].mean()
+            found[label] = _alarm(site.days[baseline:], shares, level, ratio, threshold)
+    return {label: found[label] for label in daily.positives}
+
+
+@dataclass(frozen=True)
+class Watched:
+    """The days and labels of a site that can be watched, and in words why others are not."""
+
+    days: IntArray
+    """(T,)"""
+    totals: FloatArray
+    """(T,)"""
+    labels: list[str]
+    series: FloatArray
+    """(T, labels), of `stabilize`."""
+    refusals: dict[str, str]
+
+
+def watched(daily: DailyClasses, baseline: int = BASELINE_DAYS) -> Watched:
+    """Return what of ``daily`` is watched: days with comments, on weekdays that the baseline has."""
     open_days = np.flatnonzero(daily.totals > 0)
     known = np.isin(daily.days[open_days] % 7, daily.days[open_days[:baseline]] % 7)
     rows = open_days[known]
     totals = daily.totals[rows].astype(np.float64)
-    refusals = {
+    found = {
         label: _refusal(counts[rows[:baseline]], totals[:baseline], baseline)
         for label, counts in daily.positives.items()
     }
-    watched = [label for label, refusal in refusals.items() if refusal is None]
-    found = {label: _refused(refusal, threshold) for label, refusal in refusals.items() if refusal is not None}
-    if watched:
-        series = stabilize(np.stack([daily.positives[label][rows] for label in watched], axis=1), totals, baseline)
-        ratios = _ratios(daily.days[rows], totals, series, baseline)
-        for label, column, ratio in zip(watched, series.T, ratios, strict=True):
-            shares = (np.sinh(column[baseline:]) / DAYS_VARY) ** 2 / totals[:baseline].mean()
-            found[label] = _alarm(daily.days[rows[baseline:]], shares, ratio, threshold)
-    return {label: found[label] for label in daily.positives}
+    labels = [label for label, refusal in found.items() if refusal is None]
+    counts = np.stack([daily.positives[label][rows] for label in labels], axis=1) if labels else np.empty((0, 0))
+    return Watched(
+        days=daily.days[rows],
+        totals=totals,
+        labels=labels,
+        series=stabilize(counts, totals, baseline) if labels else counts,
+        refusals={label: refusal for label, refusal in found.items() if refusal is not None},
+    )
 
 
-def stabilize(positives: IntArray, totals: FloatArray, baseline: int = BASELINE_DAYS) -> FloatArray:
+def stabilize(positives: IntArray | FloatArray, totals: FloatArray, baseline: int = BASELINE_DAYS) -> FloatArray:
     """Return counts of T days, (T, …), on a scale where noise is alike at any share: square root, then logarithm.
 
     Counts of comments vary by their square root, and a site's days by some per cent on top. For such counts Anscombe,
@@ -133,6 +160,27 @@ def stabilize(positives: IntArray, totals: FloatArray, baseline: int = BASELINE_
     totals = totals.reshape(-1, *[1] * (positives.ndim - 1))
     counts = totals[:baseline].mean() * (positives + 0.375) / (totals + 0.75)
     return np.asarray(np.arcsinh(DAYS_VARY * np.sqrt(counts)))
+
+
+def counts_of(series: FloatArray) -> FloatArray:
+    """Return the counts that `stabilize` puts at ``series``, but for its small additions."""
+    return np.asarray((np.sinh(series) / DAYS_VARY) ** 2)
+
+
+def adjusted(levels: FloatArray) -> FloatArray:
+    """Return the evidence (M, S) of each of S series, so that one threshold holds for all of them together.
+
+    A series' evidence counts as the least mean of it with any of the others': Vovk and Wang, *E-values: Calibration,
+    combination and applications*, Annals of Statistics 49 (2021), section 5. Among six, one that moves alone needs
+    six times the evidence; those that move together help each other, whatever their dependence.
+    """
+    count = levels.shape[1]
+    found = np.empty_like(levels)
+    for number in range(count):
+        others = np.sort(np.delete(levels, number, axis=1), axis=1)
+        least = np.pad(others.cumsum(axis=1), ((0, 0), (1, 0)))
+        found[:, number] = ((levels[:, [number]] + least) / np.arange(1, count + 1)).min(axis=1)
+    return found
 
 
 def evidence(days: IntArray, totals: FloatArray, series: FloatArray, baseline: int = BASELINE_DAYS) -> FloatArray:
@@ -152,7 +200,7 @@ def _ratios(days: IntArray, totals: FloatArray, series: FloatArray, baseline: in
     whitened = whiten(days, totals, np.hstack([series, np.tri(len(days), count, -baseline)]), baseline)
     steps = whitened.errors[..., series.shape[1] :]
     size = 1 + STEP_SCALE**2 * (steps**2).cumsum(axis=1)
-    prior = np.tri(count) * _budget(count) / np.sqrt(size)
+    prior = np.tri(count) * budget(count) / np.sqrt(size)
     freedom = whitened.baseline_freedom + np.arange(1, count + 1)
     for number in range(series.shape[1]):
         errors = whitened.errors[..., number]
@@ -169,7 +217,7 @@ def _ratios(days: IntArray, totals: FloatArray, series: FloatArray, baseline: in
         yield found
 
 
-def _budget(count: int) -> FloatArray:
+def budget(count: int) -> FloatArray:
     """Return the share of the first year's false alarms that each of ``count`` days may spend, 1 over the first year.
 
     It falls like 1 / day: most is spent while little is known and evidence is dear. Later years get little, yet never
@@ -179,16 +227,15 @@ def _budget(count: int) -> FloatArray:
     return np.asarray((shares / shares[:_YEAR_DAYS].sum())[:count])
 
 
-def _alarm(days: IntArray, shares: FloatArray, ratios: FloatArray, threshold: float) -> Alarm:
-    """Return the alarm of one label from its daily shares (M,) and `_ratios` (M, M)."""
-    total = ratios.sum(axis=1)
-    reached = np.flatnonzero(total >= threshold)
+def _alarm(days: IntArray, shares: FloatArray, level: FloatArray, ratios: FloatArray, threshold: float) -> Alarm:
+    """Return the alarm of one label from its daily shares (M,), its adjusted evidence (M,) and `_ratios` (M, M)."""
+    reached = np.flatnonzero(level >= threshold)
     if not len(reached):
-        return Alarm(days, total, threshold, None, None, None, None)
+        return Alarm(days, level, threshold, None, None, None, None)
     last = int(reached[0])
     began = int(ratios[last].argmax())
     share = float(shares[began : last + 1].mean())
-    return Alarm(days, total, threshold, int(days[last]), int(days[began]), share, None)
+    return Alarm(days, level, threshold, int(days[last]), int(days[began]), share, None)
 
 
 def _refusal(counts: IntArray, totals: FloatArray, baseline: int) -> str | None:

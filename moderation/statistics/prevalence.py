@@ -36,19 +36,9 @@ class OperatingPoint:
                 f"{self.negatives} comments: expected at least 1"
             )
 
-    @classmethod
-    def stated(
-        cls, recall: float, precision: float, prevalence: float, positives: int, negatives: int
-    ) -> "OperatingPoint":
-        """Return what a bundle states of a label: figures of its held-out split, and that split's counts.
-
-        Raises:
-            InvalidInputError: figures that no classifier has.
-        """
-        if not (0 < precision <= 1 and 0 < prevalence < 1):
-            raise InvalidInputError(f"precision {precision}, prevalence {prevalence}: expected above 0, up to 1")
-        false_positives = recall * prevalence * (1 - precision) / precision
-        return cls(recall, 1 - false_positives / (1 - prevalence), positives, negatives)
+    def predicted(self, prevalence: float) -> float:
+        """Return the share that is predicted where ``prevalence``, in [0, 1], is the true one."""
+        return prevalence * self.sensitivity + (1 - prevalence) * (1 - self.specificity)
 
 
 @dataclass(frozen=True)

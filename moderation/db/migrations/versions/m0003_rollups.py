@@ -19,6 +19,7 @@ revision = "0003"
 down_revision = "0002"
 
 _ROWS_AT_ONCE = 10_000
+_LATER = ("language", "characters", "unknown_tokens", "language_bins", "unknown_bins", "density_bins")
 _HAS_AUTHOR = sa.text("author IS NOT NULL")
 _HAS_TEXT = sa.text("text IS NOT NULL OR text_hash IS NOT NULL OR author IS NOT NULL")
 
@@ -109,10 +110,10 @@ def _count_existing() -> None:
     connection, table = op.get_bind(), Prediction.__table__
     total = connection.execute(sa.text("SELECT count(*) FROM predictions")).scalar_one()
     thresholds = rollups.read_thresholds(connection, connection.scalars(sa.text("SELECT version FROM versions")).all())
-    # By name: the model may have got columns since, which this revision does not have.
-    names = set(PredictionRecord.__dataclass_fields__) - {"scores"} | {f"score_{label}" for label in LABELS}
+    # By name: the model has got columns since, which this revision does not have.
+    names = set(PredictionRecord.__dataclass_fields__) - {"scores", *_LATER} | {f"score_{label}" for label in LABELS}
     query = sa.select(*(table.c[name] for name in sorted(names))).order_by(table.c.created_at)
     rows = connection.execute(query, execution_options={"yield_per": _ROWS_AT_ONCE}).mappings()
     records = map(prediction_record, context.config.attributes["progress"](iter(rows), total))
     while some := list(islice(records, _ROWS_AT_ONCE)):
-        rollups.write(connection, rollups.collect(some, thresholds))
+        rollups.write(connection, rollups.collect(some, thresholds), without=_LATER)
