@@ -55,4 +55,7 @@ def _language(text: str) -> str | None:
         reliable, _, (first, *_) = pycld2.detect(text, isPlainText=True)
     except pycld2.error:  # it refuses noncharacters such as U+FFFF
         return None
-    return str(first[1]) if reliable and first[1] != "un" else None
+    tag = str(first[1])
+    if not reliable or tag == "un":
+        return None
+    return tag.replace("xx-", f"{UNDETERMINED}-")  # its name for a script that no language of its own is known for

@@ -130,9 +130,10 @@ class Rollup(Base):
     tokenize_bins: Mapped[dict[str, int]]
     inference_bins: Mapped[dict[str, int]]
     tokens_bins: Mapped[dict[str, int]]
-    language_bins: Mapped[dict[str, int]] = mapped_column(server_default="{}")
-    unknown_bins: Mapped[dict[str, int]] = mapped_column(server_default="{}")
-    density_bins: Mapped[dict[str, int]] = mapped_column(server_default="{}")
+    # NULL: from before these were measured.
+    language_bins: Mapped[dict[str, int] | None] = mapped_column(JSON)
+    unknown_bins: Mapped[dict[str, int] | None] = mapped_column(JSON)
+    density_bins: Mapped[dict[str, int] | None] = mapped_column(JSON)
     score_toxic_bins: Mapped[dict[str, int]]
     score_severe_toxic_bins: Mapped[dict[str, int]]
     score_obscene_bins: Mapped[dict[str, int]]

@@ -170,7 +170,7 @@ def days_of(engine: Engine, version: str, end: datetime) -> list[Day]:
             for label in LABELS:
                 day.scores[label].update(row[f"score_{label}_bins"])
             for trait in TRAITS:
-                day.traits[trait].update(row[f"{trait}_bins"])
+                day.traits[trait].update(row[f"{trait}_bins"] or {})
     return list(found.values())
 
 

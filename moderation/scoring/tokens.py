@@ -32,7 +32,7 @@ class TextTokens:
     windows: tuple[Ids, ...]
     tokens_read: int
     truncated: bool
-    unknown_tokens: int | None
+    unknown_tokens: int | None = None
 
     @property
     def cost_tokens(self) -> int:

@@ -33,7 +33,7 @@ DAYS_VARY = 0.1
 """From which relative spread of days on `stabilize` is a logarithm; 0.2 does as well."""
 _YEAR_DAYS = 365
 _HEAD_START = 3.0
-_LARGEST_LOG = 600.0  # exp of it is finite
+LARGEST_LOG = 600.0  # exp of it is finite
 
 
 @dataclass(frozen=True)
@@ -213,7 +213,7 @@ def _ratios(days: IntArray, totals: FloatArray, series: FloatArray, baseline: in
             explained = (steps[pair] * errors[pair, :, None]).cumsum(axis=0) ** 2
             explained *= STEP_SCALE**2 / size[pair]
             log_ratio = np.log(1 - explained / squares[pair, 1:, None]) * (-freedom[:, None] / 2)
-            found += np.exp(np.minimum(log_ratio, _LARGEST_LOG)) * prior[pair] * weight[:, None]
+            found += np.exp(np.minimum(log_ratio, LARGEST_LOG)) * prior[pair] * weight[:, None]
         yield found
 
 

@@ -4,8 +4,7 @@ A site whose days differ much, or that is young, hides changes that another one 
 would be found: what is learnt of the days until today stands for the coming ones, changes are laid over draws of them,
 and the evidence is that of `moderation.statistics.alarm`. It takes the change to begin tomorrow and to last.
 
-It does not know whether the coming days will be like those before, and it judges each draw by the autocorrelation that
-made it, where the alarm averages over all: a little optimistic while that is unknown.
+It does not know whether the coming days will be like those before.
 """
 
 from dataclasses import dataclass
@@ -14,35 +13,53 @@ import numpy as np
 
 from moderation.statistics.alarm import (
     FALSE_ALARMS_PER_YEAR,
+    LARGEST_LOG,
     STEP_SCALE,
     DailyClasses,
     budget,
     counts_of,
     watched,
 )
-from moderation.statistics.noise import BASELINE_DAYS, whiten
+from moderation.statistics.noise import BASELINE_DAYS, Whitened, whiten
 from moderation.statistics.sample import FloatArray, IntArray
 
 WITHIN_DAYS = 3
 FOUND = 0.95
-_DRAWS = 2_000
-_HALVINGS = 20
+_DRAWS = 1_000
+_HALVINGS = 10
 
 
 @dataclass(frozen=True)
 class _Future:
-    """Draws (R, …) of the coming D days: their errors without a change, and what a change of size 1 adds to them."""
+    """R draws of the coming D days of one series, seen with each of the G pairs of the noise's grid."""
 
     errors: FloatArray
-    """(R, D)."""
+    """(R, G, D): the prediction errors without a change."""
     steps: FloatArray
-    """(R, D, D): what a step adds to each day's error, by the day on which it begins."""
+    """(G, D, D): what a step of size 1 adds to each day's error, by the day on which it begins."""
     squares: FloatArray
-    """(R,), the sum of squares until today."""
-    freedom: int
-    """Its degrees of freedom."""
+    """(G,), the sum of squares until today."""
+    log_scale: FloatArray
+    """(G, D), see `Whitened.log_likelihood`."""
+    freedom: IntArray
+    """(D,), degrees of freedom after each day."""
     prior: FloatArray
     """(D,), of the days on which a step may begin."""
+
+    def found(self, step: float, threshold: float) -> float:
+        """Return the share of draws in which a step that begins tomorrow reaches ``threshold``."""
+        errors = self.errors + step * self.steps[..., 0]
+        size = 1 + STEP_SCALE**2 * (self.steps**2).cumsum(axis=1)
+        explained = (self.steps * errors[..., None]).cumsum(axis=2) ** 2 * STEP_SCALE**2 / size
+        squares = self.squares[:, None] + (errors**2).cumsum(axis=2)
+        likelihood = self.log_scale - self.freedom / 2 * np.log(squares)
+        weights = np.exp(likelihood - likelihood.max(axis=1, keepdims=True))
+        weights /= weights.sum(axis=1, keepdims=True)
+        log_ratio = -self.freedom[:, None] / 2 * np.log1p(-explained / squares[..., None])
+        log_ratio += np.log(self.prior) - np.log(size) / 2
+        begun = np.tri(len(self.freedom), dtype=bool)
+        ratios = np.where(begun, np.exp(np.minimum(log_ratio, LARGEST_LOG)), 0).sum(axis=3)
+        return float(((weights * ratios).sum(axis=1).max(axis=1) >= threshold).mean())
 
 
 def smallest_changes(daily: DailyClasses, false_alarms: float = FALSE_ALARMS_PER_YEAR) -> dict[str, float]:
@@ -71,50 +88,45 @@ def smallest_step(
         baseline: days of the baseline.
     """
     coming = days[-1] + 1 + np.arange(WITHIN_DAYS)
-    known = np.isin(coming % 7, days[:baseline] % 7)
-    coming = coming[known]
+    coming = coming[np.isin(coming % 7, days[:baseline] % 7)]
     later = np.concatenate([totals, np.full(len(coming), totals[-7:].mean())])
-    steps = np.tri(len(later), len(coming), -len(days))
-    padded = np.vstack([series, np.zeros((len(coming), series.shape[1]))])
-    whitened = whiten(np.concatenate([days, coming]), later, np.hstack([padded, steps]), baseline)
-    today = len(days) - baseline
-    errors = whitened.errors[..., : series.shape[1]]
-    squares = whitened.baseline_squares[:, None, : series.shape[1]]
-    squares = squares + np.pad((errors**2).cumsum(axis=1), ((0, 0), (1, 0), (0, 0)))
-    likelihood = whitened.log_likelihood(squares)[:, today]
-    prior = budget(today + len(coming))[today:]
+    columns = np.vstack([series, np.zeros((len(coming), series.shape[1]))])
+    units = np.vstack([np.zeros((len(days), len(coming))), np.eye(len(coming))])
+    whitened = whiten(np.concatenate([days, coming]), later, np.hstack([columns, units]), baseline)
     rng = np.random.default_rng(0)  # of the same days always the same answer
-    found = []
-    for number in range(series.shape[1]):
-        weights = np.exp(likelihood[:, number] - likelihood[:, number].max())
-        pairs = rng.choice(len(weights), _DRAWS, p=weights / weights.sum())
-        freedom = whitened.baseline_freedom + today
-        own = squares[pairs, today, number]
-        noise = np.sqrt(own / rng.chisquare(freedom, _DRAWS))[:, None] * rng.standard_normal((_DRAWS, len(coming)))
-        future = _Future(noise, whitened.errors[pairs, today:, series.shape[1] :], own, freedom, prior)
-        found.append(_bisect(future, threshold))
-    return np.array(found)
+    return np.array(
+        [_bisect(_future(whitened, number, len(coming), rng), threshold) for number in range(series.shape[1])]
+    )
+
+
+def _future(whitened: Whitened, number: int, days: int, rng: np.random.Generator) -> _Future:
+    """Draw the coming ``days`` of the series ``number``, whose columns are followed by one per coming day."""
+    errors, moves = whitened.errors[..., number], whitened.errors[:, -days:, -days:]
+    squares = whitened.baseline_squares[:, number] + (errors[:, :-days] ** 2).sum(axis=1)
+    freedom = whitened.baseline_freedom + errors.shape[1] - days
+    likelihood = whitened.log_scale[:, -days - 1] - freedom / 2 * np.log(squares)
+    weights = np.exp(likelihood - likelihood.max())
+    pairs = rng.choice(len(weights), _DRAWS, p=weights / weights.sum())
+    sigma = np.sqrt(squares[pairs] / rng.chisquare(freedom, _DRAWS))
+    noise = sigma[:, None] * rng.standard_normal((_DRAWS, days))
+    # The days' values that have these errors with the pair that made them, and their errors with every pair.
+    expected = errors[:, -days:]
+    values = np.linalg.solve(moves[pairs], (noise - expected[pairs])[..., None])[..., 0]
+    return _Future(
+        errors=expected + np.einsum("gmk,rk->rgm", moves, values),
+        steps=moves @ np.tri(days),
+        squares=squares,
+        log_scale=whitened.log_scale[:, -days:],
+        freedom=freedom + np.arange(1, days + 1),
+        prior=budget(errors.shape[1])[-days:],
+    )
 
 
 def _bisect(future: _Future, threshold: float) -> float:
     low, high = 0.0, 1.0
-    while _found(future, high, threshold) < FOUND:
+    while future.found(high, threshold) < FOUND:
         low, high = high, 2 * high
     for _ in range(_HALVINGS):
         middle = (low + high) / 2
-        low, high = (low, middle) if _found(future, middle, threshold) >= FOUND else (middle, high)
+        low, high = (low, middle) if future.found(middle, threshold) >= FOUND else (middle, high)
     return high
-
-
-def _found(future: _Future, step: float, threshold: float) -> float:
-    """Return the share of draws in which a step that begins tomorrow is found."""
-    errors = future.errors + step * future.steps[..., 0]
-    size = 1 + STEP_SCALE**2 * (future.steps**2).cumsum(axis=1)
-    explained = (future.steps * errors[..., None]).cumsum(axis=1) ** 2 * STEP_SCALE**2 / size
-    squares = future.squares[:, None] + (errors**2).cumsum(axis=1)
-    freedom = future.freedom + np.arange(1, errors.shape[1] + 1)
-    log_ratio = -freedom[:, None] / 2 * np.log1p(-explained / squares[..., None])
-    log_ratio += np.log(future.prior) - np.log(size) / 2
-    begun = np.tri(errors.shape[1], dtype=bool)
-    level = np.where(begun, np.exp(np.minimum(log_ratio, 600.0)), 0).sum(axis=2)
-    return float((level.max(axis=1) >= threshold).mean())

@@ -72,8 +72,21 @@ def test_a_comment_is_scored_decided_and_logged_as_answered(api: httpx.Client, s
     assert (row.decision, row.reasons, row.version) == (answer["decision"], answer["reasons"], answer["version"])
     assert (row.request_id, row.route, row.client) == ("try.1", "/predict", "anonymous")
     assert (row.text, row.tokens_read, row.truncated) == ("You are disgusting.", answer["tokens_read"], False)
+    assert (row.language, row.characters, row.unknown_tokens) == ("und-Latn", 19, 3)  # but for "disgusting"
     assert before <= row.created_at <= datetime.now(UTC)
     assert 0 < row.latency_ms < 30_000
+
+
+def test_of_a_text_that_must_not_be_stored_no_trait_is_logged(api: httpx.Client, server: Server) -> None:
+    body = {"comment_text": "You are disgusting.", "do_not_store": True}
+    answers = [api.post("/predict", json=body | extra).json() for extra in ({}, {"do_not_store": False}, {})]
+    wait_until(lambda: {answer["id"] for answer in answers} <= set(rows(server.engine, Prediction)))
+    found = [rows(server.engine, Prediction)[answer["id"]] for answer in answers]
+    assert [(row.text, row.language, row.characters, row.unknown_tokens) for row in found] == [
+        (None, None, None, None),
+        ("You are disgusting.", "und-Latn", 19, 3),
+        (None, None, None, None),
+    ]
 
 
 def test_a_friendly_comment_is_allowed(api: httpx.Client) -> None:

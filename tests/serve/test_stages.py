@@ -3,6 +3,7 @@ from collections.abc import Sequence
 import pytest
 
 from moderation.text import normalize
+from moderation.traits import Traits
 from serve.batcher import Known, Work
 from serve.cache import Cache
 from serve.model import Model, TextScores
@@ -90,7 +91,8 @@ def test_another_version_does_not_answer_from_the_first_ones_results(counted: Co
 
 
 def test_texts_of_two_models_in_one_call_are_scored_by_their_own(counted: Counted, model: Model) -> None:
-    other = with_scoring(model, lambda _, texts: [TextScores({"toxic": 0.5}, 1, False) for _ in texts])
+    traits = Traits("en", 4, None)
+    other = with_scoring(model, lambda _, texts: [TextScores({"toxic": 0.5}, 1, False, traits) for _ in texts])
     asked = [Asked(counted.model, "damn"), Asked(other, "damn"), Asked(counted.model, "hello")]
     found = answer(Stages(None), asked)
     assert found[1].scores.scores == {"toxic": 0.5}

@@ -41,6 +41,16 @@ def test_erasing_by_id_takes_text_and_feedback_and_leaves_scores_and_others(engi
         assert connection.scalar(select(func.sum(Rollup.predictions)).where(Rollup.period_s == 60)) == 2
 
 
+def test_the_language_goes_with_the_text_however_the_row_arrives(engine: Engine) -> None:
+    there, late = made(text="uno", language="es", characters=3), made(text=None, language="es", characters=3)
+    store(engine, there)
+    erase(engine, ids=[there.id, late.id])
+    store(engine, late)
+    with engine.connect() as connection:
+        query = select(Prediction.language, Prediction.text, Prediction.characters)
+        assert connection.execute(query).all() == [(None, None, 3)] * 2
+
+
 def test_erasing_by_author_takes_everything_of_the_author_until_now(engine: Engine) -> None:
     mine = [made(author="me", text="mine"), made(author="me", text=None, text_hash="f" * 64)]
     others = made(author="you", text="yours")

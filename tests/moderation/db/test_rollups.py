@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from sqlalchemy import Engine, func, select
+from sqlalchemy import Engine, func, null, select, update
 
 from moderation.db.log import PredictionRecord, insert, record_version
 from moderation.db.models import Prediction, Rollup
@@ -134,3 +134,30 @@ def test_writers_of_the_same_minutes_wait_for_each_other_and_lose_no_count(engin
         found = rows(engine, period_s)
         assert sum(row["predictions"] for row in found) == 4 * 8 * 40
         assert sum(sum(row["latency_bins"].values()) for row in found) == 4 * 8 * 40
+
+
+def test_traits_of_texts_are_counted_where_they_were_measured(engine: Engine) -> None:
+    store(
+        engine,
+        [
+            prediction(language="en", characters=28, tokens_read=7, unknown_tokens=0),
+            prediction(language="en", characters=14, tokens_read=7, unknown_tokens=1),
+            prediction(language="und-Latn", characters=9_000, tokens_read=900, unknown_tokens=1, truncated=True),
+            prediction(language="es", characters=28, tokens_read=7),  # by a tokenizer that knows every byte
+            prediction(text=None),  # nothing of it may be stored
+        ],
+    )
+    for period_s in (MINUTE_S, HOUR_S, DAY_S):
+        (row,) = rows(engine, period_s)
+        assert row["language_bins"] == {"en": 2, "und-Latn": 1, "es": 1}
+        assert row["unknown_bins"] == {"0": 1, "5": 1}
+        assert row["density_bins"] == {"12": 2, "25": 1}
+
+
+def test_roll_ups_from_before_traits_were_measured_are_added_to(engine: Engine) -> None:
+    store(engine, [prediction()])
+    with engine.begin() as connection:
+        connection.execute(update(Rollup).values(language_bins=null(), unknown_bins=null(), density_bins=null()))
+    store(engine, [prediction(language="en", characters=28)])
+    (row,) = rows(engine, DAY_S)
+    assert (row["predictions"], row["language_bins"], row["unknown_bins"]) == (2, {"en": 1}, {})

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tokenizers import Tokenizer, models, pre_tokenizers
 
 from moderation.bundle import TOKENIZER, Windows, read_bundle, write_manifest
 from moderation.errors import BundleError
@@ -45,6 +46,28 @@ def test_a_text_is_read_by_as_many_windows_as_it_needs_up_to_a_bound(
     assert (len(text.windows), text.tokens_read, text.truncated) == (windows, tokens_read, truncated)
     scored = scorer.score(["word " * words])
     assert (scored.tokens_read.tolist(), scored.truncated.tolist()) == ([tokens_read], [truncated])
+
+
+@pytest.mark.parametrize("known", [0, 1, MAX_TOKENS, MAX_TOKENS + 1, MAX_TOKENS + STEP + 3])
+def test_every_token_that_is_read_counts_once_as_known_or_unknown(scorer: Scorer, known: int) -> None:
+    (text,) = scorer.tokenize(["damn " * known + "word " * 40])
+    assert (text.tokens_read, text.unknown_tokens) == (known + 40, 40)
+
+
+def test_special_tokens_are_neither_read_twice_nor_unknown() -> None:
+    tokenizer = TextTokenizer(STARTER_DIR / TOKENIZER, max_tokens=16, overlap_tokens=4, max_windows=3)
+    for words in (5, 14, 15, 30):
+        (text,) = tokenizer.windows(["🫨 " * words])  # newer than the vocabulary
+        assert (text.tokens_read, text.unknown_tokens) == (words + 2, words)
+
+
+def test_a_tokenizer_that_reads_bytes_knows_every_token(tmp_path: Path) -> None:
+    letters = {letter: number for number, letter in enumerate(pre_tokenizers.ByteLevel.alphabet())}
+    tokenizer = Tokenizer(models.BPE(letters, []))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.save(str(tmp_path / TOKENIZER))
+    (text,) = TextTokenizer(tmp_path / TOKENIZER, max_tokens=16).windows(["🫨"])
+    assert (text.tokens_read, text.unknown_tokens) == (4, None)
 
 
 @pytest.mark.parametrize("place", [0, MAX_TOKENS - 1, MAX_TOKENS + 5, MAX_TOKENS + STEP + 20])

@@ -1,11 +1,13 @@
+from collections import Counter
 from dataclasses import replace
+from itertools import combinations
 
 import numpy as np
 import pytest
 
 from benchmarks.drift_alarm import Site, measure, simulate
 from moderation.errors import InvalidInputError
-from moderation.statistics.alarm import DailyClasses, evidence, stabilize, watch
+from moderation.statistics.alarm import DailyClasses, adjusted, evidence, stabilize, watch
 
 ONE_LABEL, EACH_OF_SIX = 20, 120
 
@@ -92,8 +94,37 @@ def test_an_alarm_says_since_when_and_how_much() -> None:
     assert found.raised_on is not None
     assert 60 <= found.raised_on <= 62
     assert found.share == pytest.approx(2 * 0.097 * 0.822 + (1 - 2 * 0.097) * 0.019, rel=0.4)
-    assert found.threshold == 2 / 0.05
+    assert found.threshold == 1 / 0.05
     assert found.evidence[found.raised_on - 14] >= found.threshold > found.evidence[found.raised_on - 15]
+
+
+def test_evidence_is_adjusted_as_by_every_mean_with_others() -> None:
+    levels = np.random.default_rng(10).exponential(size=(50, 5)) ** 4
+    for label in range(5):
+        sets = [list(each) for size in range(1, 6) for each in combinations(range(5), size) if label in each]
+        least = np.min([levels[:, each].mean(axis=1) for each in sets], axis=0)
+        np.testing.assert_allclose(adjusted(levels)[:, label], least)
+
+
+def test_labels_that_move_together_help_each_other_and_none_helps_a_quiet_one() -> None:
+    alone, together = adjusted(np.array([[90.0, 0, 0, 0, 0, 0], [90.0, 80, 70, 0, 0, 0]]))
+    assert alone[0] == 90 / 6
+    assert together[:3].tolist() == [90 / 4, 80 / 4, 70 / 4]  # each with those that are quiet
+    assert together[3:].max() == 0
+    np.testing.assert_array_equal(adjusted(np.array([[7.0]])), [[7.0]])
+
+
+def test_six_labels_of_one_site_that_all_rise_are_found_sooner_than_one_alone() -> None:
+    rng = np.random.default_rng(11)
+    numbers, totals, positives = simulate(rng, Site(0.35, 0.08), 60, 60, changed=57)
+    _, _, quiet_ones = simulate(rng, Site(0.35, 0.08), 60, 50)
+    raised = Counter[str]()
+    for run in range(10):
+        several = {f"label {k}": positives[:, 6 * run + k] for k in range(6)}
+        alone = {f"label {k}": quiet_ones[:, 5 * run + k] for k in range(1, 5)} | {"label 0": positives[:, 6 * run]}
+        for name, counts in (("several", several), ("alone", alone)):
+            raised[name] += watch(DailyClasses(numbers, totals, counts))["label 0"].raised_on is not None
+    assert raised["several"] > raised["alone"]
 
 
 def test_a_drop_is_found_too() -> None:

@@ -59,19 +59,16 @@ def test_no_comments_and_a_model_no_better_than_chance_are_refused() -> None:
     assert "no better than chance" in (found.refusal or "")
 
 
-def test_an_operating_point_from_what_a_bundle_states() -> None:
-    true, false, positives, negatives = 80, 40, 100, 900
-    point = OperatingPoint.stated(true / positives, true / (true + false), 0.1, positives, negatives)
-    assert point.sensitivity == pytest.approx(0.8)
-    assert point.specificity == pytest.approx(1 - false / negatives)
+def test_what_is_predicted_of_a_prevalence_corrects_back_to_it() -> None:
+    share = GOOD.predicted(0.25)
+    assert share == pytest.approx(0.25 * 0.82 + 0.75 * 0.02)
+    assert prevalence(round(share * 10_000), 10_000, GOOD).value == pytest.approx(0.25, abs=1e-4)
 
 
-@pytest.mark.parametrize(
-    ("recall", "precision", "share"), [(1.2, 0.9, 0.1), (0.8, 0.0, 0.1), (0.8, 0.9, 1.0), (0.9, 0.01, 0.5)]
-)
-def test_figures_that_no_classifier_has_are_refused(recall: float, precision: float, share: float) -> None:
+@pytest.mark.parametrize("point", [(1.2, 0.9, 10, 10), (0.8, -0.1, 10, 10), (0.8, 0.9, 0, 10), (0.8, 0.9, 10, 0)])
+def test_figures_that_no_classifier_has_are_refused(point: tuple[float, float, int, int]) -> None:
     with pytest.raises(InvalidInputError, match="expected"):
-        OperatingPoint.stated(recall, precision, share, 10, 10)
+        OperatingPoint(*point)
 
 
 @pytest.mark.parametrize(("predicted", "total"), [(-1, 10), (11, 10)])

@@ -13,5 +13,5 @@ def upgrade() -> None:
     op.add_column("predictions", sa.Column("characters", sa.Integer()))
     op.add_column("predictions", sa.Column("unknown_tokens", sa.Integer()))
     for name in ("language_bins", "unknown_bins", "density_bins"):
-        op.add_column("rollups", sa.Column(name, sa.JSON(), nullable=False, server_default="{}"))
+        op.add_column("rollups", sa.Column(name, sa.JSON()))
     op.add_column("versions", sa.Column("operating_points", sa.JSON()))
