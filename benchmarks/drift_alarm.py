@@ -3,6 +3,7 @@
 ``python -m benchmarks.drift_alarm`` simulates sites whose days the alarm knows nothing of: the log-odds of prevalence
 follow an autoregression with a normal or heavy-tailed (t with 5 degrees of freedom) part, plus a weekly pattern drawn
 for each site; comments are counted, and the classifier errs as the starter model's card says of ``toxic``.
+``--only bound`` says what nobody can do better: an alarm that is told all of it, and the size of the change as well.
 docs/EXPERIMENTS.md keeps the tables.
 """
 
@@ -100,23 +101,63 @@ def found(seed: int, sites: list[Site], runs: int) -> None:
             )
 
 
+def bound(seed: int, sites: list[Site], runs: int) -> None:
+    """Print in what share of runs an alarm that knows the site and the change finds it within three days."""
+    print("| correlation | spread | one label | each of six |")
+    print("|---|---|---|---|")
+    for site in sites:
+        rng = np.random.default_rng(seed)
+        quiet_years = [_informed(rng, site, 365, 1_000, None).max(axis=0) for _ in tqdm(range(10), leave=False)]
+        limits = np.quantile(np.concatenate(quiet_years), [0.95, 1 - 0.05 / 6])
+        last = _informed(rng, site, 63, runs, 60)[-3:].max(axis=0)
+        shares = " | ".join(f"{(last >= limit).mean():.1%}" for limit in limits)
+        print(f"| {site.correlation} | {site.spread} | {shares} |", flush=True)
+
+
+def _informed(rng: np.random.Generator, site: Site, days: int, runs: int, changed: int | None) -> FloatArray:
+    """Return (days, runs) Shiryaev-Roberts statistics of the log-odds predicted, with everything but the day known.
+
+    Only steps of the last ten days are summed: older ones would have been found.
+    """
+    predicted = site.prevalence * np.array([1, 1.5])
+    predicted = predicted * RECALL + (1 - predicted) * FALSE_POSITIVE_RATE
+    level, risen = np.log(predicted / (1 - predicted))
+    counting = 1 / (site.comments * predicted[0] * (1 - predicted[0]))
+    scale = site.prevalence * (1 - site.prevalence) * (RECALL - FALSE_POSITIVE_RATE) * counting * site.comments
+    apart = np.abs(np.subtract.outer(np.arange(days), np.arange(days)))
+    factor = np.linalg.cholesky((scale * site.spread) ** 2 * site.correlation**apart + counting * np.eye(days))
+    steps = np.linalg.solve(factor, (risen - level) * np.tri(days))
+    errors = rng.standard_normal((days, runs))
+    if changed is not None:
+        errors += steps[:, [changed]]
+    found = np.zeros((days, runs))
+    for begun in range(days):
+        rows = slice(begun, begun + 10)
+        step = steps[rows, [begun]]
+        found[rows] += np.exp((step * errors[rows] - step**2 / 2).cumsum(axis=0))
+    return found
+
+
 def main() -> None:
     """Print the tables."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.drift_alarm", description=__doc__)
     parser.add_argument("--years", type=int, default=1000, help="quiet years per row")
     parser.add_argument("--runs", type=int, default=1000, help="changes per row")
-    parser.add_argument("--only", choices=("quiet", "found"), help="one of the tables")
+    parser.add_argument("--only", choices=("quiet", "found", "bound"), help="one of the tables")
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
     base = Site(0.7, 0.05)
-    if arguments.only != "found":
+    if arguments.only in (None, "quiet"):
         sites = [Site(correlation, 0.05) for correlation in (0.0, 0.35, 0.7, 0.8, 0.9)]
         sites += [replace(base, spread=0.0), replace(base, spread=0.3), replace(base, heavy=True)]
         sites += [replace(base, comments=200, prevalence=0.05), replace(base, weekly=0.5)]
         quiet(arguments.seed, sites, arguments.years)
-    if arguments.only != "quiet":
-        correlations, spreads = (0.0, 0.35, 0.7), (0.0, 0.03, 0.05, 0.08, 0.1)
-        found(arguments.seed, [Site(each, spread) for each in correlations for spread in spreads], arguments.runs)
+    correlations, spreads = (0.0, 0.35, 0.7), (0.0, 0.03, 0.05, 0.08, 0.1)
+    sites = [Site(each, spread) for each in correlations for spread in spreads]
+    if arguments.only in (None, "found"):
+        found(arguments.seed, sites, arguments.runs)
+    if arguments.only in (None, "bound"):
+        bound(arguments.seed, sites + [Site(each, 0.15) for each in correlations], arguments.runs)
 
 
 if __name__ == "__main__":

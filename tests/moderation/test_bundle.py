@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from moderation.bundle import MANIFEST, ONNX_WEIGHTS, TOKENIZER, read_bundle, write_manifest
+from moderation.bundle import MANIFEST, ONNX_WEIGHTS, TOKENIZER, OperatingPoint, read_bundle, write_manifest
 from moderation.errors import BundleError
 from moderation.labels import LABELS
 from tests.bundles import build_tiny_bundle
@@ -27,6 +27,16 @@ def test_a_written_bundle_reads_back_with_its_labels(bundle: Path) -> None:
     read = read_bundle(bundle, expected_labels=LABELS)
     assert read.manifest.label_names == LABELS
     assert set(read.manifest.files) == {path.name for path in bundle.iterdir()} - {MANIFEST}
+
+
+def test_operating_points_are_those_of_the_stated_thresholds_and_absent_in_older_bundles(bundle: Path) -> None:
+    older = read_bundle(bundle).manifest
+    assert older.operating_points is None
+    point = OperatingPoint(sensitivity=0.8, specificity=0.95, positives=40, negatives=300)
+    labels = [older.labels[0].model_copy(update={"operating_point": point}), *older.labels[1:]]
+    write_manifest(bundle, older.model_copy(update={"labels": labels}))
+    stated = {"sensitivity": 0.8, "specificity": 0.95, "positives": 40, "negatives": 300, "threshold": 0.5}
+    assert read_bundle(bundle).manifest.operating_points == {"toxic": stated}
 
 
 def test_the_version_depends_on_the_content_alone(tmp_path: Path) -> None:

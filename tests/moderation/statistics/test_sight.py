@@ -10,7 +10,11 @@ EACH_OF_SIX = 120.0
 
 @pytest.mark.parametrize(
     ("site", "days"),
-    [(Site(0.35, 0.05), 40), (Site(0.7, 0.1), 100), (Site(0.35, 0.2, comments=300), 60)],
+    [
+        (Site(0.35, 0.05), 40),
+        pytest.param(Site(0.7, 0.1), 100, marks=pytest.mark.full),
+        pytest.param(Site(0.35, 0.2, comments=300), 60, marks=pytest.mark.full),
+    ],
 )
 def test_the_change_that_is_said_to_be_found_is_found_in_about_that_many_cases(site: Site, days: int) -> None:
     numbers, totals, counts = simulate(np.random.default_rng(1), site, days + 3, 80)
@@ -30,7 +34,7 @@ def test_the_change_that_is_said_to_be_found_is_found_in_about_that_many_cases(s
 def test_a_site_whose_days_differ_more_or_that_is_younger_sees_less() -> None:
     found = {}
     for spread, days in ((0.03, 120), (0.1, 120), (0.03, 20)):
-        numbers, totals, counts = simulate(np.random.default_rng(2), Site(0.35, spread), days, 20)
+        numbers, totals, counts = simulate(np.random.default_rng(2), Site(0.35, spread), days, 8)
         volume = totals.astype(np.float64)
         found[spread, days] = np.median(smallest_step(numbers, volume, stabilize(counts, volume), EACH_OF_SIX))
     assert found[0.03, 120] < found[0.1, 120]
