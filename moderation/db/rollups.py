@@ -122,7 +122,7 @@ class Counts:
     @classmethod
     def of_row(cls, row: RowMapping) -> "Counts":
         """Return what a row of the table holds."""
-        histograms = {name: Counter(row.get(name)) for name in _HISTOGRAMS}
+        histograms: dict[str, Counter[str]] = {name: Counter(row.get(name) or {}) for name in _HISTOGRAMS}
         return cls(row["first_at"], row["last_at"], Counter({name: row[name] for name in _COUNTS}), histograms)
 
     def row(self, key: Key) -> dict[str, Any]:

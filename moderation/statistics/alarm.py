@@ -139,17 +139,17 @@ def watched(daily: DailyClasses, baseline: int = BASELINE_DAYS) -> Watched:
         for label, counts in daily.positives.items()
     }
     labels = [label for label, refusal in found.items() if refusal is None]
-    counts = np.stack([daily.positives[label][rows] for label in labels], axis=1) if labels else np.empty((0, 0))
+    counts = [daily.positives[label][rows] for label in labels]
     return Watched(
         days=daily.days[rows],
         totals=totals,
         labels=labels,
-        series=stabilize(counts, totals, baseline) if labels else counts,
+        series=stabilize(np.stack(counts, axis=1), totals, baseline) if counts else np.empty((len(rows), 0)),
         refusals={label: refusal for label, refusal in found.items() if refusal is not None},
     )
 
 
-def stabilize(positives: IntArray | FloatArray, totals: FloatArray, baseline: int = BASELINE_DAYS) -> FloatArray:
+def stabilize(positives: IntArray, totals: FloatArray, baseline: int = BASELINE_DAYS) -> FloatArray:
     """Return counts of T days, (T, …), on a scale where noise is alike at any share: square root, then logarithm.
 
     Counts of comments vary by their square root, and a site's days by some per cent on top. For such counts Anscombe,

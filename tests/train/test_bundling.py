@@ -38,7 +38,8 @@ def test_the_reference_has_the_bins_that_roll_ups_count_in() -> None:
         "Gracias por la explicación tan clara de esto.",
         "🫨 🫨",
     ]
-    split = pd.DataFrame({"comment_text": texts, "weight": [1.0, 2.0, 1.0, 1.0]} | dict.fromkeys(LABELS, [0, 1, 0, 1]))
+    split = pd.DataFrame({"comment_text": texts, "weight": [1.0, 2.0, 1.0, 1.0]})
+    split[list(LABELS)] = 1
     tokens = TextTokenizer(STARTER_DIR / "tokenizer.json", 256).windows(texts)
     found = reference(split, np.full((4, len(LABELS)), 0.5, dtype=np.float32), tokens, 256)
     languages = {"und-Latn": 0.2, "en": 0.4, "es": 0.2, "und-Zyyy": 0.2}
