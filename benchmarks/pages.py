@@ -18,11 +18,12 @@ from pathlib import Path
 from sqlalchemy import Engine, text
 from tqdm import tqdm
 
-from apps.monitor.services import backtest, quality, shadow
+from apps.monitor.services import backtest, drift, quality, shadow
 from apps.monitor.services.snapshot import TIME_RANGES, take_snapshot
 from benchmarks.database import VERSION, copy_day, insert_day, make_traffic, milliseconds, vacuum
 from moderation.db.database import connect, migrate
 from moderation.db.log import VersionRecord, record_version
+from moderation.db.promotion import known_versions
 from moderation.jobs.queue import jobs
 from moderation.labels import LABELS
 from moderation.review.access import Session, local_session
@@ -98,6 +99,10 @@ def calls(session: Session, now: datetime) -> dict[str, Callable[[Engine], objec
             shadow.decisions_frame(found.pairs, candidate)
             shadow.labels_frame(found.pairs, candidate)
 
+    def drift_page(engine: Engine) -> None:
+        for record in known_versions(engine):
+            drift.read(engine, record, now)
+
     found: dict[str, Callable[[Engine], object]] = {}
     for each in TIME_RANGES:
         found[f"overview, {each.name}"] = lambda engine, each=each: take_snapshot(engine, each, now)
@@ -108,6 +113,7 @@ def calls(session: Session, now: datetime) -> dict[str, Callable[[Engine], objec
         found[f"back-test, {days} days"] = lambda engine, days=days: back_test(engine, timedelta(days=days))
     found["back-test, jobs"] = lambda engine: jobs(engine, session, now)
     found["shadow, 30 days"] = shadow_page
+    found["drift, all days"] = drift_page
     return found
 
 

@@ -161,9 +161,9 @@ def _record(model: Model, kept: Kept, outcome: Outcome[Found], call: Call) -> Pr
         inference_ms=outcome.inference_ms,
         text_hash=kept.text_hash,
         author=kept.author,
-        language=traits and traits.language,
-        characters=traits and traits.characters,
-        unknown_tokens=traits and traits.unknown_tokens,
+        language=None if traits is None else traits.language,
+        characters=None if traits is None else traits.characters,
+        unknown_tokens=None if traits is None else traits.unknown_tokens,
     )
 
 

@@ -25,7 +25,7 @@ from moderation.statistics.sample import FloatArray, IntArray
 
 WITHIN_DAYS = 3
 FOUND = 0.95
-_DRAWS = 1_000
+_DRAWS = 500
 _HALVINGS = 10
 
 
