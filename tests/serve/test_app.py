@@ -18,6 +18,7 @@ from moderation.contracts import FeedbackRequest
 from moderation.db.models import Feedback, Prediction
 from moderation.errors import ConfigurationError
 from moderation.labels import LABELS
+from moderation.language import language_tag
 from moderation.settings import ApiSettings
 from serve.app import create_app
 from serve.feedback import FeedbackDesk
@@ -72,7 +73,11 @@ def test_a_comment_is_scored_decided_and_logged_as_answered(api: httpx.Client, s
     assert (row.decision, row.reasons, row.version) == (answer["decision"], answer["reasons"], answer["version"])
     assert (row.request_id, row.route, row.client) == ("try.1", "/predict", "anonymous")
     assert (row.text, row.tokens_read, row.truncated) == ("You are disgusting.", answer["tokens_read"], False)
-    assert (row.language, row.characters, row.unknown_tokens) == ("und-Latn", 19, 3)  # but for "disgusting"
+    assert (row.language, row.characters, row.unknown_tokens) == (
+        language_tag("You are disgusting."),
+        19,
+        3,
+    )  # but for "disgusting"
     assert before <= row.created_at <= datetime.now(UTC)
     assert 0 < row.latency_ms < 30_000
 
@@ -84,7 +89,7 @@ def test_of_a_text_that_must_not_be_stored_no_trait_is_logged(api: httpx.Client,
     found = [rows(server.engine, Prediction)[answer["id"]] for answer in answers]
     assert [(row.text, row.language, row.characters, row.unknown_tokens) for row in found] == [
         (None, None, None, None),
-        ("You are disgusting.", "und-Latn", 19, 3),
+        ("You are disgusting.", language_tag("You are disgusting."), 19, 3),
         (None, None, None, None),
     ]
 
