@@ -40,7 +40,7 @@ secrets: ## Make the secrets of docker/compose.yaml that are not there yet
 
 test-images: $(DEV) ## Build the images and try them with Docker, alone and together
 	@docker/build.sh api moderator monitor tools
-	@$(PYTHON) -m pytest -q -s tests/images -m images
+	@$(PYTHON) -m pytest -q tests/images -m images
 
 lint: $(DEV) ## Check style, types and layers
 	@$(PYTHON) -m ruff check --quiet .
