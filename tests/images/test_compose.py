@@ -91,19 +91,18 @@ def test_docker_stop_under_load_fails_no_request_that_was_sent_before(compose: C
     (network,) = (name for name in networks.split() if "callers" in name)
     key = http.headers["X-API-Key"]
     command = ("docker", "run", "--rm", "-i", "--network", network, "--entrypoint", "python", "moderation-tools")
-    load = subprocess.Popen(
+    with subprocess.Popen(
         (*command, "-", "http://api:8001", key, "6"), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    )
-    assert load.stdin is not None
-    load.stdin.write(LOAD)
-    load.stdin.close()
-    before = int(compose.sql("SELECT count(*) FROM predictions"))
-    wait_for(lambda: int(compose.sql("SELECT count(*) FROM predictions")) > before + 200)
-    stopped_at = time.time()
-    compose("stop", "api")
-    assert load.stdout is not None
-    seen = json.loads(load.stdout.read())
-    load.wait()
+    ) as load:
+        assert load.stdin is not None
+        load.stdin.write(LOAD)
+        load.stdin.close()
+        before = int(compose.sql("SELECT count(*) FROM predictions"))
+        wait_for(lambda: int(compose.sql("SELECT count(*) FROM predictions")) > before + 200)
+        stopped_at = time.time()
+        compose("stop", "api")
+        assert load.stdout is not None
+        seen = json.loads(load.stdout.read())
     assert docker("inspect", "-f", "{{.State.ExitCode}}", api).stdout == "0\n"
     sent_before = [status for sent_at, status in seen["asked"] if sent_at < stopped_at]
     assert set(sent_before) == {200}
