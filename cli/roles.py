@@ -19,9 +19,9 @@ def roles(
         ),
     ] = None,
 ) -> None:
-    """Print SQL: one PostgreSQL role per process; or make the roles, and accounts in them.
+    """Print SQL: one PostgreSQL role per process.
 
-    For the owner of the tables: `moderation roles | psql`. Run it again after each migration.
+    With --apply, run it, and make accounts in the roles. For the owner of the tables: `moderation roles | psql`. Run it again after each migration.
     """
     from moderation.db.roles import statements
 

@@ -27,7 +27,10 @@ def git(*arguments: str, root: Path = ROOT) -> str:
 
 
 def commit(root: Path = ROOT) -> dict[str, object]:
-    """Return the commit, and whether the tree was dirty, untracked files included; in an image, those it was built from."""
+    """Return the commit, and whether the tree was dirty, untracked files included.
+
+    In an image, they are those that it was built from.
+    """
     if built_from := os.environ.get("IMAGE_COMMIT"):
         return {"git_commit": built_from.removesuffix("-dirty"), "git_dirty": built_from.endswith("-dirty")}
     return {

@@ -28,7 +28,7 @@ def rows(engine: Engine) -> dict[str, list[tuple[object, ...]]]:
     with engine.connect() as connection:
         tables = (*Base.metadata.tables, "alembic_version")
         read = {table: connection.exec_driver_sql(f"SELECT * FROM {table}").all() for table in tables}
-    return {table: sorted((tuple(map(str, row)) for row in found)) for table, found in read.items()}
+    return {table: sorted(tuple(map(str, row)) for row in found) for table, found in read.items()}
 
 
 def test_backup_destroy_restore(moderation: Moderation, tmp_path: Path) -> None:
