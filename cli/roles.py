@@ -21,7 +21,8 @@ def roles(
 ) -> None:
     """Print SQL: one PostgreSQL role per process.
 
-    With --apply, run it, and make accounts in the roles. For the owner of the tables: `moderation roles | psql`. Run it again after each migration.
+    For the owner of the tables: `moderation roles | psql`. Run it again after each migration.
+    With --apply it is run, and accounts are made in the roles.
     """
     from moderation.db.roles import statements
 
