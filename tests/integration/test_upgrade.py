@@ -93,6 +93,7 @@ def command(tree: Path, variables: dict[str, str], *arguments: str) -> "subproce
 
 
 @pytest.mark.full
+@pytest.mark.timeout(600)
 def test_a_new_schema_under_load_loses_nothing_that_was_answered(
     previous: Path, postgres_url: str, tmp_path: Path
 ) -> None:
