@@ -12,7 +12,7 @@ TRAIN := .venv/.installed-train
 DEV := .venv/.installed-dev
 
 .DEFAULT_GOAL := help
-.PHONY: help install install-dev install-train up test test-full lint format lock clean
+.PHONY: help install install-dev install-train up test test-full images secrets test-images lint format lock clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' Makefile
@@ -29,8 +29,18 @@ up: $(UP) ## Start the API, both apps and the worker; Ctrl-C stops them
 test: $(DEV) ## Lint, check types and layers, run all tests but the long ones
 	@$(call checks,)
 
-test-full: $(DEV) ## The same with the long tests (chaos, soak, scale, images)
-	@$(call checks,-m "full or not full")
+test-full: $(DEV) ## The same with the long tests (chaos, soak, scale, upgrade)
+	@$(call checks,-m "not images")
+
+images: ## Build the container images (see docker/build.sh)
+	@docker/build.sh
+
+secrets: ## Make the secrets of docker/compose.yaml that are not there yet
+	@docker/secrets.sh
+
+test-images: $(DEV) ## Build the images and try them with Docker, alone and together
+	@docker/build.sh api moderator monitor tools
+	@$(PYTHON) -m pytest -q tests/images -m images
 
 lint: $(DEV) ## Check style, types and layers
 	@$(PYTHON) -m ruff check --quiet .

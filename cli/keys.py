@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -31,16 +32,24 @@ def create(
     expires: Annotated[
         str | None, typer.Option(help="Days from now, or a date such as 2027-01-31 (UTC).", metavar="DAYS|DATE")
     ] = None,
+    token_file: Annotated[
+        Path | None, typer.Option(help="File with a key made elsewhere, mod_<12 hex digits>_<64>; it is not printed.")
+    ] = None,
 ) -> None:
     """Make a key and print it, the only time that it can be seen.
 
-    Running servers know it at once.
+    Running servers know it at once. With --token-file it can be repeated: a key that is there stays as it is.
     """
     from moderation.db import keys
+    from moderation.settings import read_secret
 
+    given = None if token_file is None else read_secret(token_file, "--token-file")
     with open_database() as engine, engine.begin() as connection:
         # Checked by `create`, which says what is wrong.
-        token = keys.create(connection, name, scope, quota_per_minute, moment(expires))  # type: ignore[arg-type]
+        token = keys.create(connection, name, scope, quota_per_minute, moment(expires), given)  # type: ignore[arg-type]
+    if given is not None:
+        typer.echo(f"the key of {name} is in the database")
+        return
     typer.echo("Keep this key now: it is stored as a hash and cannot be shown again.", err=True)
     typer.echo(token)
 

@@ -19,6 +19,7 @@ from cli import (
     registry,
     reviewers,
     reviews,
+    roles,
     score,
     up,
     worker,
@@ -36,6 +37,7 @@ app.command("migrate")(maintenance.migrate)
 app.command("maintain")(maintenance.maintain)
 app.command("retention")(maintenance.retention)
 app.command("erase")(maintenance.erase)
+app.command("roles")(roles.roles)
 app.command("score")(score.score)
 app.command("gate")(gate.gate)
 app.command("promote", short_help="Make a candidate the served version, if it passed.")(promote.promote)
@@ -51,31 +53,17 @@ app.add_typer(reviews.app, name="reviews")
 
 
 @app.command()
-def roles() -> None:
-    """Print SQL: one PostgreSQL role per process.
-
-    For the owner of the tables: `moderation roles | psql`. Run it again after each migration.
-    """
-    from moderation.db.roles import statements
-
-    for statement in statements():
-        typer.echo(f"{statement};")
-
-
-@app.command()
 def serve() -> None:
     """Serve the API until it is stopped.
 
     Where the state folder is empty or not there, and neither database nor registry is named elsewhere, it makes them,
-    with the starter bundle. Else it needs a migrated database, and the alias to serve in the registry.
+    with the starter bundle, and prints an API key if callers need one. Else it needs a migrated database, and the alias
+    to serve in the registry.
     """
     from moderation.settings import ApiSettings, load
     from serve.process import run
 
-    settings = load(ApiSettings)
-    if settings.is_new:
-        up.prepare(settings)
-    run(settings)
+    run(load(ApiSettings))
 
 
 def main() -> None:

@@ -1,13 +1,14 @@
 """Settings of every process, read once from the environment (prefix ``MODERATION_``) and passed down.
 
 A variable with the prefix that no process knows stops the start, with the nearest known name:
-pydantic-settings alone would accept a misspelt one in silence.
+pydantic-settings alone would accept a misspelt one in silence. Every secret can lie in a file instead, which
+``<variable>_FILE`` names: an environment is shown by `docker inspect` and inherited by every child.
 """
 
 import difflib
 import os
 from pathlib import Path
-from typing import Annotated, Literal, TypeVar
+from typing import Annotated, Literal, TypeVar, get_args
 
 from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -119,6 +120,12 @@ class ApiSettings(DatabaseSettings, RegistrySettings, PrivacySettings):
             pattern=rf"^{_ORIGIN}(, *{_ORIGIN})*$|^$",
         ),
     ] = None
+    in_container: Annotated[
+        bool,
+        Field(
+            description="The address is a container's, and who publishes its port says who reaches it: keys can be off."
+        ),
+    ] = False
     private_host: Annotated[str, Field(description="Address of the private port.")] = "127.0.0.1"
     private_port: Annotated[
         Port | None, Field(description="Port that alone answers /metrics and /admin; unset: the API's port does.")
@@ -250,19 +257,30 @@ TEST_VARIABLES = (f"{PREFIX}TEST_DATABASE_URL",)
 
 def known_variables() -> dict[str, str]:
     """Return every ``MODERATION_`` variable that a process reads, with its description."""
-    return {
-        f"{PREFIX}{name.upper()}": field.description or ""
+    known = {
+        _variable(name): field.description or ""
         for settings in PROCESS_SETTINGS
         for name, field in settings.model_fields.items()
     }
+    files = {f"{name}_FILE": f"File that holds {name}." for kind in PROCESS_SETTINGS for name in secret_variables(kind)}
+    return known | files
+
+
+def secret_variables(settings: type[Settings]) -> list[str]:
+    """Return the variables of ``settings`` that hold secrets, each of which a file can hold instead."""
+    return [
+        _variable(name)
+        for name, field in settings.model_fields.items()
+        if SecretStr in (field.annotation, *get_args(field.annotation))
+    ]
 
 
 def load(settings: type[S]) -> S:
-    """Read ``settings`` from the environment.
+    """Read ``settings`` from the environment, and secrets from the files that it names.
 
     Raises:
         ConfigurationError: an unknown ``MODERATION_`` variable (the nearest known one is named),
-            or a value that does not fit; the value of a secret is never repeated.
+            a value that does not fit, or a secret's file that cannot be used; the value of a secret is never repeated.
     """
     known = (*known_variables(), *TEST_VARIABLES)
     for variable in os.environ:
@@ -270,8 +288,46 @@ def load(settings: type[S]) -> S:
             nearest = difflib.get_close_matches(variable.upper(), known, n=1)
             hint = f"; did you mean {nearest[0]}?" if nearest else f"; known are {', '.join(sorted(known))}"
             raise ConfigurationError(f"unknown environment variable {variable}{hint}")
+    found = {name: secret_from_file(name) for name in secret_variables(settings)}
+    secrets = {name.removeprefix(PREFIX).lower(): secret for name, secret in found.items() if secret is not None}
     try:
-        return settings()
+        return settings.model_validate(secrets)
     except ValidationError as error:
-        wrong = "; ".join(f"{PREFIX}{'.'.join(map(str, e['loc'])).upper()}: {e['msg']}" for e in error.errors())
+        wrong = "; ".join(f"{_variable('.'.join(map(str, e['loc'])))}: {e['msg']}" for e in error.errors())
         raise ConfigurationError(wrong) from None
+
+
+def secret_from_file(variable: str) -> str | None:
+    """Return what the file that ``<variable>_FILE`` names holds, without white space around it; None: it names none.
+
+    Raises:
+        ConfigurationError: the variable itself is set too, or the file is missing, empty or cannot be read.
+    """
+    environment = {name.upper(): value for name, value in os.environ.items()}
+    path = environment.get(f"{variable}_FILE")
+    if not path:  # compose writes unset as empty
+        return None
+    if environment.get(variable):
+        raise ConfigurationError(f"{variable} and {variable}_FILE are both set; keep one of them")
+    return read_secret(Path(path), f"{variable}_FILE")
+
+
+def read_secret(path: Path, named_by: str) -> str:
+    """Return what the file holds, without white space around it; ``named_by`` is said in errors.
+
+    Raises:
+        ConfigurationError: it is missing, empty or cannot be read.
+    """
+    try:
+        secret = path.read_text(encoding="utf-8").strip()
+    except OSError as error:
+        raise ConfigurationError(f"{named_by}: cannot read {path}: {error.strerror}") from error
+    except UnicodeDecodeError:
+        raise ConfigurationError(f"{named_by}: {path} is no text; expected the secret in UTF-8") from None
+    if not secret:
+        raise ConfigurationError(f"{named_by}: {path} is empty; expected the secret")
+    return secret
+
+
+def _variable(field: str) -> str:
+    return f"{PREFIX}{field.upper()}"

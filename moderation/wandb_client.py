@@ -20,7 +20,7 @@ from typing import Any
 
 from moderation.errors import BundleError, ModerationError, NotFoundError, RegistryError, UnavailableError
 from moderation.registry.registry import check_unmoved
-from moderation.wandb_process import KINDS, MODEL, MOVE, REPORT, STEP, Answer, clean
+from moderation.wandb_process import KINDS, MODEL, MOVE, REPORT, STEP, Answer, api_key, clean
 
 REACH_S = 8.0
 """How long the server may take to answer anything at all."""
@@ -37,7 +37,12 @@ def start_run(finish_timeout_s: float, **options: Any) -> Any:  # noqa: ANN401 -
     import wandb
 
     settings = wandb.Settings(
-        init_timeout=30.0, finish_timeout=finish_timeout_s, x_graphql_retry_max=1, silent=True, console="off"
+        api_key=api_key(),
+        init_timeout=30.0,
+        finish_timeout=finish_timeout_s,
+        x_graphql_retry_max=1,
+        silent=True,
+        console="off",
     )
     return wandb.init(project=project(), settings=settings, **options)
 

@@ -30,8 +30,10 @@ from moderation.errors import (
     RegistryError,
     UnavailableError,
 )
+from moderation.settings import secret_from_file
 
 Answer = Any
+_KEY = "WANDB_API_KEY"
 KINDS: tuple[type[ModerationError], ...] = (
     BundleError,
     ConfigurationError,
@@ -149,7 +151,7 @@ def _kill(process: "subprocess.Popen[bytes]") -> None:
 
 
 def has_key() -> bool:
-    """Return whether the SDK would find a key: in ``WANDB_API_KEY``, or in netrc for the server's host."""
+    """Return whether there is a key: in ``WANDB_API_KEY`` or its file, or in netrc for the server's host."""
     return any(_keys())
 
 
@@ -159,7 +161,16 @@ def _keys() -> list[str]:
         found = netrc.netrc(os.environ.get("NETRC")).authenticators(host) if host else None
     except (OSError, netrc.NetrcParseError):
         found = None
-    return [key for key in (os.environ.get("WANDB_API_KEY"), found and found[2]) if key]
+    return [key for key in (api_key(), found and found[2]) if key]
+
+
+def api_key() -> str | None:
+    """Return the key in ``WANDB_API_KEY``, or in the file that ``WANDB_API_KEY_FILE`` names; None: there is neither.
+
+    Raises:
+        ConfigurationError: both are set, or the file cannot be used.
+    """
+    return secret_from_file(_KEY) or os.environ.get(_KEY)
 
 
 def _environment(scratch: str) -> dict[str, str]:
@@ -167,9 +178,11 @@ def _environment(scratch: str) -> dict[str, str]:
     for folder in folders.values():
         Path(folder).mkdir()
     quiet = {"WANDB_SILENT": "true", "WANDB_CONSOLE": "off", "WANDB_ERROR_REPORTING": "false"}
-    own = {name: value for name, value in os.environ.items() if name != "WANDB_SERVICE"}  # a sidecar of its own
+    # A sidecar of its own; and the SDK knows no file with a key.
+    own = {name: value for name, value in os.environ.items() if name not in ("WANDB_SERVICE", f"{_KEY}_FILE")}
+    key = {_KEY: found} if (found := api_key()) else {}
     # One retry: the SDK then fails by itself, with the true cause, before its own timeout hides it.
-    return {**own, **folders, **quiet, "WANDB__GRAPHQL_RETRY_MAX": "1"}
+    return {**own, **key, **folders, **quiet, "WANDB__GRAPHQL_RETRY_MAX": "1"}
 
 
 def clean(message: object) -> str:

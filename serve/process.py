@@ -6,6 +6,7 @@ import logging
 import math
 import signal
 import socket
+import sys
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 
@@ -19,7 +20,7 @@ from moderation.db.log import record_version
 from moderation.db.quotas import lease
 from moderation.errors import ConfigurationError, UnavailableError
 from moderation.settings import ApiSettings
-from serve import logs
+from serve import first_start, logs
 from serve.app import create_app
 from serve.auth import LOOPBACK, Access
 from serve.keys import KeyRing
@@ -44,10 +45,18 @@ logger = logging.getLogger(__name__)
 def run(settings: ApiSettings) -> None:
     """Serve until SIGTERM or SIGINT, then answer what was admitted, empty the outbox and return.
 
+    Where the state folder is empty and nothing is named elsewhere, all that is needed is made first, and if callers
+    need a key, one is made and printed.
+
     Raises:
         ModerationError: as `prepared` does, before anything is served.
     """
     logs.configure()
+    if settings.is_new:
+        key = first_start.make(settings, with_key=_with_keys(settings))
+        if key is not None:
+            sys.stdout.write(f"API key, shown this once (scopes predict and feedback): {key}\n")
+            sys.stdout.flush()
     with prepared(settings) as (app, listeners):
         _serve(app, listeners, drain_s(settings.deadline_s))
 
@@ -124,7 +133,7 @@ def _listeners(settings: ApiSettings) -> Iterator[AbstractContextManager[socket.
     if settings.private_port is not None:
         addresses.append(("PRIVATE", settings.private_host, settings.private_port))
     for name, host, _ in addresses:
-        if host not in LOOPBACK and not _with_keys(settings):
+        if host not in LOOPBACK and not _with_keys(settings) and not settings.in_container:
             raise ConfigurationError(
                 f"MODERATION_{name}_HOST is {host!r} and MODERATION_AUTH is off: without keys only "
                 f"{', '.join(LOOPBACK)} are listened on; leave MODERATION_AUTH unset and run `moderation keys create`"

@@ -1,6 +1,7 @@
 """The code of a run: its git commit, and a hash of what was changed since."""
 
 import hashlib
+import os
 import subprocess
 from pathlib import Path
 
@@ -26,7 +27,12 @@ def git(*arguments: str, root: Path = ROOT) -> str:
 
 
 def commit(root: Path = ROOT) -> dict[str, object]:
-    """Return the commit, and whether the tree was dirty, untracked files included."""
+    """Return the commit, and whether the tree was dirty, untracked files included.
+
+    In an image, they are those that it was built from.
+    """
+    if built_from := os.environ.get("IMAGE_COMMIT"):
+        return {"git_commit": built_from.removesuffix("-dirty"), "git_dirty": built_from.endswith("-dirty")}
     return {
         "git_commit": git("rev-parse", "HEAD", root=root),
         "git_dirty": git("status", "--porcelain", root=root) != "",

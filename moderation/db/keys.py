@@ -63,11 +63,16 @@ def create(
     scopes: Sequence[Scope],
     quota_per_minute: int | None = None,
     expires_at: datetime | None = None,
+    token: str | None = None,
 ) -> str:
     """Make a key and return it, the only time that it can be seen; the caller commits.
 
+    ``token`` is the key to take, for those who keep their secrets elsewhere and made it there; if it is there already
+    under this name, nothing is done, and one that was revoked stays so.
+
     Raises:
-        InvalidInputError: the name is taken or unfit, there is no scope, or a bound is out of range.
+        InvalidInputError: the name is taken or unfit, there is no scope, a bound is out of range, or ``token`` is no
+            key.
     """
     if not _NAME.fullmatch(name) or name == ANONYMOUS:
         raise InvalidInputError(f"key name is {name!r}; expected 1 to 64 of A-Z a-z 0-9 . _ -, and not {ANONYMOUS!r}")
@@ -78,7 +83,9 @@ def create(
     now = database_time(connection)
     if expires_at is not None and expires_at <= now:
         raise InvalidInputError(f"expiry is {expires_at.isoformat()}; expected a time to come")
-    key_id, secret = secrets.token_hex(6), secrets.token_hex(32)
+    key_id, secret = (secrets.token_hex(6), secrets.token_hex(32)) if token is None else _parts(token)
+    if token is not None and _is_there(connection, key_id, name, secret):
+        return token
     row = {
         "id": key_id,
         "name": name,
@@ -131,6 +138,18 @@ def split(token: str) -> tuple[str, str] | None:
     """Return id and secret of what has the form of a key, else None."""
     match = _TOKEN.fullmatch(token)
     return None if match is None else (match[1], match[2])
+
+
+def _parts(token: str) -> tuple[str, str]:
+    parts = split(token)
+    if parts is None:  # never repeated
+        raise InvalidInputError("that is no API key; expected mod_<12 hexadecimal digits>_<64 hexadecimal digits>")
+    return parts
+
+
+def _is_there(connection: Connection, key_id: str, name: str, secret: str) -> bool:
+    same = (ApiKey.id == key_id, ApiKey.name == name, ApiKey.secret_hash == hash_of(secret))
+    return connection.execute(select(ApiKey.id).where(*same)).first() is not None
 
 
 def hash_of(secret: str) -> str:

@@ -6,9 +6,13 @@ as the owner of the tables, in none of these roles.
 
 from collections.abc import Iterator
 
+import psycopg2.extensions
+from sqlalchemy import Connection, text
+
 from moderation.db.base import Base
 from moderation.db.erasure import NOTHING
 from moderation.db.models import SCORE_COLUMNS
+from moderation.errors import InvalidInputError
 
 ROLES = ("api", "monitor", "tools")
 
@@ -67,6 +71,26 @@ def statements(prefix: str = "moderation") -> Iterator[str]:
         for table in tables:
             if rights := rights_on(table, role):
                 yield f"GRANT {', '.join(rights)} ON {table} TO {name}"
+
+
+def make_account(connection: Connection, role: str, name: str, password: str, prefix: str = "moderation") -> None:
+    """Make an account that can log in as a member of ``role``, one of `ROLES`, or give it this password.
+
+    The server gets a verifier of the password and not the password, which its log could keep. The caller commits.
+
+    Raises:
+        InvalidInputError: there is no such role, or ``name`` is the account that does this, the tables' owner.
+    """
+    if role not in ROLES:
+        raise InvalidInputError(f"role is {role!r}; expected {', '.join(ROLES)}")
+    if name == connection.execute(text("SELECT current_user")).scalar_one():
+        raise InvalidInputError(f"{name!r} is the owner of the tables; expected an account of its own for {role}")
+    driver = connection.connection.driver_connection
+    verifier = psycopg2.extensions.encrypt_password(password, name, scope=driver)
+    known = connection.execute(text("SELECT 1 FROM pg_roles WHERE rolname = :name"), {"name": name}).first()
+    account = connection.dialect.identifier_preparer.quote_identifier(name)
+    connection.exec_driver_sql(f"{'ALTER' if known else 'CREATE'} ROLE {account} LOGIN PASSWORD %s", (verifier,))
+    connection.exec_driver_sql(f"GRANT {prefix}_{role} TO {account}")
 
 
 def rights_on(table: str, role: str) -> tuple[str, ...]:

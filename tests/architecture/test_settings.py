@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from moderation.settings import PREFIX, PROCESS_SETTINGS, TEST_VARIABLES
+from moderation.settings import PREFIX, PROCESS_SETTINGS, TEST_VARIABLES, secret_variables
 
 ROOT = Path(__file__).resolve().parents[2]
 ROW = re.compile(rf"^\| `({PREFIX}[A-Z_]+)` \| (.*?) \| (.+) \|$", re.MULTILINE)
@@ -21,7 +21,8 @@ def defaults() -> dict[str, str]:
         for kind in PROCESS_SETTINGS
         for name, field in kind.model_fields.items()
     }
-    return {**settings, **dict.fromkeys(TEST_VARIABLES, "unset")}
+    files = {f"{name}_FILE": "unset" for kind in PROCESS_SETTINGS for name in secret_variables(kind)}
+    return {**settings, **files, **dict.fromkeys(TEST_VARIABLES, "unset")}
 
 
 def test_the_table_names_every_setting_with_its_default() -> None:

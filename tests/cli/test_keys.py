@@ -4,6 +4,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import update
 
+from moderation.db import keys
 from moderation.db.database import connect, migrate
 from moderation.db.models import ApiKey
 from tests.cli.conftest import Moderation
@@ -57,6 +58,26 @@ def test_what_is_wrong_is_one_line(
     assert (done.returncode, done.stdout) == (1, "")
     assert message in done.stderr
     assert done.stderr.count("\n") == 1
+
+
+def test_a_key_made_elsewhere_is_taken_again_and_again_and_not_printed(
+    moderation: Moderation, database: str, tmp_path: Path
+) -> None:
+    file = tmp_path / "key"
+    file.write_text(f"mod_{'a' * 12}_{'b' * 64}\n")
+    create = ("keys", "create", "app", "--scope", "predict", "--token-file", file)
+    for _ in range(2):
+        made = moderation(*create)
+        assert (made.returncode, made.stdout) == (0, "the key of app is in the database\n"), made.stderr
+    engine = connect(database)
+    assert [(key.id, key.name) for key in keys.read(engine).keys] == [("a" * 12, "app")]
+    engine.dispose()
+    for content, message in (("c" * 77, "expected mod_"), (f"mod_{'a' * 12}_{'c' * 64}", "is taken"), ("", "is empty")):
+        file.write_text(content)
+        refused = moderation(*create)
+        assert refused.returncode == 1
+        assert message in refused.stderr
+        assert "c" * 64 not in refused.stderr
 
 
 def test_without_keys_the_list_says_how_to_make_one(moderation: Moderation, database: str) -> None:

@@ -86,6 +86,17 @@ def test_serve_makes_what_a_new_state_folder_lacks(tmp_path: Path) -> None:
     assert (state_dir / "moderation.db").is_file()
 
 
+def test_a_new_server_that_asks_for_keys_prints_one_once(tmp_path: Path) -> None:
+    variables, log = environment(tmp_path / "new", AUTH="on"), tmp_path / "log"
+    for _ in range(2):
+        with running(variables, log) as (url, _):
+            (key,) = re.findall(r"^API key.*: (mod_\w+)$", log.read_text(), re.MULTILINE)
+            headers = {"X-API-Key": key}
+            answer = httpx.post(f"{url}/predict", json={"comment_text": "hello"}, headers=headers, trust_env=False)
+            assert answer.status_code == 200
+            assert httpx.get(f"{url}/metrics", headers=headers, trust_env=False).status_code == 403
+
+
 @pytest.mark.parametrize(
     "elsewhere", [{"database_url": "sqlite:////tmp/other.db"}, {"registry_dir": "/tmp/other"}, {"registry": "wandb"}]
 )

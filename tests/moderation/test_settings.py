@@ -6,7 +6,15 @@ from pathlib import Path
 import pytest
 
 from moderation.errors import ConfigurationError
-from moderation.settings import ApiSettings, MonitorSettings, load
+from moderation.settings import (
+    PREFIX,
+    PROCESS_SETTINGS,
+    ApiSettings,
+    ModeratorSettings,
+    MonitorSettings,
+    load,
+    secret_variables,
+)
 
 READ = "from moderation.settings import ApiSettings, load; print(load(ApiSettings))"
 
@@ -61,3 +69,47 @@ def test_the_password_of_the_database_is_not_shown() -> None:
 def test_the_default_database_lies_in_the_state_folder() -> None:
     settings = MonitorSettings.model_validate({"state_dir": "/srv/state"})
     assert settings.resolved_database_url() == "sqlite:////srv/state/moderation.db"
+
+
+def test_a_secret_can_lie_in_a_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "url").write_text("postgresql://me:hidden@host/db\n")
+    monkeypatch.setenv("MODERATION_DATABASE_URL", "")  # compose writes unset as empty
+    monkeypatch.setenv("MODERATION_DATABASE_URL_FILE", str(tmp_path / "url"))
+    assert load(MonitorSettings).resolved_database_url() == "postgresql://me:hidden@host/db"
+
+
+@pytest.mark.parametrize("variable", [name for kind in PROCESS_SETTINGS for name in secret_variables(kind)])
+def test_every_secret_takes_a_file(variable: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "secret").write_text("a secret of this test's")
+    monkeypatch.setenv(f"{variable}_FILE", str(tmp_path / "secret"))
+    (kind, *_) = [kind for kind in PROCESS_SETTINGS if variable in secret_variables(kind)]
+    secret = getattr(load(kind), variable.removeprefix(PREFIX).lower())
+    assert secret.get_secret_value() == "a secret of this test's"
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [(None, "cannot read .*: No such file"), (b"", "is empty"), (b" \n", "is empty"), (b"hidden\xff", "is no text")],
+)
+def test_a_file_that_holds_no_secret_is_named(
+    content: bytes | None, words: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    if content is not None:
+        (tmp_path / "key").write_bytes(content)
+    monkeypatch.setenv("MODERATION_API_KEY_FILE", str(tmp_path / "key"))
+    with pytest.raises(ConfigurationError, match=f"MODERATION_API_KEY_FILE: .*{words}") as raised:
+        load(ModeratorSettings)
+    assert "hidden" not in str(raised.value)
+
+
+def test_a_secret_and_its_file_are_not_both_taken(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("MODERATION_API_KEY", "hidden")
+    monkeypatch.setenv("MODERATION_API_KEY_FILE", str(tmp_path / "key"))
+    with pytest.raises(ConfigurationError, match="MODERATION_API_KEY and MODERATION_API_KEY_FILE are both set"):
+        load(ModeratorSettings)
+
+
+def test_what_is_no_secret_takes_no_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MODERATION_API_URL_FILE", "/x")
+    with pytest.raises(ConfigurationError, match="unknown environment variable MODERATION_API_URL_FILE"):
+        load(ModeratorSettings)

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from moderation.errors import UnavailableError
-from moderation.wandb_process import WandbProcess, clean, has_key
+from moderation.errors import ConfigurationError, UnavailableError
+from moderation.wandb_process import WandbProcess, _environment, clean, has_key
 
 KEY = "local-" + "a1" * 20
 NOBODY = "http://127.0.0.1:9"
@@ -41,6 +41,22 @@ def test_a_key_is_looked_for_where_the_sdk_does(netrc: Path, content: str | None
     if content is not None:
         netrc.write_text(content)
     assert has_key() is expected
+
+
+def test_the_key_can_lie_in_a_file_and_is_not_repeated_either(
+    tmp_path: Path, netrc: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    netrc.write_text("")
+    (tmp_path / "key").write_text("d" * 40 + "\n")
+    monkeypatch.setenv("WANDB_API_KEY_FILE", str(tmp_path / "key"))
+    assert has_key()
+    assert clean("d" * 40) == "***"
+    given = _environment(str(tmp_path))
+    assert given["WANDB_API_KEY"] == "d" * 40
+    assert "WANDB_API_KEY_FILE" not in given
+    (tmp_path / "key").write_text("")
+    with pytest.raises(ConfigurationError, match="WANDB_API_KEY_FILE: .* is empty"):
+        has_key()
 
 
 @pytest.fixture

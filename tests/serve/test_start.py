@@ -133,6 +133,15 @@ def test_an_address_other_than_loopback_is_refused_without_keys(settings: ApiSet
     refuses(settings, ConfigurationError, *words, api_host=host, auth=False)
 
 
+def test_a_container_listens_anywhere_without_keys_and_answers_to_localhost_only(settings: ApiSettings) -> None:
+    inside = settings.model_copy(update={"api_host": "0.0.0.0", "auth": False, "in_container": True})
+    with prepared(inside) as (app, (listener,)):
+        assert listener.getsockname()[0] == "0.0.0.0"
+        with listening(app) as url, httpx.Client(base_url=url, trust_env=False) as http:
+            assert http.get("/ready").status_code == 200
+            assert http.get("/ready", headers={"Host": "api.example"}).status_code == 403
+
+
 def test_a_port_in_use_is_refused(settings: ApiSettings) -> None:
     with prepared(settings):
         with pytest.raises(ConfigurationError, match=f"{settings.api_port}.*MODERATION_API_PORT"), prepared(settings):

@@ -34,6 +34,12 @@ def test_a_clean_tree_is_its_commit(root: Path) -> None:
     assert (len(str(found["git_commit"])), found["git_dirty"]) == (40, False)
 
 
+def test_in_an_image_it_is_what_the_image_was_built_from(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for built_from, dirty in (("a" * 40, False), (f"{'a' * 40}-dirty", True)):
+        monkeypatch.setenv("IMAGE_COMMIT", built_from)
+        assert commit.commit(tmp_path) == {"git_commit": "a" * 40, "git_dirty": dirty}
+
+
 def test_every_change_has_its_hash(root: Path) -> None:
     found = [digest(root)]
     for path, content in (

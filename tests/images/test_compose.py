@@ -1,0 +1,129 @@
+"""The whole system from docker/compose.yaml, Grafana left out: it answers, drains, and comes back from a backup."""
+
+import json
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.images.docker import Compose, docker, wait_for
+
+pytestmark = [pytest.mark.images, pytest.mark.timeout(900)]
+SERVICES = ("api", "moderator", "monitor", "worker", "prometheus")
+REACH = "import socket, sys; socket.create_connection((sys.argv[1], int(sys.argv[2])), timeout=3)"
+LOAD = (Path(__file__).parent / "load.py").read_text()
+TABLES = "'predictions', 'feedback', 'api_keys', 'versions', 'rollups', 'alembic_version'"
+COUNTS = (
+    "SELECT string_agg(t || '=' || (xpath('/row/c/text()', query_to_xml(format('SELECT count(*) AS c FROM %I', t), "
+    f"false, true, '')))[1]::text, ' ' ORDER BY t) FROM unnest(ARRAY[{TABLES}]) AS t"
+)
+
+
+@pytest.fixture(scope="module")
+def compose(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Compose]:
+    system = Compose(tmp_path_factory.mktemp("compose"))
+    try:
+        system("up", "-d", *SERVICES)
+        yield system
+    finally:
+        print(system("logs", "--tail", "30", check=False))
+        system("down", "--volumes", "--timeout", "5", check=False)
+
+
+@pytest.fixture(scope="module")
+def http(compose: Compose) -> Iterator[httpx.Client]:
+    """A caller with a key, once the API is ready."""
+    key = compose("run", "--rm", "-T", "tools", "keys", "create", "caller", "--scope", "predict").strip()
+    url = f"http://localhost:{compose.ports['API_PORT']}"
+    with httpx.Client(base_url=url, headers={"X-API-Key": key}, timeout=30, trust_env=False) as client:
+        wait_for(lambda: client.get("/ready").is_success)
+        yield client
+
+
+def test_the_api_answers_and_its_predictions_reach_the_database(compose: Compose, http: httpx.Client) -> None:
+    answer = http.post("/predict", json={"comment_text": "You are disgusting."}).raise_for_status().json()
+    assert answer["decision"] == "remove"
+    wait_for(lambda: compose.sql(f"SELECT client FROM predictions WHERE id = '{answer['id']}'") == "caller")
+    assert http.get("/metrics").status_code == 404  # on the private port only
+
+
+def test_both_apps_and_prometheus_answer(compose: Compose, http: httpx.Client) -> None:
+    for name in ("MODERATOR_PORT", "MONITOR_PORT"):
+        url = f"http://localhost:{compose.ports[name]}/_stcore/health"
+        assert wait_for(lambda url=url: httpx.get(url, trust_env=False)).text == "ok"
+    url = f"http://localhost:{compose.ports['PROMETHEUS_PORT']}/api/v1/query"
+
+    def up() -> bool:
+        answer = httpx.get(url, params={"query": 'up{job="api"}'}, trust_env=False).json()
+        return [each["value"][1] for each in answer["data"]["result"]] == ["1"]
+
+    wait_for(up)
+
+
+def test_the_moderator_apps_key_holds(compose: Compose, http: httpx.Client) -> None:
+    key = (compose.folder / "secrets" / "moderator_api_key.txt").read_text().strip()
+    assert http.post("/predict", json={"comment_text": "hello"}, headers={"X-API-Key": key}).is_success
+
+
+def test_the_moderator_app_reaches_the_api_and_not_the_database(compose: Compose, http: httpx.Client) -> None:
+    reach = ("exec", "-T", "moderator", "python", "-c", REACH)
+    compose(*reach, "api", "8001")
+    done = docker("exec", compose.id_of("moderator"), "python", "-c", REACH, "postgres", "5432", check=False)
+    assert done.returncode != 0
+    compose("exec", "-T", "monitor", "python", "-c", REACH, "postgres", "5432")
+
+
+def test_every_process_has_its_own_account_and_no_more(compose: Compose, http: httpx.Client) -> None:
+    found = compose.sql(
+        "SELECT DISTINCT usename FROM pg_stat_activity WHERE datname = 'moderation' AND usename <> 'postgres'"
+    )
+    assert {"api_1", "tools_1"} <= set(found.split())
+    assert compose.sql("SELECT has_table_privilege('api_1', 'predictions', 'SELECT')") == "f"
+    assert compose.sql("SELECT rolsuper FROM pg_roles WHERE rolname = 'monitor_1'") == "f"
+
+
+def test_docker_stop_under_load_fails_no_request_that_was_sent_before(compose: Compose, http: httpx.Client) -> None:
+    api = compose.id_of("api")
+    networks = docker("inspect", "-f", "{{range $name, $_ := .NetworkSettings.Networks}}{{$name}} {{end}}", api).stdout
+    (network,) = (name for name in networks.split() if "callers" in name)
+    key = http.headers["X-API-Key"]
+    command = ("docker", "run", "--rm", "-i", "--network", network, "--entrypoint", "python", "moderation-tools")
+    with subprocess.Popen(
+        (*command, "-", "http://api:8001", key, "6"), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as load:
+        assert load.stdin is not None
+        load.stdin.write(LOAD)
+        load.stdin.close()
+        before = int(compose.sql("SELECT count(*) FROM predictions"))
+        wait_for(lambda: int(compose.sql("SELECT count(*) FROM predictions")) > before + 200)
+        stopped_at = time.time()
+        compose("stop", "api")
+        assert load.stdout is not None
+        seen = json.loads(load.stdout.read())
+    assert docker("inspect", "-f", "{{.State.ExitCode}}", api).stdout == "0\n"
+    sent_before = [status for sent_at, status in seen["asked"] if sent_at < stopped_at]
+    assert set(sent_before) == {200}
+    assert {status for _, status in seen["asked"] if isinstance(status, int)} == {200}
+    compose("start", "api")
+    wait_for(lambda: http.get("/ready").is_success)
+    listed = ", ".join(f"'{each}'" for each in seen["ids"])
+    wait_for(lambda: int(compose.sql(f"SELECT count(*) FROM predictions WHERE id IN ({listed})")) == len(seen["ids"]))
+
+
+def test_backup_destroy_restore(compose: Compose, http: httpx.Client, tmp_path: Path) -> None:
+    compose("stop", "api", "worker", "monitor")
+    before = compose.sql(COUNTS)
+    compose.dump(tmp_path / "moderation.dump")
+    compose("rm", "--force", "--stop", "-v", "postgres")
+    docker("volume", "rm", "moderation-test_postgres")
+    compose("up", "-d", "postgres")
+    wait_for(lambda: compose.sql("SELECT 1") == "1")
+    assert compose.sql("SELECT to_regclass('predictions') IS NULL") == "t"
+    compose.restore(tmp_path / "moderation.dump")
+    assert compose.sql(COUNTS) == before
+    compose("up", "-d", *SERVICES)
+    wait_for(lambda: http.get("/ready").is_success)
+    assert http.post("/predict", json={"comment_text": "after the restore"}).is_success
