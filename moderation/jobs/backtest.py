@@ -31,6 +31,7 @@ from sqlalchemy import (
 )
 
 from moderation.db.database import begin_reading, lift_time_limit
+from moderation.db.ids import with_dashes
 from moderation.db.models import SCORE_COLUMNS, Prediction
 from moderation.db.review_models import BacktestScore, ReviewItem
 from moderation.jobs.queue import Job, find_job, hold
@@ -118,7 +119,7 @@ def backtest_sample(engine: Engine, session: Session, job_id: str, now: datetime
     scores = _matrix([row[4:] for row in rows], 2 * len(LABELS))
     return BacktestSample(
         labels=LABELS,
-        ids=np.array([row.key for row in rows], dtype=np.str_),
+        ids=np.array([with_dashes(row.key) for row in rows], dtype=np.str_),
         versions=np.array([row.version for row in rows], dtype=np.str_),
         decisions=np.array([row.decision for row in rows], dtype=np.str_),
         logged=scores[:, : len(LABELS)],
@@ -126,7 +127,7 @@ def backtest_sample(engine: Engine, session: Session, job_id: str, now: datetime
         made_at=np.array([row.created_at.replace(tzinfo=None) for row in rows], dtype="datetime64[us]"),
         population=job.population or 0,
         missing=drawn - len(rows),
-        items=np.array([row.key for row in items], dtype=np.str_),
+        items=np.array([with_dashes(row.key) for row in items], dtype=np.str_),
         item_scores=_matrix([row[1:] for row in items], len(LABELS)),
     )
 

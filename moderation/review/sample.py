@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 from sqlalchemy import Connection, Engine, Text, cast, func, select
 
+from moderation.db.ids import with_dashes
 from moderation.db.review_models import Review, ReviewItem, ReviewPopulation, ReviewWindow
 from moderation.labels import LABELS
 from moderation.review.access import Session, require
@@ -108,7 +109,7 @@ def live_sample(
         populations = _populations(connection, start, end, version, route)
     return LiveSample(
         labels=LABELS,
-        ids=np.array([row.prediction_id for row in items], dtype=np.str_),
+        ids=np.array([with_dashes(row.prediction_id) for row in items], dtype=np.str_),
         strata=np.array([row.stratum for row in items], dtype=np.str_),
         versions=np.array([row.version for row in items], dtype=np.str_),
         routes=np.array([row.route for row in items], dtype=np.str_),
