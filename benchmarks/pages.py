@@ -125,9 +125,9 @@ def calls(session: Session, now: datetime) -> dict[str, Callable[[Engine], objec
 
     def shadow_page(engine: Engine) -> None:
         found = shadow.read(engine, timedelta(days=30), now)
-        for candidate in found.candidates:
-            shadow.decisions_frame(found.pairs, candidate)
-            shadow.labels_frame(found.pairs, candidate)
+        for version in found.candidates:
+            shadow.decisions_frame(found.pairs, version)
+            shadow.labels_frame(found.pairs, version)
 
     def drift_page(engine: Engine) -> None:
         for record in known_versions(engine):

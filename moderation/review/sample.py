@@ -104,22 +104,22 @@ def live_sample(
     """
     with engine.connect() as connection:
         require(connection, session, "viewer", now)
-        items = _items(connection, (start, end), now, version, route)
+        of = _items(connection, (start, end), now, version, route)
         golden = golden_results(connection)
         populations = _populations(connection, start, end, version, route)
     return LiveSample(
         labels=LABELS,
-        ids=np.array([with_dashes(row.prediction_id) for row in items], dtype=np.str_),
-        strata=np.array([row.stratum for row in items], dtype=np.str_),
-        versions=np.array([row.version for row in items], dtype=np.str_),
-        routes=np.array([row.route for row in items], dtype=np.str_),
-        decisions=np.array([row.decision for row in items], dtype=np.str_),
-        states=np.array([_state(row.state, row.late) for row in items], dtype=np.str_),
-        windows=np.array([_instant(row.window_at) for row in items], dtype="datetime64[s]"),
-        probabilities=np.array([row.probability for row in items], dtype=np.float64),
-        scores=_scores([row.scores for row in items]),
-        predicted=_matrix([_members(row.predicted) for row in items]) == 1,
-        consensus=_matrix([_numbers(row.labels if row.state == "done" else None) for row in items]),
+        ids=_ids(of["prediction_id"]),
+        strata=np.array(of["stratum"], dtype=np.str_),
+        versions=np.array(of["version"], dtype=np.str_),
+        routes=np.array(of["route"], dtype=np.str_),
+        decisions=np.array(of["decision"], dtype=np.str_),
+        states=np.array(list(map(_state, of["state"], of["late"])), dtype=np.str_),
+        windows=np.array(list(map(_instant, of["window_at"])), dtype="datetime64[s]"),
+        probabilities=np.array(of["probability"], dtype=np.float64),
+        scores=_scores(of["scores"]),
+        predicted=_matrix(list(map(_members, of["predicted"]))) == 1,
+        consensus=_matrix(list(map(_consensus, of["labels"], of["state"]))),
         golden=golden,
         populations=populations,
     )
@@ -153,7 +153,8 @@ def sampled_versions(engine: Engine, session: Session, start: datetime, end: dat
 
 def _items(
     connection: Connection, period: tuple[datetime, datetime], now: datetime, version: str | None, route: str | None
-) -> Sequence[Any]:
+) -> dict[str, Sequence[Any]]:
+    """Return the items by column."""
     query = select(
         *(cast(ReviewItem.__table__.c[name], Text).label(name) for name in ("prediction_id", "window_at")),
         *(cast(ReviewItem.__table__.c[name], Text).label(name) for name in ("scores", "predicted", "labels")),
@@ -162,7 +163,13 @@ def _items(
     ).where(ReviewItem.kind == "sample", ReviewItem.window_at >= period[0], ReviewItem.window_at < period[1])
     for column, value in ((ReviewItem.version, version), (ReviewItem.route, route)):
         query = query if value is None else query.where(column == value)
-    return connection.execute(query.order_by(ReviewItem.window_at, ReviewItem.place)).all()
+    found = connection.execute(query.order_by(ReviewItem.window_at, ReviewItem.place))
+    names, rows = list(found.keys()), found.all()
+    return dict(zip(names, zip(*rows, strict=True) if rows else [()] * len(names), strict=True))
+
+
+def _ids(texts: Sequence[str]) -> Strings:
+    return np.array(texts if texts and "-" in texts[0] else list(map(with_dashes, texts)), dtype=np.str_)
 
 
 def golden_results(connection: Connection, reviewer: str | None = None) -> GoldenResults:
@@ -220,6 +227,10 @@ def _instant(text: str) -> np.datetime64:
 def _numbers(text: str | None) -> tuple[float, ...]:
     labels = {} if text is None else json.loads(text)
     return tuple(float(labels.get(label, np.nan)) for label in LABELS)
+
+
+def _consensus(text: str | None, state: str) -> tuple[float, ...]:
+    return _numbers(text if state == "done" else None)
 
 
 @lru_cache(maxsize=10_000)

@@ -147,9 +147,10 @@ def test_a_candidate_is_asked_for_scored_and_compared(monitor: AppTest, engine: 
     assert "200 of 200 texts drawn for review" in parsed_texts(at)
     assert metrics(at)["Reviews a day"] == f"{300 / 28:.0f}"  # it reviews everything
     frame = next(each.value for each in at.dataframe if "thresholds" in each.value)
-    recall = frame[(frame["label"] == "toxic") & (frame["figure"] == "recall")].set_index("thresholds")
-    assert recall.loc["candidate", "value"] == 1
-    assert recall.loc["in service", "value"] < 0.9
+    toxic = frame[frame["label"] == "toxic"].set_index(["figure", "thresholds"])
+    assert toxic.loc[("precision", "candidate"), "high"] < toxic.loc[("precision", "in service"), "low"]
+    assert toxic.loc[("precision", "candidate"), "reviews"] > 100
+    assert "0.0 missed positives" in toxic.loc[("recall", "candidate"), "why not"]  # all are predicted
 
 
 def test_a_candidates_figures_are_those_of_its_reviews(engine: Engine) -> None:
