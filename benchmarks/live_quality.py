@@ -84,8 +84,8 @@ def traffic(world: str, prevalence: float, generator: np.random.Generator) -> Tr
     return Traffic(truth, scores, predicted, strata, agree)
 
 
-def draw(day: Traffic, generator: np.random.Generator, reviewers_err: bool) -> Sample:
-    """Return the designed sample of a day, with 15 % non-response that depends on stratum and score."""
+def draw(day: Traffic, generator: np.random.Generator, reviewers_err: bool) -> tuple[Sample, IntArray]:
+    """Return the designed sample of a day, with 15 % non-response that depends on stratum and score, and its places."""
     counts = dict(zip(STRATA, np.bincount(day.strata, minlength=len(STRATA)).tolist(), strict=True))
     quotas = allocate(counts, REVIEWS, SHARES, 5)
     probability = inclusion_probabilities(counts, quotas)
@@ -102,7 +102,8 @@ def draw(day: Traffic, generator: np.random.Generator, reviewers_err: bool) -> S
     if reviewers_err:
         labels = (generator.random(len(chosen)) < np.where(truth, SENSITIVITY, 1 - SPECIFICITY)).astype(np.float64)
     probabilities = np.array([probability.get(STRATA[number], 1.0) for number in strata])
-    return Sample(strata, probabilities, scores, day.predicted[chosen], np.where(answered, labels, np.nan))
+    labels = np.where(answered, labels, np.nan)
+    return Sample(strata, probabilities, scores, day.predicted[chosen], labels), chosen
 
 
 def golden(generator: np.random.Generator) -> GoldenCounts:
@@ -166,7 +167,7 @@ def one_run(world: str, prevalence: float, seed: int) -> Iterator[tuple[str, str
     generator = np.random.default_rng([seed, WORLDS.index(world), PREVALENCES.index(prevalence)])
     day = traffic(world, prevalence, generator)
     population: Population = count_population(STRATA, day.strata, day.scores, day.predicted, DISPUTED)
-    perfect, human = draw(day, generator, False), draw(day, generator, True)
+    (perfect, _), (human, _) = draw(day, generator, False), draw(day, generator, True)
     ours = label_quality(human, population, golden(generator), seed)
     for figure, truth in day.figures.items():
         estimate = getattr(ours, figure)

@@ -18,13 +18,14 @@ from pathlib import Path
 from sqlalchemy import Engine, text
 from tqdm import tqdm
 
-from apps.monitor.services import backtest, drift, quality, shadow
+from apps.monitor.services import backtest, candidate, drift, quality, shadow
+from apps.monitor.services.people import PERIODS, read_people
 from apps.monitor.services.snapshot import TIME_RANGES, take_snapshot
 from benchmarks.database import VERSION, copy_day, insert_day, make_traffic, milliseconds, vacuum
 from moderation.db.database import connect, migrate
 from moderation.db.log import VersionRecord, record_version
 from moderation.db.promotion import known_versions
-from moderation.jobs.queue import jobs
+from moderation.jobs.queue import jobs, request_backtest
 from moderation.labels import LABELS
 from moderation.review.access import Session, local_session
 from moderation.review.draw import draw
@@ -33,6 +34,7 @@ from tests.postgres import binaries, cluster, fresh_database
 
 RUNS = 5
 CANDIDATE = "cd" * 32
+RANDOM = 2_000
 _SHADOWS = f"""
     INSERT INTO shadow_predictions (created_at, id, version, latency_ms, decision, {{scores}})
     SELECT created_at, id, '{CANDIDATE}', latency_ms,
@@ -42,8 +44,20 @@ _SHADOWS = f"""
 _LABELS = "SELECT json_object_agg(key, random() < value::double precision) FROM json_each_text(scores)"
 _LABEL = f"""
     UPDATE review_items SET state = 'done', closed_at = drawn_at, labels = ({_LABELS}) WHERE random() < 0.9;
-    UPDATE reviews SET reviewer = 'ann', submitted_at = drawn_at, outcome = 'labels', labels = review_items.labels
-    FROM review_items WHERE review_items.id = item_id AND review_items.state = 'done' AND wanted = 1
+    UPDATE reviews SET reviewer = CASE WHEN reviews.id = firsts.id THEN 'ann' ELSE 'bob' END, submitted_at = drawn_at,
+        outcome = 'labels', labels = review_items.labels
+    FROM review_items, (SELECT item_id, min(id::text)::uuid AS id FROM reviews GROUP BY item_id) AS firsts
+    WHERE review_items.id = reviews.item_id AND firsts.item_id = reviews.item_id AND review_items.state = 'done'
+"""
+_SCORES = ", ".join(f"score_{label}" for label in LABELS)
+_DRAWN = ", ".join(f"least(1, 1.1 * (scores->>'{label}')::double precision)" for label in LABELS)
+_BACKTEST = f"""
+    INSERT INTO backtest_scores (job_id, prediction_id, predicted_at, scored, random, {_SCORES})
+    SELECT :job, prediction_id, predicted_at, true, false, {_DRAWN} FROM review_items WHERE kind = 'sample';
+    INSERT INTO backtest_scores (job_id, prediction_id, predicted_at, scored, random, {_SCORES})
+    SELECT :job, id, created_at, true, true, {_SCORES} FROM predictions LIMIT {RANDOM} ON CONFLICT DO NOTHING;
+    UPDATE jobs SET state = 'done', total = {RANDOM}, done = {RANDOM}, population = (SELECT count(*) FROM predictions)
+    WHERE id = :job
 """
 
 
@@ -72,7 +86,17 @@ def fill(engine: Engine, rows: int, days: int, reviews: int, midnight: datetime)
         connection.execute(text("SET LOCAL statement_timeout = 0"))
         for statement in _LABEL.split(";"):
             connection.execute(text(statement))
+    _back_test(engine, days, midnight)
     vacuum(engine)
+
+
+def _back_test(engine: Engine, days: int, midnight: datetime) -> None:
+    """Leave a job that has scored a random sample and all that was drawn for review."""
+    period = (midnight - timedelta(days=days), midnight)
+    job = request_backtest(engine, local_session(engine, midnight), CANDIDATE, period, RANDOM, midnight)
+    with engine.begin() as connection:
+        for statement in _BACKTEST.split(";"):
+            connection.execute(text(statement), {"job": job})
 
 
 def calls(session: Session, now: datetime) -> dict[str, Callable[[Engine], object]]:
@@ -93,11 +117,17 @@ def calls(session: Session, now: datetime) -> dict[str, Callable[[Engine], objec
             backtest.outcome(replay, replay.thresholds)
             backtest.figures_frame(replay, replay.thresholds)
 
+    def candidate_page(engine: Engine) -> None:
+        found = candidate.read(engine, session, jobs(engine, session, now)[0], now)
+        if found is not None:
+            backtest.outcome(found.replay, found.replay.thresholds)
+            backtest.figures_frame(found.replay, found.replay.thresholds)
+
     def shadow_page(engine: Engine) -> None:
         found = shadow.read(engine, timedelta(days=30), now)
-        for candidate in found.candidates:
-            shadow.decisions_frame(found.pairs, candidate)
-            shadow.labels_frame(found.pairs, candidate)
+        for version in found.candidates:
+            shadow.decisions_frame(found.pairs, version)
+            shadow.labels_frame(found.pairs, version)
 
     def drift_page(engine: Engine) -> None:
         for record in known_versions(engine):
@@ -111,6 +141,11 @@ def calls(session: Session, now: datetime) -> dict[str, Callable[[Engine], objec
     found["live quality, one label by week"] = by_week
     for days in (7, 28, 84):
         found[f"back-test, {days} days"] = lambda engine, days=days: back_test(engine, timedelta(days=days))
+    found["back-test, candidate"] = candidate_page
+    for name, length in PERIODS.items():
+        found[f"reviewers, {name}"] = lambda engine, length=length: read_people(
+            engine, session, length, now + timedelta(days=1)
+        )
     found["back-test, jobs"] = lambda engine: jobs(engine, session, now)
     found["shadow, 30 days"] = shadow_page
     found["drift, all days"] = drift_page

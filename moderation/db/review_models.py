@@ -173,10 +173,12 @@ class Job(Base):
     population: Mapped[int | None] = mapped_column(BigInteger)
     error: Mapped[str | None]
     finished_at: Mapped[datetime | None]
+    # Set by who wants it no more, who may write nothing else here; whatever the state, nobody works on it then.
+    cancelled_at: Mapped[datetime | None]
 
 
 class BacktestScore(Base):
-    """What a back-test's candidate says of a logged prediction's text; without scores: not scored yet."""
+    """What a back-test's candidate says of a logged prediction's text; without scores: not scored, or erased before."""
 
     __tablename__ = "backtest_scores"
 
@@ -184,6 +186,8 @@ class BacktestScore(Base):
     prediction_id: Mapped[str] = mapped_column(Uuid(as_uuid=False), primary_key=True)
     predicted_at: Mapped[datetime]
     scored: Mapped[bool]
+    # Part of the plain random sample; else, or as well, an item of the designed one.
+    random: Mapped[bool] = mapped_column(server_default=sql.true())
     score_toxic: Mapped[float | None]
     score_severe_toxic: Mapped[float | None]
     score_obscene: Mapped[float | None]

@@ -38,7 +38,7 @@ _MONITOR: dict[str, tuple[str, ...]] = {
     "reviews": ("SELECT", "INSERT", "UPDATE"),
     "review_sessions": ("SELECT", "INSERT", "DELETE"),
     "audit_log": ("SELECT", "INSERT"),
-    "jobs": ("SELECT", "INSERT"),
+    "jobs": ("SELECT", "INSERT", "UPDATE (cancelled_at)"),
     # Admins erase texts there.
     "predictions": ("SELECT", f"UPDATE ({', '.join(NOTHING)})"),
     "feedback": ("SELECT", "DELETE"),

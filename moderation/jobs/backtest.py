@@ -1,22 +1,39 @@
 """A back-test: what another version says of logged texts.
 
-The sample is drawn when the job begins and stored without scores; whoever takes the job up again goes on with what has
-none yet. Texts are read and scored a few at a time, and never copied.
+It scores a plain random sample, for decisions and volumes, and every item of the designed sample in its range, for
+precision and recall by the reviews. What to score is fixed when the job begins and stored without scores; whoever takes
+the job up again goes on with what has none yet. Texts are read and scored a few at a time, and never copied.
 """
 
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, Protocol, cast
+from typing import Any, Protocol
+from typing import cast as typed
 
 import numpy as np
 import numpy.typing as npt
-from sqlalchemy import Connection, Engine, Table, and_, bindparam, func, insert, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Engine,
+    Select,
+    Table,
+    Text,
+    and_,
+    bindparam,
+    cast,
+    func,
+    insert,
+    select,
+    update,
+)
 
 from moderation.db.database import begin_reading, lift_time_limit
+from moderation.db.ids import with_dashes
 from moderation.db.models import SCORE_COLUMNS, Prediction
-from moderation.db.review_models import BacktestScore
+from moderation.db.review_models import BacktestScore, ReviewItem
 from moderation.jobs.queue import Job, find_job, hold
 from moderation.labels import LABELS
 from moderation.review.access import Session, require
@@ -39,7 +56,8 @@ class BacktestSample:
     """N logged predictions and what the candidate says of them; ``population`` is how many they were drawn from.
 
     ``logged`` and ``candidate`` are scores (N, K) in [0, 1], NaN where unknown; ``versions`` and ``decisions`` (N,) are
-    the logged ones; ``missing`` were drawn but erased before they were scored.
+    the logged ones, ``made_at`` (N,) their times, UTC; ``missing`` were drawn but erased before they were scored.
+    ``items`` (M,) of the designed sample have the ``item_scores`` (M, K), NaN where their text was erased before.
     """
 
     labels: tuple[str, ...]
@@ -48,8 +66,11 @@ class BacktestSample:
     decisions: npt.NDArray[np.str_]
     logged: npt.NDArray[np.float64]
     candidate: npt.NDArray[np.float64]
+    made_at: npt.NDArray[np.datetime64]
     population: int
     missing: int
+    items: npt.NDArray[np.str_]
+    item_scores: npt.NDArray[np.float64]
 
 
 def run(
@@ -77,7 +98,7 @@ def run(
         with engine.begin() as connection:
             _store(connection, job, rows)
             done = select(func.count()).where(BacktestScore.job_id == job.id, BacktestScore.scored)
-            hold(connection, job, worker, clock(), done=connection.scalar(done))
+            hold(connection, job, worker, clock(), done=connection.scalar(done), attempts=1)
         advance(len(some))
 
 
@@ -88,51 +109,92 @@ def backtest_sample(engine: Engine, session: Session, job_id: str, now: datetime
         NotFoundError: no such job.
         UnauthorizedError, ForbiddenError: as `moderation.review.access.require`, for viewers.
     """
-    same = and_(Prediction.id == BacktestScore.prediction_id, Prediction.created_at == BacktestScore.predicted_at)
-    query = (
-        select(Prediction.id, Prediction.version, Prediction.decision, *SCORE_COLUMNS.values(), *_NEW.values())
-        .join(BacktestScore, same)
-        .where(BacktestScore.job_id == job_id, BacktestScore.scored, _NEW[LABELS[0]].is_not(None))
-        .order_by(BacktestScore.predicted_at, BacktestScore.prediction_id)
-    )
     with engine.connect() as connection:
         require(connection, session, "viewer", now)
         job = find_job(connection, job_id)
-        rows = connection.execute(query).all()
-    scores = np.array([row[3:] for row in rows], dtype=np.float64).reshape(-1, 2 * len(LABELS))
+        rows = connection.execute(_compared(job_id)).all()
+        mine = (BacktestScore.job_id == job_id, BacktestScore.scored)
+        drawn = connection.scalar(select(func.count()).where(*mine, BacktestScore.random)) or 0
+        items = connection.execute(_items(job_id, job)).all()
+    scores = _matrix([row[4:] for row in rows], 2 * len(LABELS))
     return BacktestSample(
         labels=LABELS,
-        ids=np.array([row.id for row in rows], dtype=np.str_),
+        ids=np.array([with_dashes(row.key) for row in rows], dtype=np.str_),
         versions=np.array([row.version for row in rows], dtype=np.str_),
         decisions=np.array([row.decision for row in rows], dtype=np.str_),
         logged=scores[:, : len(LABELS)],
         candidate=scores[:, len(LABELS) :],
+        made_at=np.array([row.created_at.replace(tzinfo=None) for row in rows], dtype="datetime64[us]"),
         population=job.population or 0,
-        missing=job.done - len(rows),
+        missing=drawn - len(rows),
+        items=np.array([with_dashes(row.key) for row in items], dtype=np.str_),
+        item_scores=_matrix([row[1:] for row in items], len(LABELS)),
     )
 
 
-def _plan(engine: Engine, job: Job, worker: str, clock: Callable[[], datetime]) -> None:
-    """Draw the sample: at random without replacement, from the job's seed."""
+def _compared(job_id: str) -> Select[*tuple[Any, ...]]:
+    same = and_(Prediction.id == BacktestScore.prediction_id, Prediction.created_at == BacktestScore.predicted_at)
+    logged = (Prediction.created_at, Prediction.version, Prediction.decision, *SCORE_COLUMNS.values())
+    return (
+        select(cast(BacktestScore.prediction_id, Text).label("key"), *logged, *_NEW.values())
+        .join(Prediction, same)
+        .where(BacktestScore.job_id == job_id, BacktestScore.scored, BacktestScore.random)
+        .where(_NEW[LABELS[0]].is_not(None))
+        .order_by(BacktestScore.predicted_at, BacktestScore.prediction_id)
+    )
+
+
+def _items(job_id: str, job: Job) -> Select[*tuple[Any, ...]]:
+    return (
+        select(cast(BacktestScore.prediction_id, Text).label("key"), *_NEW.values())
+        .join(ReviewItem, and_(ReviewItem.prediction_id == BacktestScore.prediction_id, ReviewItem.kind == "sample"))
+        .where(BacktestScore.job_id == job_id, BacktestScore.scored, *_within(job))
+        .order_by(BacktestScore.prediction_id)
+    )
+
+
+def _within(job: Job) -> tuple[ColumnElement[bool], ...]:
+    """Return which items of the designed sample belong to a job: those of windows that begin in its period."""
+    start, end = period(job)
+    return ReviewItem.window_at >= start, ReviewItem.window_at < end
+
+
+def period(job: Job) -> tuple[datetime, datetime]:
+    """Return the time whose predictions a back-test is about."""
     start, end = (datetime.fromisoformat(job.arguments[name]) for name in ("start", "end"))
+    return start, end
+
+
+def _matrix(rows: Sequence[Sequence[float | None]], columns: int) -> npt.NDArray[np.float64]:
+    return np.array(rows, dtype=np.float64).reshape(-1, columns)
+
+
+def _plan(engine: Engine, job: Job, worker: str, clock: Callable[[], datetime]) -> None:
+    """Draw the plain sample, at random without replacement from the job's seed, and add the designed one."""
+    start, end = period(job)
     within = (Prediction.created_at >= start, Prediction.created_at < end, Prediction.text.is_not(None))
     place = func.row_number().over(order_by=(Prediction.created_at, Prediction.id))
     ranked = select(Prediction.id, Prediction.created_at, place.label("place")).where(*within).subquery()
-    rows: list[dict[str, Any]] = []
+    found: dict[str, tuple[Any, bool]] = {}
     with engine.connect() as connection:
         begin_reading(connection)
         lift_time_limit(connection)
         population = connection.scalar(select(func.count()).select_from(Prediction).where(*within)) or 0
         size = min(population, job.arguments["sample_size"])
         chosen = sorted(random.Random(job.arguments["seed"]).sample(range(1, population + 1), size))  # noqa: S311
+        items = select(ReviewItem.prediction_id, ReviewItem.predicted_at)
+        for row in connection.execute(items.where(ReviewItem.kind == "sample", *_within(job))):
+            found[str(row[0])] = row[1], False
         for first in range(0, size, _PLACES_AT_ONCE):
             these = ranked.c.place.in_(chosen[first : first + _PLACES_AT_ONCE])
-            rows += [
-                {"job_id": job.id, "prediction_id": row.id, "predicted_at": row.created_at, "scored": False}
-                for row in connection.execute(select(ranked.c.id, ranked.c.created_at).where(these))
-            ]
+            for id_, at in connection.execute(select(ranked.c.id, ranked.c.created_at).where(these)):
+                found[id_] = at, True
+    rows = [
+        {"job_id": job.id, "prediction_id": id_, "predicted_at": at, "scored": False, "random": random_}
+        for id_, (at, random_) in found.items()
+    ]
     with engine.begin() as connection:
-        hold(connection, job, worker, clock(), total=size, population=population)
+        hold(connection, job, worker, clock(), total=len(rows), population=population)
         if rows:
             connection.execute(insert(BacktestScore), rows)
 
@@ -153,7 +215,7 @@ def _next(engine: Engine, job: Job) -> Sequence[Any]:
 def _store(connection: Connection, job: Job, rows: Sequence[dict[str, Any]]) -> None:
     values: dict[str, Any] = {name: bindparam(name) for name in _names()}
     statement = (
-        update(cast(Table, BacktestScore.__table__))
+        update(typed(Table, BacktestScore.__table__))
         .where(BacktestScore.job_id == job.id, BacktestScore.prediction_id == bindparam("the_id"))
         .values(scored=True, **values)
     )

@@ -10,13 +10,13 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, Engine, insert, or_, select, update
+from sqlalchemy import Connection, Engine, and_, case, insert, or_, select, update
 
 from moderation.db.database import begin_exclusive
 from moderation.db.review_models import Job as JobRow
-from moderation.errors import InvalidInputError, NotFoundError
+from moderation.errors import ForbiddenError, InvalidInputError, NotFoundError
 from moderation.review import audit
-from moderation.review.access import Session, require
+from moderation.review.access import Session, is_admin, require
 
 BACKTEST = "backtest"
 LEASE = timedelta(seconds=60)
@@ -25,13 +25,19 @@ MAX_SAMPLE = 100_000
 MAX_JOBS = 500
 
 
+_OPEN = ("waiting", "running")
+
+
 class LostJobError(Exception):
-    """Another worker holds the job now; this one stops without a trace."""
+    """Another worker holds the job now, or it was cancelled; this one stops without a trace."""
 
 
 @dataclass(frozen=True)
 class Job:
-    """A job and how far it is; ``total`` None: not begun. ``population`` is what a back-test's sample stands for."""
+    """A job and how far it is; ``total`` None: not begun. ``population`` is what a back-test's sample stands for.
+
+    ``state`` is waiting, running, done, failed or cancelled. ``attempts`` begun since it got further last.
+    """
 
     id: str
     kind: str
@@ -90,6 +96,27 @@ def jobs(engine: Engine, session: Session, now: datetime, limit: int = 50) -> li
         return [Job(**row) for row in connection.execute(query).mappings()]
 
 
+def cancel(engine: Engine, session: Session, job_id: str, now: datetime) -> None:
+    """End a job that is not over; who works on it stops with the next texts.
+
+    Raises:
+        NotFoundError: no such job.
+        InvalidInputError: it is over.
+        UnauthorizedError, ForbiddenError: as `moderation.review.access.require`, for reviewers; or it is another's, and
+            the session no admin's.
+    """
+    with engine.begin() as connection:
+        begin_exclusive(connection)
+        name = require(connection, session, "reviewer", now)
+        job = find_job(connection, job_id)
+        if job.created_by != name and not is_admin(connection, name):
+            raise ForbiddenError(f"job {job_id} is {job.created_by}'s; who asked for it or an admin can cancel it")
+        open_ = (JobRow.id == job_id, JobRow.state.in_(_OPEN), JobRow.cancelled_at.is_(None))
+        if not connection.execute(update(JobRow).where(*open_).values(cancelled_at=now)).rowcount:
+            raise InvalidInputError(f"job {job_id} is {job.state}; expected one that is waiting or running")
+        audit.write(connection, now, name, "cancel job", job_id)
+
+
 def find_job(connection: Connection, job_id: str) -> Job:
     """Return a job.
 
@@ -105,12 +132,12 @@ def find_job(connection: Connection, job_id: str) -> Job:
 def claim(engine: Engine, worker: str, now: datetime) -> Job | None:
     """Take the oldest job that waits, or whose worker has given no sign of life; None if there is none.
 
-    One that was begun `MAX_ATTEMPTS` times without an end has failed.
+    One that was begun `MAX_ATTEMPTS` times without getting further has failed.
     """
     free = or_(JobRow.state == "waiting", JobRow.leased_until < now)
     query = (
         select(*_columns())
-        .where(JobRow.state.in_(("waiting", "running")), free)
+        .where(JobRow.state.in_(_OPEN), JobRow.cancelled_at.is_(None), free)
         .order_by(JobRow.created_at, JobRow.id)
         .limit(1)
         .with_for_update(skip_locked=True)
@@ -126,7 +153,7 @@ def claim(engine: Engine, worker: str, now: datetime) -> Job | None:
                 mine = {"state": "running", "worker": worker, "leased_until": now + LEASE, "attempts": job.attempts + 1}
                 connection.execute(update(JobRow).where(JobRow.id == job.id).values(mine))
                 return job
-            error = f"begun {MAX_ATTEMPTS} times and never ended; the worker's log says why"
+            error = f"begun {MAX_ATTEMPTS} times without getting further; the worker's log says why"
             _end(connection, job.id, {"state": "failed", "error": error, "finished_at": now})
 
 
@@ -134,12 +161,12 @@ def hold(connection: Connection, job: Job, worker: str, now: datetime, **values:
     """Renew the lease and write ``values``, in the transaction of what they tell of.
 
     Raises:
-        LostJobError: another worker holds the job.
+        LostJobError: another worker holds the job, or it was cancelled.
     """
-    mine = (JobRow.id == job.id, JobRow.worker == worker, JobRow.state == "running")
+    mine = (JobRow.id == job.id, JobRow.worker == worker, JobRow.state == "running", JobRow.cancelled_at.is_(None))
     changed: Mapping[str, object] = {"leased_until": now + LEASE, **values}
     if not connection.execute(update(JobRow).where(*mine).values(changed)).rowcount:
-        raise LostJobError(f"job {job.id} is another worker's now")
+        raise LostJobError(f"job {job.id} was cancelled, or is another worker's now")
 
 
 def finish(engine: Engine, job: Job, worker: str, now: datetime, error: str | None = None) -> None:
@@ -159,4 +186,6 @@ def _end(connection: Connection, job_id: str, values: Mapping[str, object]) -> N
 
 
 def _columns() -> list[Any]:
-    return [JobRow.__table__.c[name] for name in Job.__dataclass_fields__]
+    state = case((and_(JobRow.cancelled_at.is_not(None), JobRow.state.in_(_OPEN)), "cancelled"), else_=JobRow.state)
+    others = (JobRow.__table__.c[name] for name in Job.__dataclass_fields__ if name != "state")
+    return [state.label("state"), *others]

@@ -78,7 +78,9 @@ def _signs_of_life(engine: Engine, job: Job, worker: str) -> Iterator[None]:
             try:
                 with engine.begin() as connection:
                     queue.hold(connection, job, worker, datetime.now(UTC))
-            except ModerationError as error:  # the main thread finds out by itself
+            except LostJobError:  # the main thread finds out by itself
+                return
+            except ModerationError as error:
                 logger.warning("cannot renew the lease of job %s: %s", job.id, error)
 
     thread = threading.Thread(target=beat, name="signs-of-life", daemon=True)

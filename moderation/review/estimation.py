@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from moderation.labels import LABELS
 from moderation.review.sample import LiveSample
 from moderation.review.sample import Population as Counted
 from moderation.review.score_bins import EDGES, EXACT_MATCH
@@ -55,7 +56,11 @@ class Frame:
         return label_free(self.sums[held] / counts, held[1] == 1, counts) if len(counts) else None
 
 
-def frames(live: LiveSample, part: tuple[BoolArray, Sequence[Counted]] | None = None) -> dict[str, Frame]:
+def frames(
+    live: LiveSample,
+    part: tuple[BoolArray, Sequence[Counted]] | None = None,
+    of: Sequence[str] = (*LABELS, EXACT_MATCH),
+) -> dict[str, Frame]:
     """Return the frame of each label, and of `EXACT_MATCH`; empty without predictions.
 
     ``part`` restricts it to some items (N,) and the populations that they were drawn from.
@@ -65,7 +70,8 @@ def frames(live: LiveSample, part: tuple[BoolArray, Sequence[Counted]] | None = 
     names = tuple(sorted({each.stratum for each in populations}))
     strata = np.searchsorted(names, live.strata) if names else np.zeros(len(live.ids), dtype=np.int64)
     found = {}
-    for place, label in enumerate((*live.labels, EXACT_MATCH) if names else ()):
+    for label in of if names else ():
+        place = 0 if label == EXACT_MATCH else live.labels.index(label)
         columns = slice(None) if label == EXACT_MATCH else slice(place, place + 1)
         rows = chosen & ~np.isnan(live.scores[:, columns]).any(axis=1)
         scores, predicted = live.scores[rows, columns], live.predicted[rows, columns]

@@ -9,12 +9,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
+from operator import itemgetter
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from sqlalchemy import Connection, Engine, Text, cast, select
+from sqlalchemy import Connection, Engine, Text, cast, func, select
 
+from moderation.db.ids import with_dashes
 from moderation.db.review_models import Review, ReviewItem, ReviewPopulation, ReviewWindow
 from moderation.labels import LABELS
 from moderation.review.access import Session, require
@@ -22,15 +24,6 @@ from moderation.review.score_bins import ScoreBins
 
 Floats = npt.NDArray[np.float64]
 Strings = npt.NDArray[np.str_]
-
-
-@dataclass(frozen=True)
-class Labelled:
-    """R verdicts with labels: the row of its item, who gave it, and his labels (R, K); adjudications are left out."""
-
-    items: npt.NDArray[np.int64]
-    reviewers: Strings
-    labels: npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
@@ -82,7 +75,6 @@ class LiveSample:
     scores: Floats
     predicted: npt.NDArray[np.bool_]
     consensus: Floats
-    verdicts: Labelled
     golden: GoldenResults
     populations: tuple[Population, ...]
 
@@ -112,24 +104,22 @@ def live_sample(
     """
     with engine.connect() as connection:
         require(connection, session, "viewer", now)
-        items = _items(connection, (start, end), now, version, route)
-        verdicts = _verdicts(connection, start, end, {row.key: place for place, row in enumerate(items)})
+        of = _items(connection, (start, end), now, version, route)
         golden = golden_results(connection)
         populations = _populations(connection, start, end, version, route)
     return LiveSample(
         labels=LABELS,
-        ids=np.array([row.prediction_id for row in items], dtype=np.str_),
-        strata=np.array([row.stratum for row in items], dtype=np.str_),
-        versions=np.array([row.version for row in items], dtype=np.str_),
-        routes=np.array([row.route for row in items], dtype=np.str_),
-        decisions=np.array([row.decision for row in items], dtype=np.str_),
-        states=np.array([_state(row.state, row.late) for row in items], dtype=np.str_),
-        windows=np.array([row.window_at.replace(tzinfo=None) for row in items], dtype="datetime64[s]"),
-        probabilities=np.array([row.probability for row in items], dtype=np.float64),
-        scores=_scores([row.scores for row in items]),
-        predicted=_matrix([_members(row.predicted) for row in items]) == 1,
-        consensus=_matrix([_numbers(row.labels if row.state == "done" else None) for row in items]),
-        verdicts=verdicts,
+        ids=_ids(of["prediction_id"]),
+        strata=np.array(of["stratum"], dtype=np.str_),
+        versions=np.array(of["version"], dtype=np.str_),
+        routes=np.array(of["route"], dtype=np.str_),
+        decisions=np.array(of["decision"], dtype=np.str_),
+        states=np.array(list(map(_state, of["state"], of["late"])), dtype=np.str_),
+        windows=np.array(list(map(_instant, of["window_at"])), dtype="datetime64[s]"),
+        probabilities=np.array(of["probability"], dtype=np.float64),
+        scores=_scores(of["scores"]),
+        predicted=_matrix(list(map(_members, of["predicted"]))) == 1,
+        consensus=_matrix(list(map(_consensus, of["labels"], of["state"]))),
         golden=golden,
         populations=populations,
     )
@@ -147,35 +137,39 @@ def windows(engine: Engine, session: Session, start: datetime, end: datetime, no
         return [dict(row) for row in connection.execute(query.order_by(ReviewWindow.started_at)).mappings()]
 
 
+def sampled_versions(engine: Engine, session: Session, start: datetime, end: datetime, now: datetime) -> list[str]:
+    """Return the versions that the windows which begin in ``[start, end)`` hold, the one with the most traffic first.
+
+    Raises:
+        UnauthorizedError, ForbiddenError: as `moderation.review.access.require`, for viewers.
+    """
+    total = func.sum(ReviewPopulation.predictions)
+    within = (ReviewPopulation.window_at >= start, ReviewPopulation.window_at < end)
+    query = select(ReviewPopulation.version).where(*within).group_by(ReviewPopulation.version)
+    with engine.connect() as connection:
+        require(connection, session, "viewer", now)
+        return list(connection.scalars(query.order_by(total.desc(), ReviewPopulation.version)))
+
+
 def _items(
     connection: Connection, period: tuple[datetime, datetime], now: datetime, version: str | None, route: str | None
-) -> Sequence[Any]:
+) -> dict[str, Sequence[Any]]:
+    """Return the items by column."""
     query = select(
-        cast(ReviewItem.id, Text).label("key"),
-        *(ReviewItem.__table__.c[name] for name in ("prediction_id", "stratum", "version", "route", "decision")),
-        *(ReviewItem.__table__.c[name] for name in ("state", "window_at", "probability")),
+        *(cast(ReviewItem.__table__.c[name], Text).label(name) for name in ("prediction_id", "window_at")),
         *(cast(ReviewItem.__table__.c[name], Text).label(name) for name in ("scores", "predicted", "labels")),
+        *(ReviewItem.__table__.c[name] for name in ("stratum", "version", "route", "decision", "state", "probability")),
         (ReviewItem.expires_at <= now).label("late"),
     ).where(ReviewItem.kind == "sample", ReviewItem.window_at >= period[0], ReviewItem.window_at < period[1])
     for column, value in ((ReviewItem.version, version), (ReviewItem.route, route)):
         query = query if value is None else query.where(column == value)
-    return connection.execute(query.order_by(ReviewItem.window_at, ReviewItem.place)).all()
+    found = connection.execute(query.order_by(ReviewItem.window_at, ReviewItem.place))
+    names, rows = list(found.keys()), found.all()
+    return dict(zip(names, zip(*rows, strict=True) if rows else [()] * len(names), strict=True))
 
 
-def _verdicts(connection: Connection, start: datetime, end: datetime, places: dict[str, int]) -> Labelled:
-    query = (
-        select(cast(Review.item_id, Text).label("key"), Review.reviewer, cast(Review.labels, Text).label("labels"))
-        .join(ReviewItem, ReviewItem.id == Review.item_id)
-        .where(ReviewItem.kind == "sample", ReviewItem.window_at >= start, ReviewItem.window_at < end)
-        .where(Review.outcome == "labels", ~Review.adjudicates)
-        .order_by(Review.submitted_at, Review.id)
-    )
-    rows = [row for row in connection.execute(query) if row.key in places]
-    return Labelled(
-        items=np.array([places[row.key] for row in rows], dtype=np.int64),
-        reviewers=np.array([row.reviewer for row in rows], dtype=np.str_),
-        labels=_matrix([_numbers(row.labels) for row in rows]) == 1,
-    )
+def _ids(texts: Sequence[str]) -> Strings:
+    return np.array(texts if texts and "-" in texts[0] else list(map(with_dashes, texts)), dtype=np.str_)
 
 
 def golden_results(connection: Connection, reviewer: str | None = None) -> GoldenResults:
@@ -216,13 +210,27 @@ def _state(state: str, late: bool) -> str:
 
 
 def _scores(texts: Sequence[str]) -> Floats:
-    return _matrix([[row.get(label, np.nan) for label in LABELS] for row in json.loads(f"[{','.join(texts)}]")])
+    rows = json.loads(f"[{','.join(texts)}]")
+    try:
+        return _matrix(list(map(itemgetter(*LABELS), rows)))
+    except KeyError:  # a version that does not know them all
+        return _matrix([[row.get(label, np.nan) for label in LABELS] for row in rows])
+
+
+@lru_cache(maxsize=10_000)
+def _instant(text: str) -> np.datetime64:
+    """Return a time as either database writes it, in UTC; there are few different ones."""
+    return np.datetime64(datetime.fromisoformat(text).replace(tzinfo=None), "s")
 
 
 @lru_cache(maxsize=10_000)
 def _numbers(text: str | None) -> tuple[float, ...]:
     labels = {} if text is None else json.loads(text)
     return tuple(float(labels.get(label, np.nan)) for label in LABELS)
+
+
+def _consensus(text: str | None, state: str) -> tuple[float, ...]:
+    return _numbers(text if state == "done" else None)
 
 
 @lru_cache(maxsize=10_000)

@@ -1,7 +1,8 @@
 """What another version or other thresholds would have done on logged traffic, from stored scores.
 
-Decisions and volumes are exact for the logged sample; precision and recall come from its reviews (`label_quality`), so
-they need reviewed items that were scored by the candidate too. Users' reactions to other decisions are not simulated.
+Decisions and volumes are exact for the logged sample; precision and recall come from reviews, of other thresholds by
+`label_quality`, of another version by `moderation.statistics.candidate`. Users' reactions to other decisions are not
+simulated.
 """
 
 from collections.abc import Mapping
@@ -12,16 +13,7 @@ import numpy as np
 
 from moderation.errors import InvalidInputError
 from moderation.policy import DECISIONS, Policy
-from moderation.statistics.live_quality import LabelQuality, label_quality
-from moderation.statistics.sample import (
-    BoolArray,
-    Estimate,
-    FloatArray,
-    GoldenCounts,
-    IntArray,
-    Sample,
-    count_population,
-)
+from moderation.statistics.sample import BoolArray, Estimate, FloatArray, IntArray
 
 _NO_VARIANCE = 1e-12
 
@@ -37,19 +29,6 @@ class Changes:
     changed: float
     reviews_per_day: float
     removals_per_day: float
-
-
-@dataclass(frozen=True)
-class Reviewed:
-    """Which rows of a logged sample were drawn for review (M,), and what came of it for one label.
-
-    ``rows`` indexes the logged sample; ``labels`` is 1, 0 or NaN; ``golden`` says how often reviewers err, if known.
-    """
-
-    rows: IntArray
-    probabilities: FloatArray
-    labels: FloatArray
-    golden: GoldenCounts | None = None
 
 
 def decide(scores: FloatArray, truncated: BoolArray, labels: tuple[str, ...], policy: Policy) -> IntArray:
@@ -116,25 +95,6 @@ def weighted_share(hits: BoolArray, weights: FloatArray, strata: IntArray) -> Es
     z2 = NormalDist().inv_cdf(0.975) ** 2 * variance / (likely * (1 - likely))
     middle, half = share + z2 / 2, (z2 * share * (1 - share) + z2**2 / 4) ** 0.5
     return Estimate(share, max(0.0, (middle - half) / (1 + z2)), min(1.0, (middle + half) / (1 + z2)), len(hits))
-
-
-def quality(
-    names: tuple[str, ...],
-    strata: IntArray,
-    scores: FloatArray,
-    threshold: float,
-    reviewed: Reviewed,
-    informative: frozenset[str] = frozenset(),
-    seed: int = 0,
-) -> LabelQuality:
-    """Return one label's figures, had ``scores`` (N,) and ``threshold`` been in force on the logged sample.
-
-    ``strata`` (N,) indexes ``names`` and is that of the draw: it stays what it was, whatever the candidate says.
-    """
-    predicted = scores >= threshold
-    rows = reviewed.rows
-    sample = Sample(strata[rows], reviewed.probabilities, scores[rows], predicted[rows], reviewed.labels)
-    return label_quality(sample, count_population(names, strata, scores, predicted, informative), reviewed.golden, seed)
 
 
 def threshold_for_volume(

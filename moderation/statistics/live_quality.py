@@ -5,7 +5,7 @@ items' makers, or of non-response that depends on the truth itself. docs/statist
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 
@@ -27,6 +27,8 @@ FEWEST = 5
 """Reviews below which nothing is answered."""
 UNSEEN = 0.01
 """Share of the predictions concerned that may lie in strata without a single review."""
+UNKNOWN_PART = 0.05
+"""Share of a candidate's predicted class in a stratum from which on `FEWEST` reviews of it there are needed."""
 FEWEST_BINS = 10
 CREDIBLE = 0.97
 """Share of the posterior in an interval: what covers 95 % of simulated days, drifted scores among them."""
@@ -74,7 +76,7 @@ def label_quality(
     rates = posterior_rates(cells, informative[cells.stratum], golden, seed)
     yes = cells.predicted == 1
     hits, misses = rates.positives[:, yes].sum(axis=1), rates.positives[:, ~yes].sum(axis=1)
-    said, total = float(cells.size[yes].sum()), float(cells.size.sum())
+    said, total = cells.sizes[:, yes].sum(axis=1), cells.sizes.sum(axis=1)
     present = hits + misses
     with np.errstate(divide="ignore", invalid="ignore"):
         draws = {
@@ -93,6 +95,12 @@ def label_quality(
         for name, values in draws.items()
     }
     return LabelQuality(**found, corrected=golden is not None)
+
+
+def refused(reason: str) -> LabelQuality:
+    """Return the figures of a label of which nothing can be known."""
+    names = (each.name for each in fields(LabelQuality) if each.name != "corrected")
+    return LabelQuality(**{name: Estimate.refused(reason) for name in names}, corrected=False)
 
 
 def exact_match(
@@ -142,7 +150,7 @@ def _auc(rates: Rates) -> FloatArray:
     cells, count = rates.cells, int(rates.cells.bin.max()) + 1
     member = (cells.bin[:, None] == np.arange(count)).astype(np.float64)
     positive = rates.positives @ member
-    negative = (cells.size - rates.positives) @ member
+    negative = (cells.sizes - rates.positives) @ member
     below = np.cumsum(negative, axis=1) - negative
     pairs = positive.sum(axis=1) * negative.sum(axis=1)
     return np.asarray((positive * (below + negative / 2)).sum(axis=1) / pairs)
@@ -152,7 +160,7 @@ def _refusals(cells: Cells, rates: Rates, population: Population) -> dict[str, s
     yes = cells.predicted == 1
     missed, positive = _expected(cells, rates, ~yes), _expected(cells, rates, np.ones(len(yes), dtype=np.bool_))
     everywhere = _unseen(cells, np.ones(len(yes), dtype=np.bool_), population)
-    among_said = _unseen(cells, yes, population)
+    among_said = _unseen(cells, yes, population) or _unknown_part(cells, yes, population)
     recall = everywhere
     if recall is None and missed < MISSED:
         recall = f"{missed:.1f} missed positives can be expected among the reviews; {MISSED} are needed"
@@ -182,6 +190,25 @@ def _expected(cells: Cells, rates: Rates, concerned: BoolArray) -> float:
     by_scores = float(reviewed @ (1 / (1 + np.exp(-cells.odds[concerned]))))
     by_reviews = float(np.quantile(rates.rates[:, concerned] @ reviewed, 0.025))
     return max(by_scores, by_reviews)
+
+
+def _unknown_part(cells: Cells, yes: BoolArray, population: Population) -> str | None:
+    """Say which stratum holds much of a candidate's predicted class and no review of it; None if there is none.
+
+    Production's own predicted class was looked at in every stratum, as the strata follow from it.
+    """
+    if population.draws is None:
+        return None
+    strata = len(population.names)
+    sizes, reviews = (np.bincount(cells.stratum[yes], of[yes], strata) for of in (cells.size, cells.reviewed))
+    missing = (sizes > UNKNOWN_PART * sizes.sum()) & (reviews < FEWEST)
+    if not missing.any():
+        return None
+    names = ", ".join(name for name, none in zip(population.names, missing, strict=True) if none)
+    return (
+        f"about {sizes[missing].sum() / sizes.sum():.0%} of what would be predicted lies in the stratum {names}, where "
+        "too few of such texts were reviewed; a candidate in shadow gets its disagreements reviewed"
+    )
 
 
 def _unseen(cells: Cells, concerned: BoolArray, population: Population) -> str | None:

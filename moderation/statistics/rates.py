@@ -37,6 +37,7 @@ _NEAREST = 1e-6  # scores are clipped to so far from 0 and 1 before they become 
 class Cells:
     """Population and reviews per cell; arrays of shape (C,).
 
+    ``sizes`` are draws (S, C) of the predictions where only a sample tells them, else ``size`` as one row.
     ``reviewed`` and ``positive`` are counts, the ``effective`` ones are weighted where inclusion probabilities differ
     within a cell (windows with different quotas): weighted shares at Kish's effective size, the pseudo-likelihood of
     Chen, Wakefield and Lumley (2014).
@@ -46,6 +47,7 @@ class Cells:
     predicted: IntArray
     bin: IntArray
     size: IntArray
+    sizes: IntArray
     odds: FloatArray
     reviewed: FloatArray
     positive: FloatArray
@@ -79,14 +81,19 @@ def cells_of(sample: Sample, population: Population) -> Cells:
     # Nothing counted says more than what was drawn.
     size = np.maximum(population.counts.ravel(), drawn.astype(np.int64))
     kept = np.flatnonzero(size)
+    sizes = size[None, kept]
+    if population.draws is not None:
+        sizes = np.maximum(population.draws.reshape(len(population.draws), -1)[:, kept], drawn[kept].astype(np.int64))
     stratum, predicted, bin_ = np.unravel_index(kept, shape)
     with np.errstate(invalid="ignore"):
         effective = np.where(mass > 0, mass**2 / squares, 0.0)[kept]
         share = np.where(mass > 0, total(weights * labels) / mass, 0.0)[kept]
-        mean_score = np.where(drawn > 0, total(sample.scores) / drawn, 0.0)[kept]
+        believed = sample.scores if sample.beliefs is None else sample.beliefs
+        mean_score = np.where(drawn > 0, total(believed) / drawn, 0.0)[kept]
     odds = np.where(drawn[kept] > 0, _log_odds(mean_score), _middles(population.edges)[bin_])
     return Cells(
-        stratum, predicted, bin_, size[kept], odds, reviewed[kept], positive[kept], effective, effective * share
+        *(stratum, predicted, bin_, size[kept], sizes, odds),
+        *(reviewed[kept], positive[kept], effective, effective * share),
     )
 
 
@@ -238,7 +245,7 @@ def _predict(
     """
     alike = np.isclose(cells.effective, cells.reviewed)
     yes, no = (np.where(alike, each, 0) for each in (cells.positive, cells.reviewed - cells.positive))
-    rest = cells.size - (yes + no).astype(np.int64)
+    rest = cells.sizes - (yes + no).astype(np.int64)
     unseen = generator.binomial(rest, rates)
     if not np.any(wrong) and np.all(right == 1):
         return np.asarray(unseen + yes)

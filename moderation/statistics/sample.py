@@ -41,6 +41,7 @@ class Sample:
 
     ``labels`` holds 1, 0, or NaN for an item that was drawn and not labelled (skipped, expired, unsure); that is taken
     to be random among items of the same stratum, predicted class and score bin. ``strata`` indexes `Population.names`.
+    ``beliefs``, in [0, 1], are what is believed of the items before any review where that is more than ``scores`` say.
     """
 
     strata: IntArray
@@ -48,6 +49,7 @@ class Sample:
     scores: FloatArray
     predicted: BoolArray
     labels: FloatArray
+    beliefs: FloatArray | None = None
 
     def __post_init__(self) -> None:
         """Check shapes and ranges.
@@ -73,12 +75,16 @@ class Population:
     ``counts`` has shape (H, 2, B), ``edges`` (B + 1,); one bin, (0, 1), will do, and then the intervals are wider and
     there is no AUC. ``informative`` names the strata that are defined by more than the scores, such as disagreement
     of users: what the score says of an item means something else there.
+
+    ``draws`` (S, H, 2, B), S as many as the posterior's, say how uncertain counts are that only a sample tells
+    (`moderation.statistics.candidate`); None: they are known.
     """
 
     names: tuple[str, ...]
     counts: IntArray
     edges: tuple[float, ...] = SCORE_EDGES
     informative: frozenset[str] = field(default_factory=frozenset)
+    draws: IntArray | None = None
 
     def __post_init__(self) -> None:
         """Check that the parts fit.

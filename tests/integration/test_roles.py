@@ -20,7 +20,7 @@ from moderation.db.models import Base
 from moderation.db.roles import ROLES, rights_on, statements
 from moderation.errors import UnavailableError
 from moderation.jobs.backtest import backtest_sample, run
-from moderation.jobs.queue import claim, finish, request_backtest
+from moderation.jobs.queue import cancel, claim, finish, request_backtest
 from moderation.lineage.graph import Use
 from moderation.review import accounts
 from moderation.review.access import session_for_identity, sign_in, sign_out
@@ -209,6 +209,8 @@ def test_the_tools_draw_and_work_and_people_review_in_the_monitor(owner: Engine,
     run(tools, job, "one", Lengths(), lambda _: None)
     finish(tools, job, "one", CLOSED)
     assert len(backtest_sample(monitor, ann, job_id, CLOSED).ids) == 5
+    cancel(monitor, ann, request_backtest(monitor, ann, "candidate", (START, CLOSED), 5, CLOSED), CLOSED)
+    assert claim(tools, "one", CLOSED) is None
     assert erase_predictions(monitor, root, [settled], CLOSED) == Erased(1, 0)
     assert {each.reviewer for each in days_of_work(monitor, root, START, CLOSED + HOUR, CLOSED)} == {"ann", "root"}
     sign_out(monitor, ann, CLOSED)

@@ -8,7 +8,8 @@ import streamlit as st
 
 from apps.monitor.components.intervals import intervals_chart, number_columns, show_refusals
 from apps.monitor.services import backtest
-from apps.monitor.services.backtest import NEVER, CandidateResult, Outcome, Replay, Thresholds
+from apps.monitor.services.backtest import FIGURES, NEVER, Outcome, Replay, Thresholds
+from apps.monitor.services.candidate import Candidate
 from apps.ui.colors import label_words
 from apps.ui.table import offer_csv, show_table
 from moderation.errors import InvalidInputError
@@ -18,10 +19,10 @@ from moderation.statistics.sample import Estimate
 RANGES = {"1 week": timedelta(days=7), "4 weeks": timedelta(days=28), "12 weeks": timedelta(days=84)}
 
 
-def choose_thresholds(replay: Replay, version: str) -> dict[str, LabelThresholds]:
-    """Return the thresholds on the sliders, two per label."""
+def choose_thresholds(replay: Replay, of: str) -> dict[str, LabelThresholds]:
+    """Return the thresholds on the sliders, two per label; ``of`` is a version or a job, which has its own."""
     # A slider that is to stand elsewhere is a new one: its place cannot be both a default and set from here.
-    turn, start = st.session_state.get(_key(version), (0, replay.thresholds))
+    turn, start = st.session_state.get(_key(of), (0, replay.thresholds))
     chosen = {}
     left, right = st.columns(2, gap="large")
     for place, label in enumerate(replay.labels):
@@ -33,7 +34,7 @@ def choose_thresholds(replay: Replay, version: str) -> dict[str, LabelThresholds
                     f"{label_words(label)}: review from, remove from",
                     backtest.steps(current),
                     value=_pair(start[label]),
-                    key=f"threshold-{label}-{version}-{turn}",
+                    key=f"threshold-{label}-{of}-{turn}",
                     format_func=_written,
                 ),
             )
@@ -41,27 +42,27 @@ def choose_thresholds(replay: Replay, version: str) -> dict[str, LabelThresholds
     return chosen
 
 
-def offer_solver(replay: Replay, version: str, chosen: Thresholds) -> None:
+def offer_solver(replay: Replay, of: str, chosen: Thresholds) -> None:
     """Let the reader state a budget, and put the thresholds that keep to it on the sliders."""
     with st.expander("Find thresholds for a budget", icon=":material/target:"), st.form("solver", border=False):
         budget = st.radio(
             "Budget", ["Reviews a day", "False positives (%)"], horizontal=True, key="budget",
             help="Reviews: all labels' review thresholds move together, by the same factor of their odds. False "
-            "positives: each label by itself, and who is negative is taken from the calibrated scores. Removal "
-            "thresholds stay.",
+            "positives: each label by itself, and who is negative is taken from the calibrated scores; what reviews "
+            "say of it stands below. Removal thresholds stay. The budget is kept on the sample: see the interval.",
         )  # fmt: skip
         most = st.number_input("At most", min_value=0.0, value=200.0, key="most")
         if st.form_submit_button("Find"):
-            st.session_state["solver_problem"] = _solve(replay, version, chosen, budget, most)
+            st.session_state["solver_problem"] = _solve(replay, of, chosen, budget, most)
             st.rerun()
     if problem := st.session_state.pop("solver_problem", None):
         st.warning(problem, icon=":material/warning:")
 
 
-def put_on_sliders(version: str, thresholds: Mapping[str, LabelThresholds]) -> None:
+def put_on_sliders(of: str, thresholds: Mapping[str, LabelThresholds]) -> None:
     """Put ``thresholds`` on the sliders in the next run."""
-    turn, _ = st.session_state.get(_key(version), (0, None))
-    st.session_state[_key(version)] = turn + 1, thresholds
+    turn, _ = st.session_state.get(_key(of), (0, None))
+    st.session_state[_key(of)] = turn + 1, thresholds
 
 
 def show_outcome(replay: Replay, found: Outcome, before: Outcome) -> None:
@@ -101,59 +102,45 @@ def show_outcome(replay: Replay, found: Outcome, before: Outcome) -> None:
 
 
 def show_figures(replay: Replay, chosen: Thresholds) -> None:
-    """Show precision and recall, as they were and as they would be."""
+    """Show precision, recall and false positives, as they were and as they would be."""
     of, known = st.session_state.get("back_test_figures", (None, {}))
     known = known if of == replay.fingerprint else {}
     st.session_state["back_test_figures"] = replay.fingerprint, known
     frame = backtest.figures_frame(replay, chosen, known)
-    for figure, place in zip(backtest.FIGURES, st.columns(2, gap="medium"), strict=True):
-        rows = frame[frame["figure"] == figure]
-        title = f"{figure.capitalize()} per label, with 95 % intervals"
-        with place:
-            unit = figure.capitalize()
-            st.altair_chart(intervals_chart(rows, "label", title, unit, by="thresholds"), alt=title)
-            show_refusals(rows[rows["thresholds"] == "then"], "label")
+    figure = st.segmented_control(
+        "Figure", list(FIGURES), format_func=FIGURES.__getitem__, default="recall", required=True, key="back_figure"
+    )
+    rows = frame[frame["figure"] == figure]
+    title = f"{FIGURES[figure]} per label, with 95 % intervals"
+    st.altair_chart(intervals_chart(rows, "label", title, FIGURES[figure], by="thresholds"), alt=title)
+    show_refusals(rows[rows["thresholds"].isin(("then", "candidate"))], "label")
     show_table(frame, "back-test", number_columns())
 
 
-def show_candidate(found: CandidateResult) -> None:
-    """Show what a candidate would have decided."""
-    with st.container(horizontal=True):
-        st.metric("Decisions that change", f"{100 * found.changed.value:.2f} %", border=True)
-        st.metric("Reviews a day", f"{found.reviews_per_day.value:,.0f}", border=True)
-        st.metric("Compared", f"{found.compared:,}", border=True)
+def show_basis(found: Candidate) -> None:
+    """Say what the candidate's figures rest on, and what it could not read."""
     st.caption(
-        f"95 % intervals: changed {_between(found.changed, 100, ' %', 2)}, reviews {_between(found.reviews_per_day)} a "
-        f"day. {found.missing:,} texts were erased before they were scored."
+        f"Decisions and volumes: {found.compared:,} texts drawn at random, {found.missing:,} more were erased before "
+        f"they were scored. Precision and recall: {found.items - found.unscored:,} of {found.items:,} texts drawn for "
+        f"review; {found.unscored:,} could not be scored, because they were erased or drawn later than the job began."
     )
-    changed = backtest.changes_frame(found.changes, found.per_day)
-    show_table(changed, "candidate-decisions")
-    title = "What the candidate's calibrated scores promise per label"
-    figure = st.segmented_control(
-        "Figure", ["precision", "recall", "prevalence"], default="recall", required=True, key="candidate_figure"
-    )
-    chosen = found.figures[found.figures["figure"] == figure]
-    st.altair_chart(intervals_chart(chosen, "label", title, figure.capitalize()), alt=title)
-    show_refusals(chosen, "label")
-    show_table(found.figures, "candidate-figures", number_columns())
-    st.caption("No review is behind these: they hold only if the candidate's scores are calibrated on this traffic.")
 
 
-def _solve(replay: Replay, version: str, chosen: Thresholds, budget: str, most: float) -> str | None:
+def _solve(replay: Replay, of: str, chosen: Thresholds, budget: str, most: float) -> str | None:
     """Put the answer on the sliders; return why there is none."""
     try:
         if budget == "Reviews a day":
             found = backtest.for_reviews(replay, chosen, most)
         else:
-            found = backtest.for_false_positives(replay, chosen, min(most, 100) / 100)
+            found = backtest.for_false_positives(replay, chosen, most / 100)
     except InvalidInputError as error:
         return str(error)
-    put_on_sliders(version, found)
+    put_on_sliders(of, found)
     return None
 
 
-def _key(version: str) -> str:
-    return f"thresholds-{version}"
+def _key(of: str) -> str:
+    return f"thresholds-{of}"
 
 
 def _pair(each: LabelThresholds) -> tuple[float, float]:

@@ -1,52 +1,53 @@
 """What other thresholds, or another version, would have decided: from stored scores. Knows no Streamlit.
 
 Other thresholds are tried on the designed sample: each drawn prediction stands for as many as its probability says, so
-no predictions are read. Per label also the population's own counts are known, at the edges of its bins. Another
-version's scores come from a job, on a plain random sample.
+no predictions are read. Per label also the population's own counts are known, at the edges of its bins.
+`apps.monitor.services.candidate` gives the same of another version.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from functools import partial
 
 import numpy as np
 import pandas as pd
 from sqlalchemy import Engine
 
-from apps.monitor.services.quality import FREE_FIGURES, fingerprint
+from apps.monitor.services.quality import fingerprint
 from apps.ui.colors import label_words
 from moderation.db.log import VersionRecord
 from moderation.db.promotion import known_versions
 from moderation.errors import InvalidInputError
-from moderation.jobs.backtest import BacktestSample, backtest_sample
 from moderation.jobs.queue import Job
 from moderation.policy import DECISIONS, LabelThresholds, Policy
 from moderation.review.access import Session
 from moderation.review.estimation import Frame, frames, golden_counts
-from moderation.review.sample import live_sample, windows
+from moderation.review.sample import live_sample, sampled_versions, windows
 from moderation.review.score_bins import EDGES
 from moderation.statistics import backtest
 from moderation.statistics.backtest import Changes
-from moderation.statistics.label_free import label_free
 from moderation.statistics.live_quality import LabelQuality
 from moderation.statistics.sample import BoolArray, Estimate, FloatArray, GoldenCounts, IntArray
 
 NEVER = 2.0
 """Stands for a threshold that no score reaches."""
-FIGURES = ("precision", "recall")
+FIGURES = {"precision": "Precision", "recall": "Recall", "false_positive_rate": "False-positive rate"}
 Thresholds = Mapping[str, LabelThresholds]
-Known = dict[tuple[str, float | None], LabelQuality]
-"""Figures by label and review threshold."""
+Known = dict[tuple[str, float | str | None], LabelQuality]
+"""Figures by label and review threshold; `SERVED` stands for those of the versions that decided."""
+SERVED = "served"
 
 
 @dataclass(frozen=True)
 class Replay:
-    """N logged predictions of one version, and how many each stands for; ``thresholds`` are those in force.
+    """N logged predictions, how many each stands for, and what a version's scores say of them.
 
     ``scores`` (N, K), NaN where unknown; ``decided`` (N,) indexes `DECISIONS`; ``held`` (N,) were reviewed for their
-    length alone; ``strata`` (N,) are those of the draw. ``frames`` and ``golden`` are for precision and recall;
-    ``fingerprint`` is that of the sample.
+    length alone; ``strata`` (N,) are those of the draw. ``thresholds`` are the version's own. ``quality`` returns a
+    label's figures, had it been predicted from a threshold on (None: never); ``served`` those of the versions that
+    decided, None if that is this one. ``fingerprint`` is the same only if figures are.
     """
 
     labels: tuple[str, ...]
@@ -57,8 +58,8 @@ class Replay:
     strata: IntArray
     per_day: float
     thresholds: Thresholds
-    frames: Mapping[str, Frame]
-    golden: Mapping[str, GoldenCounts]
+    quality: Callable[[str, float | None], LabelQuality]
+    served: Callable[[str], LabelQuality] | None
     fingerprint: str
 
 
@@ -78,12 +79,8 @@ def versions_with_samples(engine: Engine, session: Session, length: timedelta, n
     Raises:
         UnauthorizedError, ForbiddenError, UnavailableError: as `read`.
     """
-    live = live_sample(engine, session, now - length, now, now)
-    totals = pd.Series(dict.fromkeys((each.version for each in live.populations), 0), dtype=np.int64)
-    for each in live.populations:
-        totals[each.version] += each.predictions
     known = {record.version: record for record in known_versions(engine)}
-    return [known[str(name)] for name in totals.sort_values(ascending=False).index if name in known]
+    return [known[name] for name in sampled_versions(engine, session, now - length, now, now) if name in known]
 
 
 def read(engine: Engine, session: Session, record: VersionRecord, length: timedelta, now: datetime) -> Replay | None:
@@ -108,8 +105,8 @@ def read(engine: Engine, session: Session, record: VersionRecord, length: timede
         strata=np.unique(live.strata, return_inverse=True)[1].astype(np.int64),
         per_day=sum(each.predictions for each in live.populations) / days,
         thresholds=thresholds_of(record),
-        frames=frames(live),
-        golden=golden_counts(live),
+        quality=partial(_quality, frames(live), golden_counts(live), thresholds_of(record)),
+        served=None,
         fingerprint=fingerprint(live),
     )
 
@@ -127,7 +124,10 @@ def steps(current: LabelThresholds) -> list[float]:
 
 def outcome(replay: Replay, thresholds: Thresholds) -> Outcome:
     """Return what ``thresholds`` would have decided."""
-    after = backtest.decide(replay.scores, replay.held, replay.labels, Policy(thresholds))
+    return _outcome(replay, backtest.decide(replay.scores, replay.held, replay.labels, Policy(thresholds)))
+
+
+def _outcome(replay: Replay, after: IntArray) -> Outcome:
     found = backtest.changes(replay.decided, after, replay.per_day, replay.weights)
     parts = [after == DECISIONS.index(name) for name in ("review", "remove")]
     shares = [
@@ -136,12 +136,9 @@ def outcome(replay: Replay, thresholds: Thresholds) -> Outcome:
     return Outcome(found, shares[0], *(_scaled(each, replay.per_day) for each in shares[1:]))
 
 
-def label_figures(replay: Replay, label: str, threshold: float | None) -> LabelQuality:
-    """Return one label's figures as if it had been predicted from ``threshold`` on."""
-    frame = replay.frames[label]
-    if threshold != replay.thresholds[label].review:
-        frame = frame.under(NEVER if threshold is None else threshold)
-    return frame.quality(replay.golden.get(label))
+def logged_outcome(replay: Replay) -> Outcome:
+    """Return what was decided."""
+    return _outcome(replay, replay.decided)
 
 
 def for_reviews(replay: Replay, thresholds: Thresholds, most: float) -> dict[str, LabelThresholds]:
@@ -176,7 +173,12 @@ def for_false_positives(replay: Replay, thresholds: Thresholds, most: float) -> 
 
     ``most`` is a share of the negatives. Who is negative is taken from the calibrated scores; what reviews say of the
     result stands in its figures.
+
+    Raises:
+        InvalidInputError: not a share, or a label that exceeds it by removals alone, whose thresholds stay.
     """
+    if not 0 <= most <= 1:
+        raise InvalidInputError(f"false positives: at most {100 * most:g} %; expected 0 to 100")
     found = {}
     for place, label in enumerate(replay.labels):
         known = ~np.isnan(replay.scores[:, place])
@@ -184,28 +186,62 @@ def for_false_positives(replay: Replay, thresholds: Thresholds, most: float) -> 
         negative = replay.weights[known] * (1 - scores)
         asked = thresholds[label].review is not None and negative.sum() > 0
         limit = backtest.threshold_for_false_positives(scores, negative, most) if asked else None
+        remove = thresholds[label].remove
+        if limit is not None and remove is not None and limit > remove:
+            share = negative[scores >= remove].sum() / negative.sum()
+            raise InvalidInputError(
+                f"{label_words(label)}: removals alone are {share:.2%} false positives; expected at most {most:.2%}: "
+                "raise its removal threshold"
+            )
         found[label] = _raised(thresholds[label], limit)
     return found
 
 
 def figures_frame(replay: Replay, thresholds: Thresholds, known: Known | None = None) -> pd.DataFrame:
-    """Return precision and recall per label as they are and as they would be, with their intervals.
+    """Return the figures of each label as they are and as they would be, with their intervals.
 
     ``known`` keeps what was estimated before, of this replay only; labels are estimated side by side.
     """
     known = {} if known is None else known
-    both = (("as it was", replay.thresholds), ("then", thresholds))
-    missing = {(label, of[label].review) for label in replay.labels for _, of in both} - set(known)
+    keys = {label: _keys(replay, thresholds, label) for label in replay.labels}
+    missing = sorted({each for pair in keys.values() for each in pair.values()} - set(known), key=str)
     with ThreadPoolExecutor() as pool:
-        known.update(zip(missing, pool.map(lambda each: label_figures(replay, *each), missing), strict=True))
-    rows = []
-    for label in replay.labels:
-        for when, of in both:
-            found = known[label, of[label].review]
-            for figure in FIGURES:
-                estimate: Estimate = getattr(found, figure)
-                rows.append((label_words(label), when, figure, *_numbers(estimate)))
+        known.update(zip(missing, pool.map(partial(_estimated, replay), missing), strict=True))
+    rows = [
+        (label_words(label), when, figure, *_numbers(getattr(known[key], figure)))
+        for label, pair in keys.items()
+        for when, key in pair.items()
+        for figure in FIGURES
+    ]
     return pd.DataFrame(rows, columns=["label", "thresholds", "figure", "value", "low", "high", "reviews", "why not"])
+
+
+def _keys(replay: Replay, thresholds: Thresholds, label: str) -> dict[str, tuple[str, float | str | None]]:
+    """Return what stands beside each other for a label, in words, by the key of its figures."""
+    if replay.served is None:
+        return {"as it was": (label, replay.thresholds[label].review), "then": (label, thresholds[label].review)}
+    return {"in service": (label, SERVED), "candidate": (label, thresholds[label].review)}
+
+
+def _estimated(replay: Replay, key: tuple[str, float | str | None]) -> LabelQuality:
+    label, threshold = key
+    if isinstance(threshold, str):
+        assert replay.served is not None  # noqa: S101 - only then there is such a key
+        return replay.served(label)
+    return replay.quality(label, threshold)
+
+
+def _quality(
+    known: Mapping[str, Frame],
+    golden: Mapping[str, GoldenCounts],
+    own: Thresholds,
+    label: str,
+    threshold: float | None,
+) -> LabelQuality:
+    frame = known[label]
+    if threshold != own[label].review:
+        frame = frame.under(NEVER if threshold is None else threshold)
+    return frame.quality(golden.get(label))
 
 
 def changes_frame(changes: Changes, per_day: float) -> pd.DataFrame:
@@ -218,50 +254,6 @@ def changes_frame(changes: Changes, per_day: float) -> pd.DataFrame:
         if i != j
     ]
     return pd.DataFrame(rows, columns=["from", "to", "predictions a day"])
-
-
-@dataclass(frozen=True)
-class CandidateResult:
-    """What a candidate would have decided on a random sample of logged texts."""
-
-    changes: Changes
-    changed: Estimate
-    reviews_per_day: Estimate
-    per_day: float
-    compared: int
-    missing: int
-    figures: pd.DataFrame
-
-
-def candidate_result(engine: Engine, session: Session, job: Job, now: datetime) -> CandidateResult | None:
-    """Return what a job has found so far; None if nothing, or if the candidate's thresholds are not recorded.
-
-    Raises:
-        UnauthorizedError, ForbiddenError: as `moderation.review.access.require`, for viewers.
-        UnavailableError: the database went away.
-    """
-    known = {record.version: record for record in known_versions(engine)}
-    record = known.get(job.arguments["version"])
-    sample = backtest_sample(engine, session, job.id, now)
-    if record is None or not len(sample.ids):
-        return None
-    decided = np.array([DECISIONS.index(each) for each in sample.decisions], dtype=np.int64)
-    held = (decided == DECISIONS.index("review")) & ~_asked(sample, known)
-    policy = Policy(thresholds_of(record))
-    after = backtest.decide(sample.candidate, held, sample.labels, policy)
-    start, end = (datetime.fromisoformat(job.arguments[name]) for name in ("start", "end"))
-    per_day = sample.population / ((end - start) / timedelta(days=1))
-    weights, one = np.full(len(after), sample.population / len(after)), np.zeros(len(after), dtype=np.int64)
-    shares = [backtest.weighted_share(hits, weights, one) for hits in (after != decided, after == 1)]
-    return CandidateResult(
-        changes=backtest.changes(decided, after, per_day),
-        changed=shares[0],
-        reviews_per_day=_scaled(shares[1], per_day),
-        per_day=per_day,
-        compared=len(after),
-        missing=sample.missing,
-        figures=_promises(sample, policy),
-    )
 
 
 def jobs_frame(jobs: list[Job]) -> pd.DataFrame:
@@ -281,30 +273,6 @@ def jobs_frame(jobs: list[Job]) -> pd.DataFrame:
             for job in jobs
         ]
     )
-
-
-def _promises(sample: BacktestSample, policy: Policy) -> pd.DataFrame:
-    """Return what the candidate's calibrated scores promise, per label."""
-    rows = []
-    for place, label in enumerate(sample.labels):
-        scores = sample.candidate[:, place]
-        scores = scores[~np.isnan(scores)]
-        limit = policy.thresholds[label].review if label in policy.thresholds else None
-        if len(scores):
-            promised = label_free(scores, scores >= (NEVER if limit is None else limit))
-            rows += [(label_words(label), each, *_numbers(getattr(promised, each))) for each in FREE_FIGURES]
-    return pd.DataFrame(rows, columns=["label", "figure", "value", "low", "high", "reviews", "why not"])
-
-
-def _asked(sample: BacktestSample, known: Mapping[str, VersionRecord]) -> BoolArray:
-    """Return whether any logged score reached the review threshold of the version that gave it."""
-    limits = {
-        version: [record.thresholds[label]["review"] if label in record.thresholds else None for label in sample.labels]
-        for version, record in known.items()
-    }
-    never = [None] * len(sample.labels)
-    rows = [[NEVER if each is None else each for each in limits.get(version, never)] for version in sample.versions]
-    return np.asarray((sample.logged >= np.array(rows)).any(axis=1))
 
 
 def _raised(current: LabelThresholds, review: float | None) -> LabelThresholds:

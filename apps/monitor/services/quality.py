@@ -159,7 +159,7 @@ def compared(live: LiveSample, label: str, figure: str, by: str) -> pd.DataFrame
     rows = []
     for name in sorted(set(counted)):
         populations = [each for each, key in zip(live.populations, counted, strict=True) if key == name]
-        frame = frames(live, (items == name, populations)).get(label)
+        frame = frames(live, (items == name, populations), (label,)).get(label)
         if frame is not None:
             shown = short_version(name) if by == "version" else name
             rows.append((shown, *_numbers(getattr(frame.quality(golden), figure))))

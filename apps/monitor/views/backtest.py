@@ -4,7 +4,8 @@ import streamlit as st
 from sqlalchemy import Engine
 
 from apps.monitor.components import backtest as parts
-from apps.monitor.services import backtest
+from apps.monitor.services import backtest, candidate
+from apps.monitor.services.backtest import Replay
 from apps.monitor.services.database import explain
 from apps.ui.colors import short_version
 from apps.ui.notice import show_problem
@@ -14,25 +15,28 @@ from moderation import clock
 from moderation.db.log import VersionRecord
 from moderation.db.promotion import known_versions
 from moderation.errors import ModerationError
-from moderation.jobs.queue import MAX_SAMPLE, jobs, request_backtest
+from moderation.jobs.queue import MAX_SAMPLE, Job, cancel, jobs, request_backtest
 from moderation.review.access import Session
 
 _POLL_S = 3
+_OPEN = ("waiting", "running")
 
 
 def backtest_view(engine: Engine, session: Session) -> None:
     """Let the reader move thresholds, or ask for a candidate's scores."""
     head("Back-test", "What other thresholds, or another version, would have decided on logged traffic.")
-    thresholds, candidate = st.tabs(["Other thresholds", "Another version"])
-    name = "4 weeks"
+    name = st.segmented_control("Look back", list(parts.RANGES), default="4 weeks", required=True, key="back_range")
+    # Only what is looked at is computed.
+    own, other = st.tabs(["Other thresholds", "Another version"], on_change="rerun", key="back_tab")
     try:
-        with thresholds:
-            name = st.segmented_control("Look back", list(parts.RANGES), default=name, required=True, key="back_range")
-            _thresholds(engine, session, name)
-        with candidate:
-            _ask(engine, session, name)
-            st.fragment(_jobs, run_every=_POLL_S if _running(engine, session) else None)(engine, session)
-            _results(engine, session)
+        with own:
+            if own.open:
+                _thresholds(engine, session, name)
+        with other:
+            if other.open:
+                _ask(engine, session, name)
+                st.fragment(_jobs, run_every=_POLL_S if _running(engine, session) else None)(engine, session)
+                _results(engine, session)
     except ModerationError as error:
         show_problem(explain(error))
 
@@ -52,12 +56,14 @@ def _thresholds(engine: Engine, session: Session, name: str) -> None:
     if replay is None:
         st.info("Nothing of this version was drawn in this range.")
         return
-    chosen = parts.choose_thresholds(replay, record.version)
-    st.button(
-        "Back to the thresholds in force", on_click=parts.put_on_sliders, args=(record.version, replay.thresholds)
-    )
-    parts.offer_solver(replay, record.version, chosen)
-    parts.show_outcome(replay, backtest.outcome(replay, chosen), backtest.outcome(replay, replay.thresholds))
+    _show(replay, record.version)
+
+
+def _show(replay: Replay, of: str) -> None:
+    chosen = parts.choose_thresholds(replay, of)
+    st.button("Back to the version's own thresholds", on_click=parts.put_on_sliders, args=(of, replay.thresholds))
+    parts.offer_solver(replay, of, chosen)
+    parts.show_outcome(replay, backtest.outcome(replay, chosen), backtest.logged_outcome(replay))
     parts.show_figures(replay, chosen)
 
 
@@ -69,7 +75,10 @@ def _ask(engine: Engine, session: Session, name: str) -> None:
     with st.form("candidate"):
         record = st.selectbox("Candidate", records, format_func=_called, key="candidate_version")
         size = st.number_input("Texts to score", 100, MAX_SAMPLE, 2_000, step=100, key="sample_size")
-        st.caption(f"Drawn at random from the last {name}; `moderation worker` scores them.")
+        st.caption(
+            f"Drawn at random from the last {name}; `moderation worker` scores them, and all that was drawn for "
+            "review, for precision and recall."
+        )
         if st.form_submit_button("Ask for it", icon=":material/send:"):
             now = clock.now()
             request_backtest(engine, session, record.version, (now - parts.RANGES[name], now), int(size), now)
@@ -77,7 +86,7 @@ def _ask(engine: Engine, session: Session, name: str) -> None:
 
 
 def _running(engine: Engine, session: Session) -> bool:
-    return any(job.state in ("waiting", "running") for job in jobs(engine, session, clock.now()))
+    return any(job.state in _OPEN for job in jobs(engine, session, clock.now()))
 
 
 def _jobs(engine: Engine, session: Session) -> None:
@@ -94,10 +103,19 @@ def _jobs(engine: Engine, session: Session) -> None:
         "Scored": st.column_config.ProgressColumn(format="percent", min_value=0, max_value=1),
     }
     show_table(backtest.jobs_frame(found), "back-test-jobs", columns)
+    _offer_cancel(engine, session, [job for job in found if job.state in _OPEN])
     done = [job.id for job in found if job.state == "done"]
     if len(done) > len(st.session_state.setdefault("jobs_done", done)):
         st.session_state["jobs_done"] = done
         st.rerun()  # the whole page: there is a result to choose
+
+
+def _offer_cancel(engine: Engine, session: Session, open_jobs: list[Job]) -> None:
+    for job in open_jobs:
+        called = f"Cancel {short_version(job.arguments['version'])}, {job.created_at:%Y-%m-%d %H:%M:%S} UTC"
+        if st.button(called, icon=":material/cancel:", key=f"cancel-{job.id}"):
+            cancel(engine, session, job.id, clock.now())
+            st.rerun()
 
 
 def _results(engine: Engine, session: Session) -> None:
@@ -108,11 +126,12 @@ def _results(engine: Engine, session: Session) -> None:
         return
     called = {job.id: f"{short_version(job.arguments['version'])}, {job.created_at:%Y-%m-%d %H:%M} UTC" for job in done}
     chosen = st.selectbox("Result of", done, format_func=lambda job: called[job.id], key="result")
-    found = backtest.candidate_result(engine, session, chosen, now)
+    found = candidate.read(engine, session, chosen, now)
     if found is None:
         st.info("Nothing to compare: no text was scored, or the candidate's thresholds are not recorded.")
         return
-    parts.show_candidate(found)
+    parts.show_basis(found)
+    _show(found.replay, chosen.id)
 
 
 def _called(record: VersionRecord) -> str:

@@ -3,15 +3,17 @@ from datetime import timedelta
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
-from sqlalchemy import Engine
+from sqlalchemy import Engine, select
 from streamlit.testing.v1 import AppTest
 
-from apps.monitor.services import backtest
+from apps.monitor.services import backtest, candidate
 from apps.monitor.services.backtest import Replay
 from moderation import clock
+from moderation.db.review_models import ReviewItem
 from moderation.errors import InvalidInputError
-from moderation.jobs.queue import jobs
+from moderation.jobs.queue import jobs, request_backtest
 from moderation.jobs.worker import Worker
 from moderation.policy import LabelThresholds
 from moderation.review.access import local_session
@@ -90,7 +92,7 @@ def test_a_sample_stands_for_the_day_within_its_interval(engine: Engine) -> None
     generator = np.random.default_rng(5)
     toxic = np.concatenate([generator.beta(0.35, 1.5, 400) for _ in range(2)])
     assert caused.reviews_per_day.low <= ((toxic >= 0.5) & (toxic < 0.9)).sum() / 2 <= caused.reviews_per_day.high
-    moved = backtest.label_figures(found, "toxic", 0.3)
+    moved = found.quality("toxic", 0.3)
     assert moved.precision.low <= toxic[toxic >= 0.3].mean() <= moved.precision.high
 
 
@@ -114,30 +116,73 @@ def test_thresholds_for_false_positives_keep_to_them_by_the_scores(engine: Engin
     assert limit > 0.5
 
 
-def test_a_candidate_is_asked_for_scored_and_compared(monitor: AppTest, engine: Engine) -> None:
-    site(engine, days=1, number=120, budget=20)
-    at = open_page(monitor, "back-test")
+def other_version(at: AppTest) -> AppTest:
+    """Open the tab of candidates."""
+    at.session_state["back_tab"] = "Another version"
+    return at.run()
+
+
+def ask(at: AppTest, size: int) -> None:
     names = at.selectbox(key="candidate_version").options
     at.selectbox(key="candidate_version").set_value(next(each for each in names if CANDIDATE[:12] in each))
-    at.number_input(key="sample_size").set_value(100)
+    at.number_input(key="sample_size").set_value(size)
     next(button for button in at.button if button.label == "Ask for it").click().run()
     assert not at.exception
-    frame = next(each.value for each in at.dataframe if "Scored" in each.value)
-    assert list(frame.loc[0, ["By", "State", "Scored", "Candidate"]]) == ["local", "waiting", 0.0, CANDIDATE]
+
+
+def jobs_shown(at: AppTest) -> pd.DataFrame:
+    return next(each.value for each in at.dataframe if "Scored" in each.value)
+
+
+def test_a_candidate_is_asked_for_scored_and_compared(monitor: AppTest, engine: Engine) -> None:
+    site(engine, days=1, number=300, budget=200)
+    at = other_version(open_page(monitor, "back-test"))
+    ask(at, 100)
+    assert list(jobs_shown(at).loc[0, ["By", "State", "Scored", "Candidate"]]) == ["local", "waiting", 0.0, CANDIDATE]
     Worker(engine, policy(), lambda _: AllToxic(), "one", shown).work()
     at.run()
     assert not at.exception
-    frame = next(each.value for each in at.dataframe if "Scored" in each.value)
-    assert list(frame.loc[0, ["State", "Scored", "Texts"]]) == ["done", 1.0, 100]
-    assert {metric.label: metric.value for metric in at.metric}["Compared"] == "100"
+    assert list(jobs_shown(at).loc[0, ["State", "Scored"]]) == ["done", 1.0]
+    assert "100 texts drawn at random" in parsed_texts(at)
+    assert "200 of 200 texts drawn for review" in parsed_texts(at)
+    assert metrics(at)["Reviews a day"] == f"{300 / 28:.0f}"  # it reviews everything
+    frame = next(each.value for each in at.dataframe if "thresholds" in each.value)
+    toxic = frame[frame["label"] == "toxic"].set_index(["figure", "thresholds"])
+    assert toxic.loc[("precision", "candidate"), "high"] < toxic.loc[("precision", "in service"), "low"]
+    assert toxic.loc[("precision", "candidate"), "reviews"] > 100
+    assert "0.0 missed positives" in toxic.loc[("recall", "candidate"), "why not"]  # all are predicted
+
+
+def test_a_candidates_figures_are_those_of_its_reviews(engine: Engine) -> None:
+    site(engine, days=2, number=400, budget=400, labelled=1.0)
     now = clock.now()
     session = local_session(engine, now)
-    found = backtest.candidate_result(engine, session, jobs(engine, session, now)[0], now)
+    request_backtest(engine, session, CANDIDATE, (now - WEEK, now), 500, now)
+    Worker(engine, policy(), lambda _: AllToxic(), "one", shown).work()
+    found = candidate.read(engine, session, jobs(engine, session, now)[0], now)
     assert found is not None
-    assert found.reviews_per_day.value == pytest.approx(120 / 28)  # it reviews everything
-    assert found.changes.decisions[:, 1].sum() == 100
-    toxic = found.figures[(found.figures["label"] == "toxic") & (found.figures["figure"] == "prevalence")].iloc[0]
-    assert toxic["low"] < 0.7 < toxic["high"]
+    assert (found.compared, found.items, found.unscored) == (500, 800, 0)
+    with engine.connect() as connection:
+        truth = [row["toxic"] for row in connection.scalars(select(ReviewItem.labels))]
+    precision = found.replay.quality("toxic", 0.5).precision
+    assert precision.value == pytest.approx(np.mean(truth))  # everything was drawn and labelled
+    assert found.replay.quality("toxic", 0.8).precision.refusal == "nothing was predicted"
+    lower = found.replay.thresholds | {"toxic": LabelThresholds(0.5, 0.6)}
+    with pytest.raises(InvalidInputError, match="removals alone"):
+        backtest.for_false_positives(found.replay, lower, 0.01)
+    kept = backtest.for_reviews(found.replay, found.replay.thresholds, 0)
+    assert backtest.outcome(found.replay, kept).reviews_per_day.value == 0
+
+
+def test_a_job_is_cancelled_on_the_page(monitor: AppTest, engine: Engine) -> None:
+    site(engine, days=1, number=50, budget=10)
+    at = other_version(open_page(monitor, "back-test"))
+    ask(at, 100)
+    next(button for button in at.button if button.label.startswith("Cancel")).click().run()
+    assert not at.exception
+    assert jobs_shown(at).loc[0, "State"] == "cancelled"
+    assert not [button for button in at.button if button.label.startswith("Cancel")]
+    assert Worker(engine, policy(), lambda _: AllToxic(), "one", shown).work() is None
 
 
 def test_an_empty_database_says_what_to_do(monitor: AppTest, engine: Engine) -> None:
@@ -145,7 +190,7 @@ def test_an_empty_database_says_what_to_do(monitor: AppTest, engine: Engine) -> 
     assert not at.exception
     said = parsed_texts(at)
     assert "No prediction was drawn in this range" in said
-    assert "No version is recorded yet" in said
+    assert "No version is recorded yet" in parsed_texts(other_version(at))
 
 
 def test_steps_hold_what_is_in_force_and_never() -> None:

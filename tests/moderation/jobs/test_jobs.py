@@ -1,10 +1,11 @@
 """Jobs: one worker's at a time, taken up where they were, and what a back-test leaves behind."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 
+import numpy as np
 import pytest
 from sqlalchemy import Engine, func, select, update
 
@@ -13,12 +14,26 @@ from moderation.db.review_models import BacktestScore
 from moderation.db.review_models import Job as JobRow
 from moderation.errors import BundleError, ForbiddenError, InvalidInputError, NotFoundError, UnavailableError
 from moderation.jobs.backtest import TEXTS_AT_ONCE, backtest_sample, run
-from moderation.jobs.queue import LEASE, MAX_ATTEMPTS, Job, LostJobError, claim, finish, hold, jobs, request_backtest
+from moderation.jobs.queue import (
+    LEASE,
+    MAX_ATTEMPTS,
+    Job,
+    LostJobError,
+    cancel,
+    claim,
+    finish,
+    hold,
+    jobs,
+    request_backtest,
+)
 from moderation.jobs.worker import Worker
 from moderation.labels import LABELS
 from moderation.review.access import Session
+from moderation.review.draw import draw
+from moderation.review.history import audit_entries
+from moderation.review.sample import live_sample
 from tests.moderation.db.records import VERSION
-from tests.moderation.review.records import CLOSED, DAY, START, Lengths, policy, signed_in, store, traffic
+from tests.moderation.review.records import CLOSED, DAY, START, Lengths, Scored, policy, signed_in, store, traffic
 
 PERIOD = (START, START + DAY)
 
@@ -101,7 +116,70 @@ def test_a_job_that_kills_its_workers_fails_in_the_end(engine: Engine, ann: Sess
     assert claim(engine, "w", CLOSED + MAX_ATTEMPTS * 2 * LEASE) is None
     (job,) = jobs(engine, ann, CLOSED)
     assert (job.state, job.attempts) == ("failed", MAX_ATTEMPTS)
-    assert "begun 3 times" in str(job.error)
+    assert "begun 3 times without getting further" in str(job.error)
+
+
+def test_a_job_that_gets_further_each_time_may_be_begun_often(engine: Engine, ann: Session) -> None:
+    request_backtest(engine, ann, "candidate", PERIOD, 200, CLOSED)
+    for _ in range(MAX_ATTEMPTS):
+        with pytest.raises(KeyboardInterrupt):
+            worker(engine, Lengths(calls_left=1)).work()
+        with engine.begin() as connection:
+            connection.execute(update(JobRow).values(leased_until=START))
+    worker(engine, Lengths()).work()
+    assert jobs(engine, ann, CLOSED)[0].state == "done"
+
+
+def test_every_drawn_item_is_scored_too_and_stays_out_of_the_random_sample(engine: Engine, ann: Session) -> None:
+    draw(engine, policy(daily_budget=60), CLOSED)
+    job_id = request_backtest(engine, ann, "candidate", PERIOD, 50, CLOSED)
+    scorer = Lengths()
+    worker(engine, scorer).work()
+    (job,) = jobs(engine, ann, CLOSED)
+    found = backtest_sample(engine, ann, job_id, CLOSED)
+    drawn = live_sample(engine, ann, *PERIOD, CLOSED).ids
+    assert (len(found.ids), len(found.items), set(found.items)) == (50, 60, set(drawn))
+    assert job.total == job.done == len(set(found.ids) | set(drawn)) == len(scorer.seen)
+    assert not np.isnan(found.item_scores).any()
+
+
+def test_an_item_whose_text_was_erased_has_no_scores(engine: Engine, ann: Session) -> None:
+    draw(engine, policy(daily_budget=60), CLOSED)
+    gone = live_sample(engine, ann, *PERIOD, CLOSED).ids[:7].tolist()
+    erase(engine, ids=gone)
+    job_id = request_backtest(engine, ann, "candidate", PERIOD, 50, CLOSED)
+    worker(engine, Lengths()).work()
+    found = backtest_sample(engine, ann, job_id, CLOSED)
+    assert set(found.items[np.isnan(found.item_scores).all(axis=1)]) == set(gone)
+    assert (found.population, found.missing, len(found.ids)) == (193, 0, 50)
+
+
+def test_a_cancelled_job_stops_and_is_taken_by_nobody(engine: Engine, ann: Session) -> None:
+    job_id = request_backtest(engine, ann, "candidate", PERIOD, 200, CLOSED)
+
+    class Cancels(Lengths):
+        def score(self, texts: Sequence[str]) -> Scored:
+            if len(self.seen) == TEXTS_AT_ONCE:
+                cancel(engine, ann, job_id, CLOSED)
+            return super().score(texts)
+
+    scorer = Cancels()
+    worker(engine, scorer).work()
+    (job,) = jobs(engine, ann, CLOSED)
+    assert (job.state, job.done, len(scorer.seen)) == ("cancelled", TEXTS_AT_ONCE, 2 * TEXTS_AT_ONCE)
+    assert claim(engine, "other", CLOSED + 2 * LEASE) is None
+    with pytest.raises(InvalidInputError, match="is cancelled; expected one that is waiting or running"):
+        cancel(engine, ann, job_id, CLOSED)
+    actions = [entry.action for entry in audit_entries(engine, signed_in(engine, "root", "admin"), CLOSED)]
+    assert "cancel job" in actions
+
+
+def test_only_who_asked_or_an_admin_cancels(engine: Engine, ann: Session) -> None:
+    job_id = request_backtest(engine, ann, "candidate", PERIOD, 5, CLOSED)
+    with pytest.raises(ForbiddenError, match="is ann's"):
+        cancel(engine, signed_in(engine, "bob"), job_id, CLOSED)
+    cancel(engine, signed_in(engine, "root", "admin"), job_id, CLOSED)
+    assert claim(engine, "one", CLOSED) is None
 
 
 def test_a_version_that_cannot_be_loaded_is_said(engine: Engine, ann: Session) -> None:

@@ -64,9 +64,6 @@ def test_the_sample_has_everything_and_no_text(engine: Engine) -> None:
     done = sample.states == "done"
     assert sample.consensus[done].tolist() == [[1.0, 0, 0, 0, 0, 0]]
     assert np.isnan(sample.consensus[~done]).all()
-    assert sample.verdicts.reviewers.tolist() == ["ann", "bob", "eve"]
-    assert sample.verdicts.items[:2].tolist() == [np.flatnonzero(done)[0]] * 2
-    assert sample.verdicts.labels[:, 0].tolist() == [True, True, False]
     assert (sample.golden.reviewers.tolist(), sample.golden.labels[0, 0], sample.golden.truth[0, 0]) == (
         ["ann"], False, True)  # fmt: skip
     assert {(each.stratum, each.predictions, each.excluded) for each in sample.populations} == {

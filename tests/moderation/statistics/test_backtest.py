@@ -67,6 +67,16 @@ def test_the_threshold_of_a_volume_is_the_lowest_that_keeps_to_it(values: list[f
         assert (scores >= lower.max()).sum() > most
 
 
+@given(SCORES, st.integers(0, 45), st.integers(0, 45))
+def test_a_larger_budget_never_asks_for_a_higher_threshold(values: list[float], one: int, other: int) -> None:
+    scores = np.array(values)
+    small, large = sorted((one, other))
+    volumes = [backtest.threshold_for_volume(scores, most, len(scores)) for most in (small, large)]
+    rates = [backtest.threshold_for_false_positives(scores, 1.1 - scores, most / 45) for most in (small, large)]
+    assert volumes[0] >= volumes[1]
+    assert rates[0] >= rates[1]
+
+
 @given(SCORES, st.floats(0, 1))
 def test_the_threshold_of_a_false_positive_rate_is_the_lowest_that_keeps_to_it(
     values: list[float], most: float
@@ -92,22 +102,6 @@ def test_all_thresholds_move_together_until_the_budget_is_kept() -> None:
     assert 46 <= caused <= 50
     odds = [moved[name] / (1 - moved[name]) / (start[name] / (1 - start[name])) for name in start]
     assert odds[0] == pytest.approx(odds[1])
-
-
-def test_quality_under_another_threshold_holds_the_truth() -> None:
-    generator = np.random.default_rng(2)
-    scores = generator.beta(0.4, 2, 20_000)
-    truth = generator.random(20_000) < scores
-    strata = (scores > 0.2).astype(np.int64)
-    rows = np.concatenate([generator.choice(np.flatnonzero(strata == each), 400, replace=False) for each in (0, 1)])
-    reviewed = backtest.Reviewed(
-        rows, np.where(strata[rows], 400 / strata.sum(), 400 / (1 - strata).sum()), truth[rows] * 1.0
-    )
-    for threshold in (0.3, 0.5, 0.7):
-        found = backtest.quality(("rest", "near"), strata, scores, threshold, reviewed)
-        said = scores >= threshold
-        assert found.precision.low <= truth[said].mean() <= found.precision.high
-        assert found.recall.low <= said[truth].mean() <= found.recall.high
 
 
 def test_nonsense_is_refused() -> None:

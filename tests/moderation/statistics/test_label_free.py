@@ -15,7 +15,7 @@ def looks(world: str, runs: int) -> list[bool]:
         generator = np.random.default_rng(seed)
         day = traffic(world, 0.1, generator)
         population = count_population(STRATA, day.strata, day.scores, day.predicted, DISPUTED)
-        reviewed = label_quality(draw(day, generator, False), population)
+        reviewed = label_quality(draw(day, generator, False)[0], population)
         found.append(compare(label_free(day.scores, day.predicted), reviewed).alarm)
     return found
 

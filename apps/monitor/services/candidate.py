@@ -1,0 +1,131 @@
+"""What another version would have decided, from the scores of its job. Knows no Streamlit.
+
+Decisions and volumes come from a plain random sample of logged texts, precision and recall from the reviews of the
+designed sample: both were scored by the job.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from functools import partial
+
+import numpy as np
+from sqlalchemy import Engine
+
+from apps.monitor.services.backtest import NEVER, Replay, thresholds_of
+from apps.monitor.services.quality import fingerprint
+from moderation.db.log import VersionRecord
+from moderation.db.promotion import known_versions
+from moderation.jobs.backtest import BacktestSample, backtest_sample, period
+from moderation.jobs.queue import Job
+from moderation.policy import DECISIONS
+from moderation.review.access import Session
+from moderation.review.estimation import Frame, frames, golden_counts
+from moderation.review.sample import LiveSample, live_sample
+from moderation.statistics.candidate import Rescored, candidate_quality
+from moderation.statistics.live_quality import LabelQuality, refused
+from moderation.statistics.sample import BoolArray, FloatArray, GoldenCounts
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A candidate's `Replay`; ``compared`` texts of the plain sample, ``missing`` of it were erased before.
+
+    Of ``items`` drawn for review in the period, ``unscored`` could not be scored: their texts were erased, or their
+    window was drawn after the job began.
+    """
+
+    replay: Replay
+    compared: int
+    missing: int
+    items: int
+    unscored: int
+
+
+def read(engine: Engine, session: Session, job: Job, now: datetime) -> Candidate | None:
+    """Return what a job has found so far; None if nothing, or if the candidate's thresholds are not recorded.
+
+    Raises:
+        UnauthorizedError, ForbiddenError: as `moderation.review.access.require`, for viewers.
+        UnavailableError: the database went away.
+    """
+    known = {record.version: record for record in known_versions(engine)}
+    record = known.get(job.arguments["version"])
+    sample = backtest_sample(engine, session, job.id, now)
+    if record is None or not len(sample.ids):
+        return None
+    start, end = period(job)
+    live = live_sample(engine, session, start, end, now)
+    scores = _scores_of(live, sample)
+    served, golden = frames(live), golden_counts(live)
+    decided = np.array([DECISIONS.index(each) for each in sample.decisions], dtype=np.int64)
+    replay = Replay(
+        labels=sample.labels,
+        scores=sample.candidate,
+        decided=decided,
+        held=(decided == DECISIONS.index("review")) & ~_asked(sample, known),
+        weights=np.full(len(decided), sample.population / len(decided)),
+        strata=np.zeros(len(decided), dtype=np.int64),
+        per_day=sample.population / ((end - start) / timedelta(days=1)),
+        thresholds=thresholds_of(record),
+        quality=partial(_quality, live, sample, scores, golden),
+        served=partial(_served, served, golden),
+        fingerprint=f"{job.id} {job.done} {fingerprint(live)}",
+    )
+    unscored = int(np.isnan(scores).all(axis=1).sum())
+    return Candidate(replay, len(decided), sample.missing, len(live.ids), unscored)
+
+
+def _scores_of(live: LiveSample, sample: BacktestSample) -> FloatArray:
+    """Return the candidate's scores (N, K) of the drawn items, NaN where there are none."""
+    found = np.full((len(live.ids), len(sample.labels)), np.nan)
+    if not len(sample.items):
+        return found
+    order = np.argsort(sample.items)
+    places = np.minimum(np.searchsorted(sample.items, live.ids, sorter=order), len(order) - 1)
+    same = sample.items[order[places]] == live.ids
+    found[same] = sample.item_scores[order[places[same]]]
+    return found
+
+
+def _quality(
+    live: LiveSample,
+    sample: BacktestSample,
+    scores: FloatArray,
+    golden: Mapping[str, GoldenCounts],
+    label: str,
+    threshold: float | None,
+) -> LabelQuality:
+    place = sample.labels.index(label)
+    rows = ~np.isnan(scores[:, place])
+    names = tuple(sorted({each.stratum for each in live.populations if each.predictions}))
+    totals = [sum(each.predictions for each in live.populations if each.stratum == name) for name in names]
+    drawn_from = np.isin(sample.made_at.astype("datetime64[D]"), np.unique(live.windows.astype("datetime64[D]")))
+    others = sample.candidate[drawn_from, place]
+    items = Rescored(
+        names=names,
+        totals=np.array(totals, dtype=np.int64),
+        strata=np.searchsorted(names, live.strata[rows]) if names else np.zeros(0, dtype=np.int64),
+        probabilities=live.probabilities[rows],
+        scores=scores[rows, place],
+        logged=live.scores[rows, place],
+        labels=live.consensus[rows, place],
+        others=others[~np.isnan(others)],
+    )
+    return candidate_quality(items, NEVER if threshold is None else threshold, golden.get(label))
+
+
+def _served(known: Mapping[str, Frame], golden: Mapping[str, GoldenCounts], label: str) -> LabelQuality:
+    return known[label].quality(golden.get(label)) if label in known else refused("nothing was drawn for review")
+
+
+def _asked(sample: BacktestSample, known: Mapping[str, VersionRecord]) -> BoolArray:
+    """Return whether any logged score reached the review threshold of the version that gave it."""
+    asked = np.zeros(len(sample.versions), dtype=np.bool_)
+    for version in np.unique(sample.versions):
+        record = known.get(str(version))
+        limits = {} if record is None else {label: each.review for label, each in thresholds_of(record).items()}
+        own = [NEVER if (limit := limits.get(label)) is None else limit for label in sample.labels]
+        rows = sample.versions == version
+        asked[rows] = (sample.logged[rows] >= np.array(own)).any(axis=1)
+    return asked
