@@ -2,7 +2,7 @@
 
 Compact Language Detector 2 decides where it is sure: ``es``, ``zh-Hant``. Where it is not (a few letters, nothing but
 emoji, a platform without a wheel of it), the tag says the script of most letters: ``und-Latn``, or ``und-Zyyy`` without
-any. A language of its own is no more than a guess for a few words; docs/adr/0019 holds how often it is right.
+any. A language of its own is no more than a guess for a few words; docs/adr/0016 holds how often it is right.
 """
 
 import unicodedata
