@@ -27,8 +27,9 @@ def worker(
 
     Any number may run, on any machine that reaches the database and the registry: each window is drawn once, and each
     job is one worker's at a time. One that is killed loses nothing: another takes its job up where it was, after a
-    minute. Ctrl-C ends it.
+    minute. Ctrl-C ends it. With MODERATION_WORKER_PORT it answers /metrics there: jobs, and alarms of drift.
     """
+    from cli.worker_figures import WorkerFigures
     from moderation.db.database import connect, require_current
     from moderation.errors import UnavailableError
     from moderation.jobs.worker import Worker
@@ -41,15 +42,21 @@ def worker(
     name = f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
     policy = read_review_policy(settings.review_policy_path)
     own = Worker(engine, policy, lambda version: _load(settings, version), name, _progress)
+    figures = WorkerFigures(engine)
+    if settings.worker_port is not None:
+        figures.serve(settings.worker_host, settings.worker_port)
     stopped = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: _stop(stopped))
     while True:
         try:
             _work(own)
+            if settings.worker_port is not None:
+                figures.refresh()
         except UnavailableError as error:
             if once:
                 raise
+            figures.failed()
             typer.echo(f"warning: {error}", err=True)
         if once or stopped.wait(poll_s):
             return

@@ -221,6 +221,11 @@ class ReviewSettings(DatabaseSettings):
 class WorkerSettings(ReviewSettings, RegistrySettings):
     """The worker: the review sample, and jobs that need a model."""
 
+    worker_host: Annotated[str, Field(description="Address of the worker's port.")] = "127.0.0.1"
+    worker_port: Annotated[Port | None, Field(description="Port on which a worker answers /metrics; unset: none.")] = (
+        None
+    )
+
 
 class MonitorSettings(ReviewSettings):
     """The monitor app."""

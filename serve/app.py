@@ -7,10 +7,13 @@ the database. The event loop never runs the model and never waits for a disk or 
 
 import asyncio
 import functools
+import math
+import shutil
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from http import HTTPStatus
+from pathlib import Path
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -94,6 +97,7 @@ def create_app(
     desk = FeedbackDesk(lambda: watcher.current.served, outbox, log, lambda: shipper.database_reachable)
     access = access or Access(settings)
     metrics = _metrics(watcher, batcher, outbox, shipper, shadow, access)
+    _show_bounds(metrics, settings)
 
     def require_room() -> None:
         outbox.require_room(1)
@@ -128,6 +132,7 @@ def create_app(
         redirect_slashes=False,
         telemetry={"tracing": False, "metrics": False, "logs": False},
     )
+    app.state.metrics = metrics  # the server counts there what never becomes a request
     readiness = functools.partial(_readiness, watcher, batcher, outbox, shipper, access)
     limits = Limits(settings.max_text_bytes, settings.deadline_s)
     privacy = Privacy(settings)
@@ -199,20 +204,42 @@ def _metrics(
     metrics.gauge("waiting_texts", "Comments admitted and not yet answered.", lambda: batcher.waiting_texts)
     metrics.gauge("outbox_rows", "Rows that the database does not have yet.", outbox.pending)
     metrics.gauge("outbox_oldest_seconds", "How long the oldest of them has been waiting.", outbox.oldest_age_s)
-    metrics.gauge("refused_rows", "Rows that the database refused, since the start.", lambda: shipper.refused_rows)
+    metrics.gauge("outbox_up", "1 if the outbox can be written.", lambda: outbox.problem is None)
+    metrics.count("refused_rows", "Rows that the database refused.", lambda: shipper.refused_rows)
     metrics.gauge("database_up", "1 if the database was reached at last attempt.", lambda: shipper.database_reachable)
     metrics.gauge("registry_up", "1 if what the alias points to is served.", lambda: watcher.problem is None)
     production = watcher.production
-    metrics.gauge("version_changes", "Versions swapped in since the start.", lambda: production.changes)
-    metrics.gauge("refused_versions", "Versions not fit to serve, since the start.", lambda: production.refusals)
-    metrics.gauge("shadow_up", "1 if a candidate is scored in the background.", lambda: watcher.candidate is not None)
-    metrics.gauge("shadow_waiting", "Comments that wait for the candidate.", lambda: shadow.waiting)
-    metrics.gauge("shadow_scored", "Comments that the candidate scored, since the start.", lambda: shadow.scored)
-    metrics.gauge("shadow_dropped", "Comments that it had no time for, since the start.", lambda: shadow.dropped)
-    metrics.gauge("shadow_failed", "Comments that it failed on, since the start.", lambda: shadow.failed)
+    metrics.count("version_changes", "Versions swapped in.", lambda: production.changes)
+    metrics.count("refused_versions", "Versions not fit to serve.", lambda: production.refusals)
+    if watcher.shadow is not None:
+        _show_shadow(metrics, watcher, shadow)
     if (ring := access.keys) is not None:
         metrics.gauge("keys_age_seconds", "Since the API keys were read from the database.", lambda: ring.age_s)
     return metrics
+
+
+def _show_shadow(metrics: Metrics, watcher: Watcher, shadow: Shadow) -> None:
+    metrics.gauge("shadow_up", "1 if a candidate is scored in the background.", lambda: watcher.candidate is not None)
+    metrics.gauge("shadow_waiting", "Comments that wait for the candidate.", lambda: shadow.waiting)
+    metrics.count("shadow_scored", "Comments that the candidate scored.", lambda: shadow.scored)
+    metrics.count("shadow_dropped", "Comments that the candidate had no time for.", lambda: shadow.dropped)
+    metrics.count("shadow_failed", "Comments that the candidate failed on.", lambda: shadow.failed)
+
+
+def _show_bounds(metrics: Metrics, settings: ApiSettings) -> None:
+    rows, folder = settings.max_outbox_rows, settings.state_dir
+    metrics.gauge("outbox_max_rows", "From how many rows in the outbox on predictions are refused.", lambda: rows)
+    metrics.gauge("state_size_bytes", "Size of the disk with the state folder.", lambda: _disk(folder)[0])
+    metrics.gauge("state_free_bytes", "What is free of it.", lambda: _disk(folder)[1])
+
+
+def _disk(folder: Path) -> tuple[float, float]:
+    """Return size and free bytes of the disk with ``folder``; NaN while it cannot be asked."""
+    try:
+        found = shutil.disk_usage(folder)
+    except OSError:
+        return math.nan, math.nan
+    return found.total, found.free
 
 
 async def _http_error(request: Request, error: HTTPException) -> JSONResponse:

@@ -1,12 +1,15 @@
 """What Prometheus reads at ``/metrics``; one registry per app, no comment text, few label values."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info, ProcessCollector, generate_latest
+from prometheus_client.core import CounterMetricFamily
+from prometheus_client.registry import Collector
 
 from moderation.contracts import ServedVersion
 from moderation.policy import DECISIONS, Decision
 from serve.batcher import Outcome
+from serve.protocol import REFUSALS
 from serve.stages import Found
 
 _SECONDS = (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
@@ -25,6 +28,14 @@ class Metrics:
             "moderation_requests", "Requests answered.", ("route", "method", "status"), registry=self._registry
         )
         self._seconds = self._histogram("request_seconds", "From a request's head to its answer.", _SECONDS, ("route",))
+        self._refused = Counter(
+            "moderation_refused_connections",
+            "Refused before there was a request: no HTTP (400), a head too large (431), too many connections (503).",
+            ("status",),
+            registry=self._registry,
+        )
+        for status in REFUSALS:
+            self._refused.labels(status)
         self._decisions = Counter(
             "moderation_predictions", "Predictions answered.", ("decision", "version"), registry=self._registry
         )
@@ -41,6 +52,10 @@ class Metrics:
         """Show what ``read`` returns at the time of asking; it must not block."""
         Gauge(f"moderation_{name}", meaning, registry=self._registry).set_function(read)
 
+    def count(self, name: str, meaning: str, read: Callable[[], float]) -> None:
+        """Show what ``read`` has counted since the start; it must not block."""
+        self._registry.register(_Counted(f"moderation_{name}", meaning, read))
+
     def serves(self, served: ServedVersion) -> None:
         """Show which version answers."""
         self._model.info({"version": served.version, "name": served.name, "backend": served.backend})
@@ -51,6 +66,10 @@ class Metrics:
         """Count one request; ``route`` is the template, never the path that was asked for."""
         self._requests.labels(route, method if method in _METHODS else "other", status).inc()
         self._seconds.labels(route).observe(seconds)
+
+    def refused(self, status: int) -> None:
+        """Count one connection that was refused with ``status``, one of `serve.protocol.REFUSALS`."""
+        self._refused.labels(status).inc()
 
     def predicted(self, version: str, decisions: Sequence[Decision], outcomes: Sequence[Outcome[Found]]) -> None:
         """Count the predictions of one request."""
@@ -73,3 +92,13 @@ class Metrics:
 
     def _histogram(self, name: str, meaning: str, buckets: Sequence[float], labels: Sequence[str] = ()) -> Histogram:
         return Histogram(f"moderation_{name}", meaning, labels, buckets=buckets, registry=self._registry)
+
+
+class _Counted(Collector):
+    """A counter that another part keeps."""
+
+    def __init__(self, name: str, meaning: str, read: Callable[[], float]) -> None:
+        self._name, self._meaning, self._read = name, meaning, read
+
+    def collect(self) -> Iterator[CounterMetricFamily]:
+        yield CounterMetricFamily(self._name, self._meaning, value=self._read())

@@ -175,7 +175,7 @@ def _serve(app: FastAPI, listeners: list[socket.socket], drain_s: int) -> None:
         backlog=BACKLOG,
         timeout_keep_alive=KEEP_ALIVE_S,
         timeout_graceful_shutdown=drain_s,
-        http=protocol(raise_file_limit()),
+        http=protocol(raise_file_limit(), app.state.metrics.refused),
     )
     # What is loaded by now lives as long as the server; a collection that walks it holds every answer up for 200 ms.
     gc.collect()

@@ -9,6 +9,7 @@ refusal on its way.
 import asyncio
 import resource
 import sys
+from collections.abc import Callable
 from typing import Any
 
 import httptools
@@ -23,6 +24,9 @@ MAX_FILES = 65_536
 """Also where the system sets no bound: each connection costs memory."""
 SPARE_FILES = 256
 """Files that are not connections: database, registry, logs, what a request opens."""
+
+REFUSALS = (400, 431, 503)
+"""Statuses that are answered here, without a request that the app would see."""
 
 _OF_THE_CONNECTION = (b"connection", b"upgrade", b"http2-settings")
 _FULL = (
@@ -40,12 +44,14 @@ _TOO_LARGE = (
 )
 
 
-def protocol(max_connections: int, head_timeout_s: float = HEAD_TIMEOUT_S) -> type[asyncio.Protocol]:
-    """Return uvicorn's protocol with these bounds."""
+def protocol(
+    max_connections: int, refused: Callable[[int], None], head_timeout_s: float = HEAD_TIMEOUT_S
+) -> type[asyncio.Protocol]:
+    """Return uvicorn's protocol with these bounds; ``refused`` is told the status of each refusal."""
     return type(
         "BoundedProtocol",
         (_Bounded, HttpToolsProtocol),
-        {"max_connections": max_connections, "head_timeout_s": head_timeout_s},
+        {"max_connections": max_connections, "head_timeout_s": head_timeout_s, "refused": staticmethod(refused)},
     )
 
 
@@ -67,6 +73,7 @@ class _Bounded:
 
     max_connections: int
     head_timeout_s: float
+    refused: Callable[[int], None]
     timeout_keep_alive: float
     timeout_keep_alive_task: asyncio.TimerHandle | None
     transport: asyncio.Transport
@@ -183,5 +190,6 @@ class _Bounded:
             self._writing = None
 
     def _refuse(self, answer: bytes, body: bytes) -> None:
+        self.refused(int(answer.split(b" ", 2)[1]))
         self.transport.write(answer % (len(body), body))
         self.transport.close()

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, Engine, and_, case, insert, or_, select, update
+from sqlalchemy import Connection, Engine, and_, case, func, insert, or_, select, update
 
 from moderation.db.database import begin_exclusive
 from moderation.db.review_models import Job as JobRow
@@ -115,6 +115,18 @@ def cancel(engine: Engine, session: Session, job_id: str, now: datetime) -> None
         if not connection.execute(update(JobRow).where(*open_).values(cancelled_at=now)).rowcount:
             raise InvalidInputError(f"job {job_id} is {job.state}; expected one that is waiting or running")
         audit.write(connection, now, name, "cancel job", job_id)
+
+
+def open_jobs(engine: Engine) -> dict[str, int]:
+    """Return how many jobs wait and how many are being done.
+
+    Raises:
+        UnavailableError: the database went away.
+    """
+    query = select(JobRow.state, func.count()).where(JobRow.state.in_(_OPEN)).group_by(JobRow.state)
+    with engine.connect() as connection:
+        counts = {row[0]: int(row[1]) for row in connection.execute(query)}
+    return dict.fromkeys(_OPEN, 0) | counts
 
 
 def find_job(connection: Connection, job_id: str) -> Job:

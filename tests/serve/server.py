@@ -101,7 +101,7 @@ def listening(app: FastAPI, max_connections: int = 100, port: int = 0) -> Iterat
             access_log=False,
             ws="none",
             lifespan="on",
-            http=protocol(max_connections, head_timeout_s=1),
+            http=protocol(max_connections, app.state.metrics.refused, head_timeout_s=1),
         )
         server = uvicorn.Server(config)
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})

@@ -94,7 +94,7 @@ def test_a_moved_alias_is_served_and_no_request_is_dropped(tmp_path: Path) -> No
             over.set()
         found = set.union(*(caller.result() for caller in callers))
         assert len(found) == len({version for version, _ in found}) == 2  # each version its own score
-        assert "moderation_version_changes 2.0" in server.figures()
+        assert "moderation_version_changes_total 2.0" in server.figures()
         (served_now,) = [line for line in server.figures().splitlines() if line.startswith("moderation_model_info{")]
         assert f'version="{server.first}"' in served_now
     engine = connect(server.database_url)
@@ -121,7 +121,7 @@ def test_a_version_that_is_not_fit_is_refused_once_and_the_old_one_stays(
         bad = server.publish(-5.0)
         damage(server.registry.fetch(bad))
         server.registry.point("production", bad, MOVE)
-        wait_until(lambda: "moderation_refused_versions 1.0" in server.figures())
+        wait_until(lambda: "moderation_refused_versions_total 1.0" in server.figures())
         ready = server.http.get("/ready")
         assert ready.status_code == 200
         assert f"version {bad} is refused" in ready.json()["parts"]["registry"]
@@ -184,7 +184,7 @@ def test_a_corrupt_version_published_under_load_answers_nobody_and_every_answer_
         weights.write_bytes(weights.read_bytes()[:-1] + b"\x00")
         server.registry.point("production", bad, MOVE)
         try:
-            wait_until(lambda: "moderation_refused_versions 1.0" in server.figures())
+            wait_until(lambda: "moderation_refused_versions_total 1.0" in server.figures())
         finally:
             over.set()
         assert all(caller.result() > 0 for caller in callers)
@@ -254,7 +254,7 @@ def test_the_candidate_gives_way_while_the_outbox_is_half_full(tmp_path: Path) -
         assert server.outbox.pending() == 3
         assert server.http.post("/predict", json={"comment_text": "hello"}).status_code == 200
         logs[0].away = False
-        wait_until(lambda: "moderation_shadow_scored 4.0" in server.http.get("/metrics").text)
+        wait_until(lambda: "moderation_shadow_scored_total 4.0" in server.http.get("/metrics").text)
 
 
 class HangingSource:

@@ -17,8 +17,9 @@ from apps.ui.colors import label_words
 from moderation.db.log import VersionRecord
 from moderation.db.queries import TRAITS, Day, days_of
 from moderation.db.rollups import SCORE_EDGES, TOKENS_PER_BIN
+from moderation.jobs.drift import daily_classes
 from moderation.labels import LABELS
-from moderation.statistics.alarm import Alarm, DailyClasses, watch
+from moderation.statistics.alarm import Alarm, watch
 from moderation.statistics.drift import DailyHistogram, Drift, compare
 from moderation.statistics.noise import BASELINE_DAYS
 from moderation.statistics.sample import FloatArray, IntArray
@@ -58,10 +59,8 @@ def read(engine: Engine, record: VersionRecord, now: datetime) -> DriftPage | No
     days = days_of(engine, record.version, now)
     if not days:
         return None
-    numbers = np.array([day.number for day in days], dtype=np.int64)
-    totals = np.array([day.classes[""] for day in days], dtype=np.int64)
-    positives = {label: np.array([day.classes[label] for day in days], dtype=np.int64) for label in LABELS}
-    daily = DailyClasses(numbers, totals, positives)
+    daily = daily_classes(days)
+    numbers = daily.days
     shares = record.reference.get("score_shares", {})
     distances = {
         label: _distance(numbers, _matrix([day.scores[label] for day in days], len(SCORE_EDGES) - 1), shares.get(label))
