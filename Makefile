@@ -13,10 +13,10 @@ DEV := .venv/.installed-dev
 AWS := .venv/.installed-aws
 
 .DEFAULT_GOAL := help
-.PHONY: help install install-dev install-train up test test-full images secrets test-images lint format lock clean deploy destroy aws-run
+.PHONY: help install install-dev install-train up test test-full images secrets test-images lint lint-workflows audit benchmark-change format lock clean deploy destroy aws-run
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-17s %s\n", $$1, $$2 }' Makefile
 
 install: $(UP) ## Install what `make up` needs (no torch)
 
@@ -48,6 +48,17 @@ lint: $(DEV) ## Check style, types and layers
 	@$(PYTHON) -m ruff format --quiet --check .
 	@$(PYTHON) -m mypy --no-error-summary
 	@.venv/bin/lint-imports --no-logo
+
+lint-workflows: $(DEV) ## Check .github against its schemas and for unsafe steps
+	@.venv/bin/check-jsonschema --quiet --builtin-schema vendor.github-workflows .github/workflows/*.yml
+	@.venv/bin/check-jsonschema --quiet --builtin-schema vendor.github-actions .github/actions/*/action.yml
+	@.venv/bin/zizmor --offline --quiet --min-severity medium .github
+
+audit: $(DEV) ## Look pinned packages up among known vulnerabilities
+	@$(PYTHON) -m pip_audit --progress-spinner off --no-deps --disable-pip -r requirements/constraints.txt
+
+benchmark-change: $(DEV) ## Speed of the working tree beside another commit: BASE=origin/main
+	@$(PYTHON) -m benchmarks.change $(BASE)
 
 format: $(DEV) ## Format the code and fix what ruff can fix
 	@$(PYTHON) -m ruff check --quiet --fix --exit-zero .

@@ -17,11 +17,10 @@ from moderation.errors import ModerationError
 from serve.auth import ANYONE, RATE_HEADERS, Access, is_scoring
 from serve.errors import error_response
 from serve.ids import uuid7
-from serve.metrics import Metrics
+from serve.metrics import SCORING_ROUTES, Metrics
 
 CALLER_LEFT = 499  # nginx's status for a connection that closed before its answer
 CORS_MAX_AGE_S = 600
-_SCORING = ("/predict", "/predict/batch")  # turned away before a route is chosen, but counted as its
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _SECURITY_HEADERS = (
     (b"x-content-type-options", b"nosniff"),
@@ -95,7 +94,8 @@ class Edge:
     def _record(self, scope: Scope, seconds: float) -> None:
         state = scope["state"]
         path, status = scope["path"], state["status"]
-        turned_away = path if path in _SCORING else "none"
+        # Turned away before a route is chosen, but counted as its.
+        turned_away = path if path in SCORING_ROUTES else "none"
         route = str(getattr(scope.get("route"), "path", turned_away))
         self._metrics.answered(route, scope["method"], status, seconds)
         fields = {"route": route, "method": scope["method"], "status": status, "ms": round(1000 * seconds, 2)}

@@ -1,5 +1,6 @@
 """What Prometheus reads at ``/metrics``; one registry per app, no comment text, few label values."""
 
+import itertools
 from collections.abc import Callable, Iterator, Sequence
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info, ProcessCollector, generate_latest
@@ -14,6 +15,8 @@ from serve.stages import Found
 
 _SECONDS = (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
 _PART_SECONDS = (0.0001, 0.0002, 0.0005, 0.001, *_SECONDS)
+SCORING_ROUTES = ("/predict", "/predict/batch")
+_FAILURES = (500, 503, 504)
 _METHODS = ("GET", "POST", "HEAD", "OPTIONS")
 
 
@@ -27,6 +30,8 @@ class Metrics:
         self._requests = Counter(
             "moderation_requests", "Requests answered.", ("route", "method", "status"), registry=self._registry
         )
+        for route, status in itertools.product(SCORING_ROUTES, _FAILURES):
+            self._requests.labels(route, "POST", status)  # from 0 on: Prometheus sees no increase in a first value
         self._seconds = self._histogram("request_seconds", "From a request's head to its answer.", _SECONDS, ("route",))
         self._refused = Counter(
             "moderation_refused_connections",

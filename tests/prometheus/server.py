@@ -36,7 +36,7 @@ class Prometheus:
             rule["name"] for group in rules["data"]["groups"] for rule in group["rules"] if rule["state"] == "firing"
         }
 
-    def wait(self, wanted: Callable[[set[str]], bool], timeout_s: float = 60) -> None:
+    def wait(self, wanted: Callable[[set[str]], bool], timeout_s: float = 30) -> None:
         """Wait until what fires is as ``wanted``."""
         deadline = time.monotonic() + timeout_s
         while not wanted(firing := self.firing()):

@@ -7,7 +7,7 @@ import httpx
 import pytest
 
 from serve import protocol
-from serve.protocol import MAX_FILES, MAX_HEAD_BYTES, most_files
+from serve.protocol import MAX_FILES, MAX_HEAD_BYTES, REFUSALS, most_files
 from tests.serve.server import Server, wait_until
 
 MiB = 2**20
@@ -71,6 +71,23 @@ def test_a_connect_request_is_refused(server: Server) -> None:
     with connected(server) as connection:
         connection.sendall(b"CONNECT localhost:80 HTTP/1.1\r\nHost: localhost\r\n\r\n")
         assert b" 400 " in answers(connection, b"\r\n\r\n")
+
+
+def test_what_is_refused_before_it_is_a_request_is_counted(server: Server) -> None:
+    def counted(status: int) -> float:
+        name = f'moderation_refused_connections_total{{status="{status}"}} '
+        figures = server.http.get("/metrics").text
+        return next(float(line.removeprefix(name)) for line in figures.splitlines() if line.startswith(name))
+
+    before = {status: counted(status) for status in REFUSALS}
+    with connected(server) as connection:
+        connection.sendall(b"no HTTP\r\n\r\n")
+        assert b" 400 " in answers(connection, b"\r\n\r\n")
+    with connected(server) as connection:
+        sent_before_the_end(
+            connection, b"GET / HTTP/1.1\r\nHost: localhost\r\n" + b"X-A: %s\r\n" % (b"x" * 70_000), MiB
+        )
+    assert {status: counted(status) - before[status] for status in REFUSALS} == {400: 1, 431: 1, 503: 0}
 
 
 def test_trailers_without_end_cost_their_connection(server: Server) -> None:
