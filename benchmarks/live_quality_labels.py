@@ -1,8 +1,8 @@
 """How often live quality holds the truth for six labels at once, drawn as ``configs/review.yaml`` says.
 
-`benchmarks.live_quality` has one label and a draw made for it. Here days are made of real comments: every row of FILE, a
-parquet file with ``score_<label>`` and ``<label>`` (0 or 1) for all six and, if rows were picked, ``weight``, is drawn
-again with replacement to 100,000 predictions. Thresholds are the starter's under ``configs/policy.yaml``, strata and
+`benchmarks.live_quality` has one label and a draw made for it. Here days are made of real comments: the rows of FILE, a
+parquet file with ``score_<label>`` and ``<label>`` (0 or 1) for all six and, if rows were picked, ``weight``, are drawn
+with replacement to 100,000 predictions. Thresholds are the starter's under ``configs/policy.yaml``, strata and
 shares those of the review policy, the budget is 1,000. 15 % of the items do not get an answer, 15 % of the others are
 labelled by two reviewers and by a third where they differ; reviewers err, and 200 golden items per label say how often.
 
@@ -63,7 +63,9 @@ def strata(scores: FloatArray, truth: Booleans, rules: Rules, generator: np.rand
     for stratum in rules.review.strata[:-1]:
         near = (np.abs(scores - rules.thresholds) <= (stratum.margin or 0)).any(axis=1)
         nothing = np.zeros(len(scores), dtype=np.bool_)
-        conditions.append({"removed": removed, "disagreement": disputed, "near_threshold": near}.get(stratum.kind, nothing))
+        conditions.append(
+            {"removed": removed, "disagreement": disputed, "near_threshold": near}.get(stratum.kind, nothing)
+        )
     return np.select(conditions, range(len(conditions)), len(conditions)).astype(np.int64)
 
 
@@ -80,7 +82,9 @@ def verdicts(truth: Booleans, generator: np.random.Generator) -> FloatArray:
 
 def figures(truth: BoolArray, scores: FloatArray, predicted: BoolArray) -> dict[str, float]:
     """Return the figures of one label as they are."""
-    hits, said, present, total = (float(each.sum()) for each in (truth & predicted, predicted, truth, np.ones(len(truth))))
+    hits, said, present, total = (
+        float(each.sum()) for each in (truth & predicted, predicted, truth, np.ones(len(truth)))
+    )
     ranks = rankdata(scores)
     return {
         "precision": hits / said,
@@ -141,9 +145,7 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=100, help="simulated days")
     arguments = parser.parse_args()
     thresholds = read_bundle(Path("models/starter"), LABELS).manifest.thresholds
-    rules = Rules(
-        read_policy(Path("configs/policy.yaml"), thresholds), read_review_policy(Path("configs/review.yaml"))
-    )
+    rules = Rules(read_policy(Path("configs/policy.yaml"), thresholds), read_review_policy(Path("configs/review.yaml")))
     table = pd.read_parquet(arguments.file)
     print(simulate(table, rules, arguments.runs).to_string(index=False, float_format="{:.3f}".format))
 

@@ -1,7 +1,6 @@
 """Simulated traffic of one label for `benchmarks.live_quality`: its scores, the truth, and whom users disagreed with.
 
-``calibrated`` and ``drifted`` are the worlds in which the estimator's settings were chosen; ``heavy`` and those made of
-a file of real scores were never looked at for that.
+The estimator's settings were chosen in these worlds (docs/EXPERIMENTS.md); files of real scores make others.
 """
 
 from dataclasses import dataclass
@@ -48,17 +47,19 @@ def read_scored(path: Path) -> Scored:
     """Read a parquet file with the columns ``score``, ``positive`` (0 or 1) and, if rows were picked, ``weight``."""
     table = pd.read_parquet(path)
     weights = table["weight"] if "weight" in table else pd.Series(1.0, table.index)
-    return Scored(path.stem, table["score"].to_numpy(np.float64), table["positive"].to_numpy() == 1, weights.to_numpy(np.float64))
+    return Scored(
+        path.stem, table["score"].to_numpy(np.float64), table["positive"].to_numpy() == 1, weights.to_numpy(np.float64)
+    )
 
 
 def traffic(world: str | Scored, prevalence: float, generator: np.random.Generator) -> Traffic:
     """Return one day of predictions, with a threshold at recall 0.7.
 
-    ``calibrated``: what the model sees is a number, from a normal for negatives and a mixture of an easy and a hard kind
-    of positives; scores are the exact probabilities, mixture included, so no straight line in log-odds.
+    ``calibrated``: what the model sees is a number, from a normal for negatives and a mixture of an easy and a hard
+    kind of positives; scores are the exact probabilities, mixture included, so no straight line in log-odds.
     ``drifted``: they are those of a world with half the prevalence, and wrong by a wave of up to 0.6 in log-odds.
-    ``heavy``: the number is from Student's t with 3 degrees of freedom, so that the evidence fades far out, and scores are
-    the exact probabilities moved by 1 in log-odds and by heavy-tailed noise that says nothing.
+    ``heavy``: the number is from Student's t with 3 degrees of freedom, so that the evidence fades far out, and scores
+    are the exact probabilities moved by 1 in log-odds and by heavy-tailed noise that says nothing.
     A file: its positives and negatives drawn again, with replacement, to the prevalence; scores stay what they are.
     """
     truth = generator.random(PREDICTIONS) < prevalence

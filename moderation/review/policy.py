@@ -96,8 +96,8 @@ class ReviewPolicy(_Section):
             raise ValueError(f"shares of the strata add up to {total:g}; expected 1")
         if self.window_budget < len(kinds):
             raise ValueError(
-                f"daily_budget {self.daily_budget} is {self.window_budget} items per window of {self.window_hours} hours; "
-                f"expected one or more for each of the {len(kinds)} strata, else some are never drawn"
+                f"daily_budget {self.daily_budget} is {self.window_budget} items per window of {self.window_hours} "
+                f"hours; expected one or more for each of the {len(kinds)} strata, else some are never drawn"
             )
         return self
 

@@ -144,9 +144,7 @@ def submit(
         begin_exclusive(connection)
         name = require(connection, session, "reviewer", now)
         item_id = _own(connection, review_id, name).item_id
-        item = connection.execute(
-            select(ReviewItem.__table__).where(ReviewItem.id == item_id).with_for_update()
-        ).one()
+        item = connection.execute(select(ReviewItem.__table__).where(ReviewItem.id == item_id).with_for_update()).one()
         review = _own(connection, review_id, name)  # again, behind the lock: two tabs
         given = {"outcome": outcome, "labels": None if labels is None else dict(labels), "submitted_at": now}
         connection.execute(update(Review).where(Review.id == review_id).values(**given, draft=None, leased_until=None))
