@@ -31,7 +31,7 @@ SMOOTH_DISTANCE = 2.0
 STRATUM = 0.3
 CELL = 0.3
 INFORMATIVE = 2.0  # strata defined by more than scores: any rate
-SCALES = (1.0, 2.0)
+SCALES = (1.0, 2.0, 4.0)
 """By which the deviations are multiplied, those of level and informative strata aside; a priori as likely."""
 _NEAREST = 1e-6  # scores are clipped to so far from 0 and 1 before they become log-odds
 
