@@ -15,10 +15,12 @@ from collections.abc import Callable, Iterator
 import numpy as np
 from tqdm import tqdm
 
-from benchmarks.live_quality import FIGURES, PREVALENCES, RECALL, STRATA, WORLDS, draw, golden, traffic
+from benchmarks.live_quality import FIGURES, PREVALENCES, draw, golden
+from benchmarks.worlds import RECALL, STRATA, traffic
 from moderation.statistics.candidate import Rescored, candidate_quality
 from moderation.statistics.sample import FloatArray
 
+WORLDS = ("calibrated", "drifted")
 RANDOM = 2_000
 """Texts of the plain random sample, the page's default."""
 _APART = 3.5

@@ -6,20 +6,23 @@ as they are and assisted by the scores (prediction-powered: Angelopoulos et al. 
 err, which spares them a correction; and the mean of the users' feedback.
 
     python -m benchmarks.live_quality --runs 1000
+    python -m benchmarks.live_quality --runs 400 --scores FILE.parquet
+
+The second draws days from real comments: their scores and whether they have the label (`benchmarks.worlds`).
 """
 
 import argparse
 import functools
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from tqdm import tqdm
 
+from benchmarks.worlds import STRATA, WORLDS, Scored, Traffic, read_scored, traffic
 from moderation.statistics.design import allocate, inclusion_probabilities
 from moderation.statistics.live_quality import label_quality
 from moderation.statistics.sample import (
-    BoolArray,
     FloatArray,
     GoldenCounts,
     IntArray,
@@ -28,60 +31,14 @@ from moderation.statistics.sample import (
     count_population,
 )
 
-STRATA = ("removed", "disputed", "near_threshold", "rest")
 SHARES = {"removed": 0.15, "disputed": 0.1, "near_threshold": 0.45, "rest": 0.3}
 DISPUTED = frozenset({"disputed"})
-PREDICTIONS, REVIEWS, RECALL = 100_000, 1_000, 0.7
+REVIEWS = 1_000
 PREVALENCES = (0.1, 0.01, 0.003)
 SENSITIVITY, SPECIFICITY = 0.92, 0.985
 GOLDEN = (80, 120)
-WORLDS = ("calibrated", "drifted")
 FIGURES = ("precision", "recall")
 Interval = tuple[float, float]
-
-
-@dataclass(frozen=True)
-class Traffic:
-    """Predictions (N,) with the truth, which strata they fall in, and whom users disagreed with."""
-
-    truth: BoolArray
-    scores: FloatArray
-    predicted: BoolArray
-    strata: IntArray
-    agree: FloatArray
-
-    @property
-    def figures(self) -> dict[str, float]:
-        """Precision and recall as they are."""
-        hits = float((self.truth & self.predicted).sum())
-        return {"precision": hits / float(self.predicted.sum()), "recall": hits / float(self.truth.sum())}
-
-
-def traffic(world: str, prevalence: float, generator: np.random.Generator) -> Traffic:
-    """Return one day of predictions.
-
-    What the model sees is a number, from a normal for negatives and a mixture of an easy and a hard kind of positives.
-    ``calibrated``: its scores are the exact probabilities, mixture included, so no straight line in log-odds.
-    ``drifted``: they are those of a world with half the prevalence, and wrong by a wave of up to 0.6 in log-odds.
-    """
-    truth = generator.random(PREDICTIONS) < prevalence
-    hard = truth & (generator.random(PREDICTIONS) < 0.3)
-    centre = np.where(hard, 2.0, np.where(truth, 4.5, 0.0))
-    seen = centre + np.where(truth & ~hard, 1.2, 1.0) * generator.standard_normal(PREDICTIONS)
-    assumed = prevalence / 2 if world == "drifted" else prevalence
-    positive = 0.3 * _normal(seen, 2.0, 1.0) + 0.7 * _normal(seen, 4.5, 1.2)
-    odds = np.log(assumed / (1 - assumed)) + np.log(positive) - np.log(_normal(seen, 0.0, 1.0))
-    if world == "drifted":
-        odds = 1.2 * odds + 0.6 * np.sin(odds)
-    scores = 1 / (1 + np.exp(-odds))
-    predicted = scores >= np.quantile(scores[truth], 1 - RECALL)
-    # Users answer where they are annoyed: wrong removals far more than misses, and hardly anybody says yes.
-    wrong = truth != predicted
-    chance = np.select([wrong & predicted, wrong, predicted], [0.06, 0.02, 0.002], 0.0005)
-    agree = np.where(generator.random(PREDICTIONS) < chance, ~wrong ^ (generator.random(PREDICTIONS) < 0.1), np.nan)
-    away = odds - odds[predicted].min()
-    strata = np.select([away > 3, agree == 0, np.abs(away) < 1.5], [0, 1, 2], 3)
-    return Traffic(truth, scores, predicted, strata, agree)
 
 
 def draw(day: Traffic, generator: np.random.Generator, reviewers_err: bool) -> tuple[Sample, IntArray]:
@@ -162,9 +119,10 @@ def feedback(day: Traffic) -> Interval | None:
     return share - spread, share + spread
 
 
-def one_run(world: str, prevalence: float, seed: int) -> Iterator[tuple[str, str, float, Interval | None]]:
+def one_run(world: str | Scored, prevalence: float, seed: int) -> Iterator[tuple[str, str, float, Interval | None]]:
     """Yield method, figure, truth and interval (None: refused) of one simulated day."""
-    generator = np.random.default_rng([seed, WORLDS.index(world), PREVALENCES.index(prevalence)])
+    number = len(WORLDS) if isinstance(world, Scored) else WORLDS.index(world)
+    generator = np.random.default_rng([seed, number, PREVALENCES.index(prevalence)])
     day = traffic(world, prevalence, generator)
     population: Population = count_population(STRATA, day.strata, day.scores, day.predicted, DISPUTED)
     (perfect, _), (human, _) = draw(day, generator, False), draw(day, generator, True)
@@ -178,7 +136,7 @@ def one_run(world: str, prevalence: float, seed: int) -> Iterator[tuple[str, str
 
 
 def simulate(
-    runs: int, world: str, prevalence: float, progress: Callable[[range], Iterator[int]] = iter
+    runs: int, world: str | Scored, prevalence: float, progress: Callable[[range], Iterator[int]] = iter
 ) -> list[dict[str, object]]:
     """Return a row per method and figure: coverage, refusals (shares of runs), mean width."""
     found: dict[tuple[str, str], list[tuple[float, Interval | None]]] = {}
@@ -192,7 +150,7 @@ def simulate(
         widths = [interval[1] - interval[0] for _, interval in given]
         rows.append(
             {
-                "world": world,
+                "world": world.name if isinstance(world, Scored) else world,
                 "prevalence": prevalence,
                 "figure": figure,
                 "method": method,
@@ -204,24 +162,22 @@ def simulate(
     return rows
 
 
-def _normal(values: FloatArray, mean: float, deviation: float) -> FloatArray:
-    return np.asarray(np.exp(-0.5 * ((values - mean) / deviation) ** 2) / deviation)
-
-
 def main() -> None:
     """Simulate every cell and print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--runs", type=int, default=200, help="simulated days per world and prevalence")
     parser.add_argument("--world", choices=WORLDS, help="only this one")
+    parser.add_argument("--scores", type=Path, metavar="FILE", help="days from the scores in this file instead")
     arguments = parser.parse_args()
+    worlds = [read_scored(arguments.scores)] if arguments.scores else [arguments.world] if arguments.world else WORLDS
     print("world       prevalence  figure     method    coverage  width  refused")
-    for world in [arguments.world] if arguments.world else WORLDS:
+    for world in worlds:
         for prevalence in PREVALENCES:
-            days = functools.partial(tqdm, desc=f"{world} {prevalence}", mininterval=5)
+            days = functools.partial(tqdm, desc=str(prevalence), mininterval=5)
             for row in simulate(arguments.runs, world, prevalence, lambda seeds, days=days: iter(days(seeds))):
                 coverage, width = (f"{row[key]:.3f}" if row[key] is not None else "-" for key in ("coverage", "width"))
                 print(
-                    f"{world:<11} {prevalence:<11} {row['figure']:<10} {row['method']:<9} {coverage:>8}"
+                    f"{row['world']:<11} {prevalence:<11} {row['figure']:<10} {row['method']:<9} {coverage:>8}"
                     f" {width:>6} {row['refused']:>8.3f}",
                     flush=True,
                 )

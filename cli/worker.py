@@ -27,7 +27,8 @@ def worker(
 
     Any number may run, on any machine that reaches the database and the registry: each window is drawn once, and each
     job is one worker's at a time. One that is killed loses nothing: another takes its job up where it was, after a
-    minute. Ctrl-C ends it. With MODERATION_WORKER_PORT it answers /metrics there: jobs, and alarms of drift.
+    minute. Ctrl-C ends it after the job at hand, a second one at once. With MODERATION_WORKER_PORT it answers /metrics
+    there: jobs, and alarms of drift.
     """
     from cli.worker_figures import WorkerFigures
     from moderation.db.database import connect, require_current
@@ -50,7 +51,7 @@ def worker(
         signal.signal(number, lambda *_: _stop(stopped))
     while True:
         try:
-            _work(own)
+            _work(own, stopped)
             if settings.worker_port is not None:
                 figures.refresh()
         except UnavailableError as error:
@@ -62,12 +63,12 @@ def worker(
             return
 
 
-def _work(own: "Worker") -> None:
+def _work(own: "Worker", stopped: threading.Event) -> None:
     for drawn in own.keep_sample():
         counts = ", ".join(f"{count} {kind}" for kind, count in drawn.items.items())
         typer.echo(f"drew {sum(drawn.items.values())} of {drawn.predictions} predictions from "
                    f"{drawn.started_at:%Y-%m-%d %H:%M} UTC on: {counts}")  # fmt: skip
-    while (job := own.work()) is not None:
+    while not stopped.is_set() and (job := own.work()) is not None:
         typer.echo(f"job {job.id} is over")
 
 

@@ -23,6 +23,8 @@ LEASE = timedelta(seconds=60)
 MAX_ATTEMPTS = 3
 MAX_SAMPLE = 100_000
 MAX_JOBS = 500
+WORKER = "system:worker"
+"""Who ends jobs, in the audit log; no reviewer can have this name."""
 
 
 _OPEN = ("waiting", "running")
@@ -166,7 +168,9 @@ def claim(engine: Engine, worker: str, now: datetime) -> Job | None:
                 connection.execute(update(JobRow).where(JobRow.id == job.id).values(mine))
                 return job
             error = f"begun {MAX_ATTEMPTS} times without getting further; the worker's log says why"
-            _end(connection, job.id, {"state": "failed", "error": error, "finished_at": now})
+            failed = {"state": "failed", "error": error, "finished_at": now}
+            connection.execute(update(JobRow).where(JobRow.id == job.id).values(failed))
+            audit.write(connection, now, WORKER, "job failed", job.id)
 
 
 def hold(connection: Connection, job: Job, worker: str, now: datetime, **values: object) -> None:
@@ -190,11 +194,7 @@ def finish(engine: Engine, job: Job, worker: str, now: datetime, error: str | No
     state = "done" if error is None else "failed"
     with engine.begin() as connection:
         hold(connection, job, worker, now, state=state, error=error, finished_at=now)
-        audit.write(connection, now, "system:worker", f"job {state}", job.id)
-
-
-def _end(connection: Connection, job_id: str, values: Mapping[str, object]) -> None:
-    connection.execute(update(JobRow).where(JobRow.id == job_id).values(values))
+        audit.write(connection, now, WORKER, f"job {state}", job.id)
 
 
 def _columns() -> list[Any]:

@@ -78,7 +78,7 @@ def _signs_of_life(engine: Engine, job: Job, worker: str) -> Iterator[None]:
             try:
                 with engine.begin() as connection:
                     queue.hold(connection, job, worker, datetime.now(UTC))
-            except LostJobError:  # the main thread finds out by itself
+            except LostJobError:  # or it has just ended; the main thread knows or finds out by itself
                 return
             except ModerationError as error:
                 logger.warning("cannot renew the lease of job %s: %s", job.id, error)

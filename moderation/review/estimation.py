@@ -1,6 +1,7 @@
 """From the stored sample to what the estimators take: per label its sample, the population behind it, golden counts.
 
-Windows are added up: a stratum means the same in each, and the estimators know that probabilities differ within it.
+Windows are added up: a stratum means the same in each, and the estimators know that probabilities differ within it: an
+item's is that of having been drawn and answered.
 """
 
 from collections.abc import Sequence
@@ -68,6 +69,7 @@ def frames(
     chosen, counted = part or (np.ones(len(live.ids), dtype=np.bool_), live.populations)
     populations = [each for each in counted if each.predictions]
     names = tuple(sorted({each.stratum for each in populations}))
+    probabilities = live.probabilities * _answered(live)
     strata = np.searchsorted(names, live.strata) if names else np.zeros(len(live.ids), dtype=np.int64)
     found = {}
     for label in of if names else ():
@@ -77,9 +79,9 @@ def frames(
         scores, predicted = live.scores[rows, columns], live.predicted[rows, columns]
         labels = live.consensus[rows, columns]
         if label == EXACT_MATCH:
-            sample = exact_match(strata[rows], live.probabilities[rows], scores, predicted, labels)
+            sample = exact_match(strata[rows], probabilities[rows], scores, predicted, labels)
         else:
-            sample = Sample(strata[rows], live.probabilities[rows], scores[:, 0], predicted[:, 0], labels[:, 0])
+            sample = Sample(strata[rows], probabilities[rows], scores[:, 0], predicted[:, 0], labels[:, 0])
         counts, sums = np.zeros((2, len(names), 2, len(EDGES) - 1))
         for each in populations:
             for bin_, said, number, total in each.score_bins.get(label, ()):
@@ -98,6 +100,16 @@ def golden_counts(live: LiveSample) -> dict[str, GoldenCounts]:
         if min(counts.positives, counts.negatives) >= MIN_GOLDEN:
             found[label] = counts
     return found
+
+
+def _answered(live: LiveSample) -> FloatArray:
+    """Return the share of the items of each one's window and stratum that are labelled (N,); 1 where none is.
+
+    A window that is half reviewed must count as much as one that is done: items come in random order within it.
+    """
+    _, cell = np.unique(np.rec.fromarrays((live.windows, live.strata)), return_inverse=True)
+    share = np.bincount(cell, ~np.isnan(live.consensus).any(axis=1)) / np.maximum(np.bincount(cell), 1)
+    return np.asarray(np.where(share > 0, share, 1.0)[cell])
 
 
 def _split(cells: IntArray | FloatArray, first: int) -> FloatArray:

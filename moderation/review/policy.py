@@ -73,7 +73,7 @@ class ReviewPolicy(_Section):
     @property
     def window_budget(self) -> int:
         """Items drawn per window."""
-        return max(1, round(self.daily_budget * self.window_hours / 24))
+        return round(self.daily_budget * self.window_hours / 24)
 
     @property
     def shares(self) -> dict[str, float]:
@@ -94,6 +94,11 @@ class ReviewPolicy(_Section):
             raise ValueError(f"the last stratum is {kinds[-1]!r}; expected 'rest', so that every prediction has one")
         if not math.isclose(total := sum(self.shares.values()), 1, abs_tol=1e-9):
             raise ValueError(f"shares of the strata add up to {total:g}; expected 1")
+        if self.window_budget < len(kinds):
+            raise ValueError(
+                f"daily_budget {self.daily_budget} is {self.window_budget} items per window of {self.window_hours} "
+                f"hours; expected one or more for each of the {len(kinds)} strata, else some are never drawn"
+            )
         return self
 
 

@@ -143,14 +143,12 @@ def submit(
     with engine.begin() as connection:
         begin_exclusive(connection)
         name = require(connection, session, "reviewer", now)
-        review = _own(connection, review_id, name)
-        item = connection.execute(
-            select(ReviewItem.__table__).where(ReviewItem.id == review.item_id).with_for_update()
-        ).one()
-        _own(connection, review_id, name)  # again, behind the lock: two tabs
+        item_id = _own(connection, review_id, name).item_id
+        item = connection.execute(select(ReviewItem.__table__).where(ReviewItem.id == item_id).with_for_update()).one()
+        review = _own(connection, review_id, name)  # again, behind the lock: two tabs
         given = {"outcome": outcome, "labels": None if labels is None else dict(labels), "submitted_at": now}
         connection.execute(update(Review).where(Review.id == review_id).values(**given, draft=None, leased_until=None))
-        _advance(connection, item, review.adjudicates, outcome, now)
+        _advance(connection, item, review, outcome, now)
         audit.write(connection, now, name, f"review: {outcome}", review_id)
 
 
@@ -283,9 +281,10 @@ def _own(connection: Connection, review_id: str, name: str) -> Row[*tuple[Any, .
 
 
 def _advance(
-    connection: Connection, item: Row[*tuple[Any, ...]], adjudicates: bool, outcome: Outcome, now: datetime
+    connection: Connection, item: Row[*tuple[Any, ...]], review: Row[*tuple[Any, ...]], outcome: Outcome, now: datetime
 ) -> None:
     """Bring the item's state up to date after a verdict; what is closed or has expired stays as it is."""
+    adjudicates, overtaken = review.adjudicates, review.leased_until is None
     expected = "conflict" if adjudicates else "open"
     if item.kind == "golden" or item.state != expected or (item.expires_at is not None and item.expires_at <= now):
         return
@@ -294,7 +293,8 @@ def _advance(
     said = [row.labels for row in rows if row.outcome == "labels"]
     state: dict[str, Any] = {}
     if outcome == "skip":
-        _wait_for_another(connection, item.id, adjudicates)
+        if not overtaken:  # else another has it already
+            _wait_for_another(connection, item.id, adjudicates)
     elif outcome != "labels":
         state = {"state": "unresolved", "closed_at": now} if adjudicates else {"state": "conflict"}
     elif any(labels != said[0] for labels in said):

@@ -17,7 +17,9 @@ import numpy.typing as npt
 from sqlalchemy import Connection, Engine, Text, cast, func, select
 
 from moderation.db.ids import with_dashes
+from moderation.db.models import Rollup
 from moderation.db.review_models import Review, ReviewItem, ReviewPopulation, ReviewWindow
+from moderation.db.rollups import HOUR_S
 from moderation.labels import LABELS
 from moderation.review.access import Session, require
 from moderation.review.score_bins import ScoreBins
@@ -77,13 +79,15 @@ class LiveSample:
     consensus: Floats
     golden: GoldenResults
     populations: tuple[Population, ...]
+    logged: int
+    """All predictions, by the roll-ups, until the end of the last window."""
 
     @property
     def excluded_share(self) -> float:
-        """Share of the traffic that could not be drawn; NaN without traffic."""
-        excluded = sum(each.excluded for each in self.populations)
-        total = excluded + sum(each.predictions for each in self.populations)
-        return excluded / total if total else float("nan")
+        """Share of the traffic that could not be drawn, or came too late for it; NaN without traffic."""
+        drawn_from = sum(each.predictions for each in self.populations)
+        total = max(self.logged, drawn_from + sum(each.excluded for each in self.populations))
+        return 1 - drawn_from / total if total else float("nan")
 
 
 def live_sample(
@@ -107,6 +111,7 @@ def live_sample(
         of = _items(connection, (start, end), now, version, route)
         golden = golden_results(connection)
         populations = _populations(connection, start, end, version, route)
+        logged = _logged(connection, start, end, version, route)
     return LiveSample(
         labels=LABELS,
         ids=_ids(of["prediction_id"]),
@@ -122,6 +127,7 @@ def live_sample(
         consensus=_matrix(list(map(_consensus, of["labels"], of["state"]))),
         golden=golden,
         populations=populations,
+        logged=logged,
     )
 
 
@@ -201,6 +207,22 @@ def _populations(
         )
         for row in connection.execute(query.order_by(*table.primary_key)).mappings()
     )
+
+
+def _logged(connection: Connection, start: datetime, end: datetime, version: str | None, route: str | None) -> int:
+    """Count the predictions from ``start``, or the end of a window across it, to the end of the last window."""
+    across = select(func.max(ReviewWindow.ended_at)).where(ReviewWindow.started_at < start)
+    within = (ReviewWindow.started_at >= start, ReviewWindow.started_at < end)
+    first = max(start, connection.scalar(across) or start)
+    last = connection.scalar(select(func.max(ReviewWindow.ended_at)).where(*within))
+    if last is None:
+        return 0
+    query = select(func.sum(Rollup.predictions)).where(
+        Rollup.period_s == HOUR_S, Rollup.started_at >= first, Rollup.started_at < last
+    )
+    for column, value in ((Rollup.version, version), (Rollup.route, route)):
+        query = query if value is None else query.where(column == value)
+    return int(connection.scalar(query) or 0)
 
 
 def _state(state: str, late: bool) -> str:

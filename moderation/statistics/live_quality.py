@@ -30,8 +30,8 @@ UNSEEN = 0.01
 UNKNOWN_PART = 0.05
 """Share of a candidate's predicted class in a stratum from which on `FEWEST` reviews of it there are needed."""
 FEWEST_BINS = 10
-CREDIBLE = 0.97
-"""Share of the posterior in an interval: what covers 95 % of simulated days, drifted scores among them."""
+CREDIBLE = 0.99
+"""Share of the posterior in an interval: what covers 95 % of simulated days, wrong scores and real ones among them."""
 
 
 @dataclass(frozen=True)

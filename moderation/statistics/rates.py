@@ -5,7 +5,9 @@ process along the score, as in Chen, Elliott and Little, *Bayesian penalized spl
 population proportion in unequal probability sampling*, Survey Methodology 36 (2010), who show it to cover where
 weighted estimators do not. The log-odds of a cell's rate are those of its score plus a deviation; the deviation is a
 priori normal around zero (calibrated scores), smooth in the score and free in a stratum that is not defined by scores.
-Many reviews override it; where there are none, it says how wrong calibration may be.
+Many reviews override it; where there are none, it says how wrong calibration may be. How large deviations are is
+unknown too: reviews weigh the scales of the prior by their evidence (Rasmussen and Williams, section 5.2), and the
+posterior is averaged over them.
 
 A review is right with the reviewers' sensitivity or specificity, which golden items and the reviews themselves inform:
 the model of Rogan and Gladen (1978), with all uncertainty carried along.
@@ -24,12 +26,13 @@ from moderation.statistics.sample import FloatArray, GoldenCounts, IntArray, Pop
 DRAWS = 2000
 # Standard deviations of the prior, in log-odds.
 LEVEL = 2.0  # all rates together: hardly bound
-SLOPE = 0.2  # scores too extreme or too timid
-SMOOTH = 0.6  # any other form, over a distance of 2
+SMOOTH = 0.6  # over a distance of 2; no straight line: mistakes at one end say nothing of the other
 SMOOTH_DISTANCE = 2.0
 STRATUM = 0.3
 CELL = 0.3
 INFORMATIVE = 2.0  # strata defined by more than scores: any rate
+SCALES = (1.0, 2.0, 4.0)
+"""By which the deviations are multiplied, those of level and informative strata aside; a priori as likely."""
 _NEAREST = 1e-6  # scores are clipped to so far from 0 and 1 before they become log-odds
 
 
@@ -103,13 +106,17 @@ def posterior_rates(cells: Cells, informative: FloatArray, golden: GoldenCounts 
     ``informative`` (C,) is 1 for cells of strata defined by more than scores. Without ``golden`` reviews are taken
     to be right.
     """
-    root = np.asarray(np.linalg.cholesky(_covariance(cells, informative)), dtype=np.float64)
-    model = _Model(cells, root, golden)
-    draws, weights = _sample_posterior(model, np.random.default_rng(seed))
-    generator = np.random.default_rng(seed + 1)
-    chosen = draws[generator.choice(len(draws), DRAWS, p=weights)]
-    rates, right, wrong = model.rates(chosen)
-    return Rates(cells, _predict(cells, rates, right, wrong, generator), rates)
+    generator = np.random.default_rng(seed)
+    found = [_sample_posterior(_Model(cells, _root(cells, informative, scale), golden), generator) for scale in SCALES]
+    evidence = np.array([each.log_evidence for each in found])
+    shares = np.exp(evidence - evidence.max())
+    parts = []
+    for each, count in zip(found, generator.multinomial(DRAWS, shares / shares.sum()), strict=True):
+        chosen = each.draws[generator.choice(len(each.draws), count, p=each.weights)]
+        rates, right, wrong = each.model.rates(chosen)
+        parts.append((_predict(cells, rates, right, wrong, generator), rates))
+    positives, rates = (np.concatenate(some) for some in zip(*parts, strict=True))
+    return Rates(cells, positives, rates)
 
 
 def _log_odds(scores: FloatArray) -> FloatArray:
@@ -126,21 +133,15 @@ def _middles(edges: tuple[float, ...]) -> FloatArray:
     return middles
 
 
-def _covariance(cells: Cells, informative: FloatArray) -> FloatArray:
-    reviews = cells.effective.sum()
-    centre = float(cells.effective @ cells.odds / reviews) if reviews else float(cells.odds.mean())
-    away = cells.odds - centre
+def _root(cells: Cells, informative: FloatArray, scale: float) -> FloatArray:
+    """Return the Cholesky root of the prior's covariance (C, C)."""
     same_stratum = cells.stratum[:, None] == cells.stratum
     same_class = same_stratum & (cells.predicted[:, None] == cells.predicted)
     distance = np.abs(cells.odds[:, None] - cells.odds)
-    return np.asarray(
-        LEVEL**2
-        + SLOPE**2 * np.outer(away, away)
-        + SMOOTH**2 * np.exp(-distance / SMOOTH_DISTANCE)
-        + STRATUM**2 * same_stratum
-        + INFORMATIVE**2 * same_class * np.outer(informative, informative)
-        + CELL**2 * np.eye(len(away))
-    )
+    smooth = SMOOTH**2 * np.exp(-distance / SMOOTH_DISTANCE)
+    wrong = smooth + STRATUM**2 * same_stratum + CELL**2 * np.eye(len(distance))
+    free = LEVEL**2 + INFORMATIVE**2 * same_class * np.outer(informative, informative)
+    return np.asarray(np.linalg.cholesky(free + scale**2 * wrong), dtype=np.float64)
 
 
 class _Model:
@@ -205,8 +206,18 @@ class _Model:
         return gradient, information
 
 
-def _sample_posterior(model: _Model, generator: np.random.Generator) -> tuple[FloatArray, FloatArray]:
-    """Return draws (S, D) around the mode and their truncated importance weights, which sum to 1."""
+@dataclass(frozen=True)
+class _Posterior:
+    """Draws (S, D), their truncated importance weights (S,), which sum to 1, and the evidence up to a constant."""
+
+    model: _Model
+    draws: FloatArray
+    weights: FloatArray
+    log_evidence: float
+
+
+def _sample_posterior(model: _Model, generator: np.random.Generator) -> _Posterior:
+    """Draw around the mode."""
     point, information = _mode(model)
     root = np.linalg.cholesky(information)
     noise = generator.standard_normal((2 * DRAWS, model.dimensions))
@@ -214,7 +225,8 @@ def _sample_posterior(model: _Model, generator: np.random.Generator) -> tuple[Fl
     log_weights = model.log_density(draws) + 0.5 * (noise**2).sum(axis=1)
     weights = np.exp(log_weights - log_weights.max())
     weights = np.minimum(weights, weights.mean() * np.sqrt(len(weights)))
-    return draws, weights / weights.sum()
+    evidence = log_weights.max() + np.log(weights.mean()) - np.log(np.diagonal(root)).sum()
+    return _Posterior(model, draws, weights / weights.sum(), float(evidence))
 
 
 def _mode(model: _Model) -> tuple[FloatArray, FloatArray]:

@@ -48,8 +48,8 @@ def show_basis(live: LiveSample, found: Answered) -> None:
             "Excluded traffic",
             _percent(live.excluded_share),
             border=True,
-            help="Share of the predictions that could not be drawn: their text is not stored, or their version's "
-            "thresholds are not known. No figure on this page covers them.",
+            help="Share of the predictions that could not be drawn: their text is not stored, their version's "
+            "thresholds are not known, or they came after the draw. No figure on this page covers them.",
         )
 
 
@@ -78,7 +78,7 @@ def show_beside(found: Quality) -> None:
             icon=":material/crisis_alert:",
         )
     elif any(each.compared for each in found.disagreements.values()):
-        st.success("Reviews do not contradict the scores (at 5 % for each label).", icon=":material/check:")
+        st.success("Reviews do not contradict the scores (at 5 % for all labels together).", icon=":material/check:")
     else:
         st.info("There are too few reviews to compare with the scores.", icon=":material/hourglass_empty:")
     figure = st.segmented_control(

@@ -85,11 +85,12 @@ def estimate(live: LiveSample) -> Quality:
         found = dict(zip(known, pool.map(lambda label: known[label].quality(golden.get(label)), known), strict=True))
     exact, labels = found.pop(EXACT_MATCH), found
     free = {label: promised for label in labels if (promised := known[label].free()) is not None}
+    level = 0.05 / max(len(free), 1)  # for all labels together
     return Quality(
         labels=labels,
         exact=exact.prevalence,
         free=free,
-        disagreements={label: compare(promised, labels[label]) for label, promised in free.items()},
+        disagreements={label: compare(promised, labels[label], level) for label, promised in free.items()},
         corrected=tuple(golden),
     )
 

@@ -1,5 +1,6 @@
 """Jobs: one worker's at a time, taken up where they were, and what a back-test leaves behind."""
 
+import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -10,7 +11,7 @@ import pytest
 from sqlalchemy import Engine, func, select, update
 
 from moderation.db.erasure import erase
-from moderation.db.review_models import BacktestScore
+from moderation.db.review_models import AuditEntry, BacktestScore
 from moderation.db.review_models import Job as JobRow
 from moderation.errors import BundleError, ForbiddenError, InvalidInputError, NotFoundError, UnavailableError
 from moderation.jobs.backtest import TEXTS_AT_ONCE, backtest_sample, run
@@ -26,7 +27,7 @@ from moderation.jobs.queue import (
     jobs,
     request_backtest,
 )
-from moderation.jobs.worker import Worker
+from moderation.jobs.worker import Worker, _signs_of_life
 from moderation.labels import LABELS
 from moderation.review.access import Session
 from moderation.review.draw import draw
@@ -117,6 +118,9 @@ def test_a_job_that_kills_its_workers_fails_in_the_end(engine: Engine, ann: Sess
     (job,) = jobs(engine, ann, CLOSED)
     assert (job.state, job.attempts) == ("failed", MAX_ATTEMPTS)
     assert "begun 3 times without getting further" in str(job.error)
+    with engine.connect() as connection:
+        ended = select(AuditEntry.reviewer, AuditEntry.subject).where(AuditEntry.action == "job failed")
+        assert connection.execute(ended).all() == [("system:worker", job.id)]
 
 
 def test_a_job_that_gets_further_each_time_may_be_begun_often(engine: Engine, ann: Session) -> None:
@@ -180,6 +184,19 @@ def test_only_who_asked_or_an_admin_cancels(engine: Engine, ann: Session) -> Non
         cancel(engine, signed_in(engine, "bob"), job_id, CLOSED)
     cancel(engine, signed_in(engine, "root", "admin"), job_id, CLOSED)
     assert claim(engine, "one", CLOSED) is None
+
+
+def test_who_lost_a_job_stops_giving_signs_of_life_without_a_word(
+    engine: Engine, ann: Session, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    request_backtest(engine, ann, "candidate", PERIOD, 5, CLOSED)
+    old = claim(engine, "old", CLOSED)
+    assert old is not None
+    assert claim(engine, "new", CLOSED + 2 * LEASE) is not None
+    monkeypatch.setattr("moderation.jobs.worker.LEASE", timedelta(seconds=0.03))
+    with _signs_of_life(engine, old, "old"):
+        time.sleep(0.2)  # an error in the thread would be a warning, and that an error
+    assert caplog.records == []
 
 
 def test_a_version_that_cannot_be_loaded_is_said(engine: Engine, ann: Session) -> None:

@@ -1,9 +1,12 @@
 """From the drawn sample to figures: the population's scores are counted as the estimators would count them."""
 
+from datetime import datetime
+
 import numpy as np
 import pytest
 from sqlalchemy import Engine
 
+from moderation.db.log import PredictionRecord
 from moderation.labels import LABELS
 from moderation.review.draw import draw
 from moderation.review.estimation import MIN_GOLDEN, frames, golden_counts
@@ -114,3 +117,24 @@ def test_everything_reviewed_gives_the_true_figures(engine: Engine) -> None:
     assert quality.precision.value == pytest.approx(true[said].mean())
     assert quality.recall.value == pytest.approx(said[true].mean())
     assert quality.auc.refusal is None
+
+
+def test_a_window_that_is_half_reviewed_counts_as_much_as_one_that_is_done(engine: Engine) -> None:
+    """All of the first day is toxic and reviewed, nothing of the second is, and a sixth of it reviewed."""
+    store(engine, [*traffic(60), *shifted(60, START + DAY)])
+    rules = policy(daily_budget=60)
+    draw(engine, rules, CLOSED)
+    draw(engine, rules, CLOSED + DAY)
+    ann = signed_in(engine, "ann", now=CLOSED + DAY)
+    for number in range(70):
+        task = next_item(engine, ann, rules, CLOSED + DAY)
+        assert task is not None
+        submit(engine, ann, task.review_id, "labels", CLOSED + DAY, TOXIC if number < 60 else NO)
+    live = live_sample(engine, ann, START, START + 2 * DAY, CLOSED + DAY)
+    found = frames(live)["toxic"].quality().prevalence
+    assert found.value == pytest.approx(0.5, abs=0.1)  # 60 of 70 labels are positive
+    assert found.high - found.low > 0.2
+
+
+def shifted(number: int, start: datetime) -> list[PredictionRecord]:
+    return [each for k in range(number) for each in traffic(1, created_at=start + DAY * k / number, text=f"text {k}")]

@@ -32,6 +32,7 @@ def test_the_digest_is_of_the_rules_and_not_of_their_writing(tmp_path: Path) -> 
     [
         ({"daily_budgets": 5}, "daily_budgets: Extra inputs"),
         ({"daily_budget": 0}, "daily_budget: .*greater than or equal to 1"),
+        ({"window_hours": 1}, "is 4 items per window of 1 hours; expected one or more for each of the 5 strata"),
         ({"strata": [{"kind": "removed", "share": 1}]}, "the last stratum is 'removed'; expected 'rest'"),
         ({"strata": [{"kind": "rest", "share": 0.5}]}, "add up to 0.5; expected 1"),
         ({"strata": [{"kind": "near_threshold", "share": 0.5}, {"kind": "rest", "share": 0.5}]}, "needs a margin"),

@@ -144,6 +144,15 @@ def test_a_lease_that_ran_out_is_taken_over_and_a_draft_renews_it(engine: Engine
         assert connection.scalars(select(Review.labels).where(Review.reviewer == "ann")).one() == TOXIC
 
 
+def test_what_was_taken_over_is_not_passed_on_when_it_is_skipped_late(engine: Engine) -> None:
+    rules = drawn(engine, 1)
+    ann, bob, eve = (signed_in(engine, name) for name in ("ann", "bob", "eve"))
+    task, over = taken(engine, ann, rules), CLOSED + rules.lease + MINUTE
+    taken(engine, bob, rules, now=over)
+    submit(engine, ann, task.review_id, "skip", over)
+    assert next_item(engine, eve, rules, over) is None  # it is bob's
+
+
 def test_an_expired_item_is_shown_to_nobody(engine: Engine) -> None:
     rules = drawn(engine, 1)
     over = CLOSED + rules.expiry

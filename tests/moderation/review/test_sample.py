@@ -19,7 +19,7 @@ from moderation.review.history import QueueCounts, queue_counts
 from moderation.review.queue import next_item, submit
 from moderation.review.sample import live_sample, windows
 from moderation.review.triage import triage
-from tests.moderation.db.records import VERSION, feedback
+from tests.moderation.db.records import VERSION, feedback, prediction
 from tests.moderation.review.records import (
     ALWAYS,
     CLOSED,
@@ -91,16 +91,30 @@ def test_it_is_cut_by_time_version_and_route_and_says_what_expired(engine: Engin
     assert [row["predictions"] for row in windows(engine, later, START, START + DAY, over)] == [40]
 
 
+def test_what_came_late_and_what_no_window_held_is_excluded_too(engine: Engine) -> None:
+    store(engine, [*traffic(30), *traffic(6, text=None), *traffic(7, version="b" * 64)])
+    draw(engine, policy(), CLOSED)
+    store(engine, [*traffic(14), *traffic(40, created_at=CLOSED)])  # late; of a window that is still open
+    ann = signed_in(engine, "ann", "viewer")
+    assert live_sample(engine, ann, START, CLOSED, CLOSED).excluded_share == pytest.approx(27 / 57)
+    assert live_sample(engine, ann, START, CLOSED, CLOSED, version=VERSION).excluded_share == pytest.approx(20 / 50)
+    over = START + 30 * DAY
+    store(engine, [prediction(created_at=over)])
+    draw(engine, policy(), over + 2 * DAY)
+    ann = signed_in(engine, "ann", "viewer", now=over)
+    assert live_sample(engine, ann, START, over + DAY, over).excluded_share == pytest.approx(67 / 98)
+
+
 def test_only_who_signed_in_reads_it(engine: Engine) -> None:
     with pytest.raises(UnauthorizedError):
         live_sample(engine, Session("guess", "ann", "admin", CLOSED + DAY), START, CLOSED, CLOSED)
 
 
 def test_disagreements_after_the_draw_go_to_triage_outside_of_the_sample(engine: Engine) -> None:
-    logged = traffic(10)
+    logged = traffic(13)
     early = feedback(prediction_id=logged[9].id, agree=False, created_at=CLOSED - HOUR)
     store(engine, logged, [early])
-    rules = policy(daily_budget=2, floor=1, daily_triage=3)
+    rules = policy(daily_budget=5, floor=1, daily_triage=3)
     draw(engine, rules, CLOSED, lambda: 1)
     with engine.connect() as connection:
         sampled = set(connection.scalars(select(ReviewItem.prediction_id)))
@@ -125,13 +139,13 @@ def test_disagreements_after_the_draw_go_to_triage_outside_of_the_sample(engine:
     while (task := next_item(engine, bob, rules, CLOSED + HOUR)) is not None:
         texts.append(task.text)
         submit(engine, bob, task.review_id, "labels", CLOSED + HOUR, NO)
-    assert len(texts) == 8
-    assert set(texts[:2]) == {each.text for each in logged if each.id in sampled}  # the estimate first
+    assert len(texts) == 11
+    assert set(texts[:5]) == {each.text for each in logged if each.id in sampled}  # the estimate first
 
 
 def test_settled_items_leave_with_the_inverse_of_their_probability(engine: Engine) -> None:
-    store(engine, traffic(40))
-    rules = policy(daily_budget=4)
+    store(engine, traffic(50))
+    rules = policy(daily_budget=5)
     draw(engine, rules, CLOSED)
     ann = signed_in(engine, "ann")
     for outcome in ("labels", "labels", "skip"):

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from benchmarks.candidate_quality import one_run, simulate
-from benchmarks.live_quality import PREVALENCES, WORLDS
+from benchmarks.candidate_quality import WORLDS, one_run, simulate
+from benchmarks.live_quality import PREVALENCES
 from moderation.statistics.candidate import Rescored, candidate_quality
 from moderation.statistics.sample import FloatArray
 

@@ -4,7 +4,8 @@ from typing import Any
 
 import pytest
 
-from benchmarks.live_quality import FIGURES, PREVALENCES, WORLDS, simulate
+from benchmarks.live_quality import FIGURES, PREVALENCES, simulate
+from benchmarks.worlds import WORLDS
 
 Rows = dict[tuple[str, str], dict[str, Any]]
 

@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
 
-from benchmarks.live_quality import DISPUTED, STRATA, draw, traffic
+from benchmarks.live_quality import DISPUTED, draw
+from benchmarks.worlds import STRATA, traffic
 from moderation.errors import InvalidInputError
 from moderation.statistics.label_free import compare, label_free
 from moderation.statistics.live_quality import label_quality

@@ -94,6 +94,20 @@ def test_what_cannot_be_known_is_refused_in_words() -> None:
     assert np.isnan(nothing.accuracy.value)
 
 
+def test_confident_mistakes_at_one_end_say_nothing_of_the_other() -> None:
+    """Scores of 0.99 are right in one of ten cases, all of them reviewed; those of 0.002 are right as they are."""
+    scores = np.concatenate([np.full(200, 0.99), np.full(2_000, 0.3), np.full(50_000, 0.002)])
+    strata, predicted = np.repeat([0, 0, 1], [200, 2_000, 50_000]), scores > 0.5
+    drawn = np.r_[0:200, 200:500, 2_200:2_500]
+    labels = np.concatenate([np.arange(200) < 20, np.arange(300) < 90, np.zeros(300)]).astype(float)
+    probabilities = np.repeat([1.0, 0.15, 0.006], [200, 300, 300])
+    population = count_population(NAMES, strata, scores, predicted)
+    sample = Sample(strata[drawn], probabilities, scores[drawn], predicted[drawn], labels)
+    found = label_quality(sample, population).prevalence
+    assert found.low <= (20 + 600 + 100) / 52_200 <= found.high
+    assert found.high < 0.02
+
+
 def test_rare_missed_positives_are_refused() -> None:
     scores = np.concatenate([np.full(50, 0.9), np.full(5000, 0.0005)])
     predicted, strata = scores > 0.5, np.zeros(5050, dtype=np.int64)
