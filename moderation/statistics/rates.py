@@ -112,11 +112,9 @@ def posterior_rates(cells: Cells, informative: FloatArray, golden: GoldenCounts 
     shares = np.exp(evidence - evidence.max())
     parts = []
     for each, count in zip(found, generator.multinomial(DRAWS, shares / shares.sum()), strict=True):
-        chosen = each.draws[generator.choice(len(each.draws), count, p=each.weights)]
-        rates, right, wrong = each.model.rates(chosen)
-        parts.append((_predict(cells, rates, right, wrong, generator), rates))
-    positives, rates = (np.concatenate(some) for some in zip(*parts, strict=True))
-    return Rates(cells, positives, rates)
+        parts.append(each.model.rates(each.draws[generator.choice(len(each.draws), count, p=each.weights)]))
+    rates, right, wrong = (np.concatenate(some) for some in zip(*parts, strict=True))
+    return Rates(cells, _predict(cells, rates, right, wrong, generator), rates)
 
 
 def _log_odds(scores: FloatArray) -> FloatArray:
