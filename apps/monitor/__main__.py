@@ -22,7 +22,7 @@ def main() -> None:
     if path is not None:
         options += ["--secrets.files", str(path)]
     # Later options win.
-    argv = [sys.executable, "-m", "streamlit", "run", str(Path(__file__).with_name("app.py")), *options, *sys.argv[1:]]
+    argv = [sys.executable, "-m", "streamlit", "run", str(Path(__file__).with_name("server.py")), *options, *sys.argv[1:]]
     paths = [str(_ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]  # Streamlit puts the script's folder alone
     os.execve(sys.executable, argv, {**os.environ, "PYTHONPATH": os.pathsep.join(paths)})  # noqa: S606 - no shell is meant
 
