@@ -1,8 +1,8 @@
-"""A small identity provider for tests: ``python -m tests.identity_provider PORT CLIENT_ID CLIENT_SECRET REDIRECT_URI``.
+"""A small identity provider for tests: ``python -m tests.identity_provider --help``.
 
-OpenID Connect Core 1.0, the authorization code flow with PKCE (RFC 7636): discovery, authorize, token, keys. Whoever asks
-chooses who to be. It refuses what a real one refuses: another client, redirect or scope, a code that is used, old or of
-another verifier.
+OpenID Connect Core 1.0, the authorization code flow with PKCE (RFC 7636): discovery, authorize, token, keys. Whoever
+asks chooses who to be. It refuses what a real one refuses: another client, redirect or scope, a code that is used, old
+or of another verifier.
 """
 
 import argparse

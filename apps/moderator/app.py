@@ -23,7 +23,20 @@ from moderation.settings import ModeratorSettings
 TIMEOUT_S = 35.0
 # A batch of the longest texts takes a slow machine several seconds.
 BATCH_TIMEOUT_S = 60.0
-_REMEMBERED = ("history", "desk", LOADED, SHOWN, "tab", "column-", "words-", "decisions-", "labels-", "sort-", "what-", "threshold-")
+_REMEMBERED = (
+    "history",
+    "desk",
+    LOADED,
+    SHOWN,
+    "tab",
+    "column-",
+    "words-",
+    "decisions-",
+    "labels-",
+    "sort-",
+    "what-",
+    "threshold-",
+)
 
 
 def main() -> None:

@@ -43,7 +43,9 @@ def main() -> None:
     try:
         engine = engine_for(settings.resolved_database_url())
         check_database(engine)
-        st.navigation(_pages(engine, None), position="hidden")  # so that signing in leads to the page that was asked for
+        st.navigation(
+            _pages(engine, None), position="hidden"
+        )  # so that signing in leads to the page that was asked for
         session = signed_in(engine, settings)
     except ModerationError as error:
         show_problem(explain(error))

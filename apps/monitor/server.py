@@ -1,7 +1,8 @@
 """The monitor app as a server: Streamlit's, and one route of our own, which keeps a sign-in over a reload.
 
-Started by ``python -m apps.monitor``. Streamlit's script cannot set a cookie, and JavaScript none that JavaScript cannot
-read again: so the page hands the session's token to this route, which sets it (docs/adr/0014-who-is-signed-in.md).
+Started by ``python -m apps.monitor``. Streamlit's script cannot set a cookie, and JavaScript none that JavaScript
+cannot read again: so the page hands the session's token to this route, which sets it
+(docs/adr/0014-who-is-signed-in.md).
 """
 
 import streamlit as st

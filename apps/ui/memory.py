@@ -1,8 +1,8 @@
 """What a tab remembers over a reload: text that is being typed, what was chosen, and what the app made of it.
 
 Streamlit's own state ends with the page. Here the browser keeps a random name for the tab, and what stands in its text
-boxes, in `sessionStorage`, which a reload leaves alone and the end of the tab deletes; this process keeps the rest under
-that name. So two tabs have a memory each, and a restart of the app leaves only what the browser has.
+boxes, in `sessionStorage`, which a reload leaves alone and the end of the tab deletes; this process keeps the rest
+under that name. So two tabs have a memory each, and a restart of the app leaves only what the browser has.
 """
 
 from collections.abc import Mapping

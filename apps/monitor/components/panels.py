@@ -64,11 +64,14 @@ def show_figures(snapshot: Snapshot) -> None:
 
 def show_charts(snapshot: Snapshot) -> None:
     """Draw volume, decisions, classes, latency and its parts, and cache hits over time, with the moves of aliases."""
-    bucket, time_format = snapshot.time_range.bucket_name, snapshot.time_range.time_format
+    bucket = snapshot.time_range.bucket_name
+    begun = min(snapshot.start, snapshot.traffic[0].at)  # a bucket may begin before the range does
+    axis = charts.TimeAxis(begun, snapshot.end, snapshot.time_range.time_format)
     periods = frames.periods_frame(snapshot)
     if not periods.empty:
         st.subheader("Versions in service", help="Every chart has a dashed line where an alias moved.")
-        st.altair_chart(charts.periods_chart(periods, time_format, ink()), alt="Which version each alias pointed to")
+        st.altair_chart(charts.periods_chart(periods, axis, ink()), alt="Which version each alias pointed to")
+        offer_csv(periods, "versions-in-service")
 
     def show(title: str, frame: pd.DataFrame, chart: alt.Chart, said: str | None = None) -> None:
         st.subheader(title, help=said)
@@ -78,22 +81,22 @@ def show_charts(snapshot: Snapshot) -> None:
     left, right = st.columns(2, gap="medium")
     with left:
         volume = frames.volume_frame(snapshot)
-        show("Volume over time", volume, charts.volume_chart(volume, bucket, time_format))
+        show("Volume over time", volume, charts.volume_chart(volume, bucket, axis))
         decisions = frames.decisions_frame(snapshot)
-        show("Decisions over time", decisions, charts.decisions_chart(decisions, bucket, time_format))
+        show("Decisions over time", decisions, charts.decisions_chart(decisions, bucket, axis))
         cache = frames.cache_frame(snapshot)
-        show("Cache hits over time", cache, charts.cache_chart(cache, time_format))
+        show("Cache hits over time", cache, charts.cache_chart(cache, axis))
     with right:
         latency = frames.latency_frame(snapshot)
-        show("Latency over time", latency, charts.latency_chart(latency, time_format))
+        show("Latency over time", latency, charts.latency_chart(latency, axis))
         classes = frames.classes_frame(snapshot)
-        show("Predicted classes over time", classes, charts.classes_chart(classes, time_format), _CLASSES)
+        show("Predicted classes over time", classes, charts.classes_chart(classes, axis), _CLASSES)
         percentile = st.segmented_control(
             "Percentile of the parts", ["p50", "p95", "p99"], default="p95", required=True, key="part_percentile"
         )
         parts = frames.parts_frame(snapshot, percentile)
         if parts["latency_ms"].notna().any():
-            show("Parts of the latency", parts, charts.parts_chart(parts, percentile, time_format), _PARTS)
+            show("Parts of the latency", parts, charts.parts_chart(parts, percentile, axis), _PARTS)
         else:
             st.caption("No part of the latency was measured in this range.")
 
@@ -113,6 +116,7 @@ def show_feedback(snapshot: Snapshot) -> None:
         )
         agreement = charts.agreement_chart(frames.agreement_frame(snapshot), ink())
         st.altair_chart(agreement, alt="Share of feedback that agrees, with its interval")
+        offer_csv(frames.agreement_frame(snapshot), "agreement-of-feedback")
         st.caption(
             "People choose which predictions they answer, and answer most when something strikes them. So this is "
             "no measure of the model's accuracy; the interval covers chance alone, not that choice."

@@ -4,6 +4,7 @@ It holds the session's token and nothing else: whether it still opens anything, 
 """
 
 import re
+from collections.abc import Mapping
 from urllib.parse import urlsplit
 
 from starlette.requests import Request
@@ -16,6 +17,12 @@ from moderation.settings import MonitorSettings
 COOKIE = "moderation_session"
 _TOKEN = re.compile(r"[A-Za-z0-9_-]{20,100}")
 _MOST_BYTES = 100
+
+
+def kept_token(cookies: Mapping[str, object]) -> str | None:
+    """Return the token among a page's cookies; None: there is none, or nothing like one."""
+    token = cookies.get(COOKIE)
+    return token if isinstance(token, str) and _TOKEN.fullmatch(token) else None
 
 
 def path(base: str | None) -> str:

@@ -11,7 +11,7 @@ import streamlit as st
 from sqlalchemy import Engine
 
 from apps.monitor.components.keeper import keep_signed_in
-from apps.monitor.services.cookie import COOKIE
+from apps.monitor.services.cookie import kept_token
 from apps.monitor.services.identity import identity_of
 from apps.ui.page import head
 from moderation.errors import ForbiddenError, ModerationError, OverQuotaError, UnauthorizedError
@@ -60,7 +60,7 @@ def _known_token() -> str | None:
     known: Session | None = st.session_state.get(SESSION)
     if known is not None:
         return known.token
-    return None if st.session_state.get(_FORGOTTEN) else st.context.cookies.get(COOKIE)
+    return None if st.session_state.get(_FORGOTTEN) else kept_token(st.context.cookies)
 
 
 def show_who(engine: Engine, session: Session) -> None:

@@ -4,7 +4,7 @@ import pytest
 from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
-from apps.monitor.services.cookie import COOKIE, path, routes
+from apps.monitor.services.cookie import COOKIE, kept_token, path, routes
 from moderation.review.access import SESSION_LIFE
 from moderation.settings import MonitorSettings
 
@@ -25,7 +25,9 @@ def test_the_token_comes_back_where_neither_scripts_nor_other_sites_get_it() -> 
 
 
 @pytest.mark.parametrize(
-    ("scheme", "fields"), [("https", {}), ("http", {"monitor_url": f"https://{HOST}"})], ids=["direct", "behind a proxy"]
+    ("scheme", "fields"),
+    [("https", {}), ("http", {"monitor_url": f"https://{HOST}"})],
+    ids=["direct", "behind a proxy"],
 )
 def test_over_https_the_cookie_is_sent_over_https_alone(scheme: str, fields: dict[str, object]) -> None:
     answer = client(scheme, **fields).post("/session", content=TOKEN, headers={"Origin": f"https://{HOST}"})
@@ -68,3 +70,10 @@ def test_a_body_of_unknown_length_is_not_read() -> None:
     parts = iter([b"x" * 10] * 3)
     answer = client().post("/session", content=parts, headers={"Sec-Fetch-Site": "same-origin"})
     assert answer.status_code == 413
+
+
+@pytest.mark.parametrize(
+    ("cookies", "token"), [({COOKIE: TOKEN}, TOKEN), ({COOKIE: "' OR 1=1 --"}, None), ({COOKIE: ""}, None), ({}, None)]
+)
+def test_only_what_can_be_a_token_is_read_from_the_cookies(cookies: dict[str, str], token: str | None) -> None:
+    assert kept_token(cookies) == token
