@@ -53,7 +53,7 @@ def main() -> None:
         return
     page = st.navigation(_pages(engine, session))
     show_who(engine, session)
-    remember(session.reviewer, _REMEMBERED, {"Prediction ids, one per line": "erase-ids"})
+    remember(session.reviewer, _REMEMBERED)
     page.run()
 
 

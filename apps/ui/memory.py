@@ -34,11 +34,11 @@ export default function ({ setStateValue }) {
 _browser = st.components.v2.component("tab_memory", js=_JS)
 
 
-def remember(owner: str, keys: tuple[str, ...], text_boxes: Mapping[str, str]) -> None:
+def remember(owner: str, keys: tuple[str, ...], text_boxes: Mapping[str, str] | None = None) -> None:
     """Keep what is in Streamlit's state under keys that begin with one of ``keys``, and put back what is missing there.
 
     Called once in each run, before the widgets. Only whoever is ``owner`` gets back what was theirs. ``text_boxes`` are
-    the keys of text areas by their labels.
+    the keys of text areas by their labels; what stands in them is the tab's, whoever looks.
     """
     state = st.session_state
     kept = _browser(key="memory-of-tab", default={"kept": None}, on_kept_change=_nothing).kept
@@ -46,7 +46,7 @@ def remember(owner: str, keys: tuple[str, ...], text_boxes: Mapping[str, str]) -
         return
     memory = _of_tab(owner, str(kept["tab"]))
     if state.get(_BOUND) != owner:
-        typed = {key: kept["texts"][label] for label, key in text_boxes.items() if label in kept["texts"]}
+        typed = {key: kept["texts"][label] for label, key in (text_boxes or {}).items() if label in kept["texts"]}
         state.update(memory | (typed if _BOUND not in state else {}))
         state[_BOUND] = owner
     memory.update({str(key): value for key, value in state.items() if str(key).startswith(keys)})

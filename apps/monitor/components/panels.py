@@ -15,6 +15,8 @@ _CLASSES = (
     "have several."
 )
 _PARTS = "Percentiles of the parts do not add up to that of the whole. What comes from the cache has no inference."
+_METRIC_PX = 165
+"""Two beside each other on a phone; the last of a row is no wider than the others."""
 _TRY_IT = (
     """curl -s "${MODERATION_API_URL:-http://127.0.0.1:8000}/predict" -H 'Content-Type: application/json' """
     """-d '{"comment_text": "You are disgusting."}'"""
@@ -39,27 +41,19 @@ def show_emptiness(snapshot: Snapshot) -> None:
 
 
 def show_figures(snapshot: Snapshot) -> None:
-    """Show the range in five figures."""
+    """Show the range in six figures."""
     feedback, latency = snapshot.feedback, snapshot.total.latency
+    p95 = f"{latency.p95_ms:,.1f} ms" if latency else "–"
     with st.container(horizontal=True):
-        st.metric("Predictions", f"{snapshot.predictions:,}", border=True)
-        st.metric(
-            "Latency, p95",
-            f"{latency.p95_ms:,.1f} ms" if latency else "–",
-            border=True,
-            help="19 of 20 predictions took no longer, measured in the API; within 2.5 %.",
-        )
-        st.metric(
-            "Reviewed or removed",
-            _percent(snapshot.acted_on_share),
-            border=True,
-            help="Share of predictions whose decision was not allow.",
-        )
-        st.metric(
-            "From the cache", _percent(snapshot.cached_share), border=True, help="Share that needed no inference."
-        )
-        st.metric("Feedback", f"{feedback.received:,}", border=True, help="Verdicts that arrived in this range.")
-        st.metric("Agreement", _percent(feedback.share), border=True, help="Share of the feedback that agrees.")
+        for name, value, said in (
+            ("Predictions", f"{snapshot.predictions:,}", None),
+            ("Latency, p95", p95, "19 of 20 predictions took no longer, measured in the API; within 2.5 %."),
+            ("Reviewed or removed", _percent(snapshot.acted_on_share), "Share whose decision was not allow."),
+            ("From the cache", _percent(snapshot.cached_share), "Share that needed no inference."),
+            ("Feedback", f"{feedback.received:,}", "Verdicts that arrived in this range."),
+            ("Agreement", _percent(feedback.share), "Share of the feedback that agrees."),
+        ):
+            st.metric(name, value, border=True, width=_METRIC_PX, help=said)
 
 
 def show_charts(snapshot: Snapshot) -> None:
