@@ -65,7 +65,7 @@ def _pages(engine: Engine, session: Session | None) -> dict[str, list[StreamlitP
 
     def page(view: View, title: str, icon: str, default: bool = False) -> StreamlitPage:
         name = title.lower().replace(" ", "-")
-        run = partial(view, engine, session)
+        run = partial(view, engine, session) if session else st.stop
         return st.Page(run, title=title, icon=f":material/{icon}:", url_path=name, default=default)
 
     rank = len(ROLES) if session is None else ROLES.index(session.role)

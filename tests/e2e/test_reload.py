@@ -76,6 +76,7 @@ def test_a_reviewer_stays_signed_in_with_the_draft_until_the_database_says_other
         tab.goto(f"{url}/review-queue")
         sign_in(tab)
         expect(tab.get_by_role("heading", name="Review queue")).to_be_visible()  # the page that was asked for
+        expect(tab.get_by_role("button", name="Skip")).to_be_visible()  # the keys are those of the buttons
         tab.keyboard.press("4")
         chosen = tab.get_by_role("button", name="Submit: threat")
         expect(chosen).to_be_visible()
