@@ -12,7 +12,7 @@ import streamlit as st
 
 _LIFE = "12h"
 _MOST_TABS = 500
-_BOUND = "memory_bound"
+_BOUND, _SAID = "memory_bound", "memory_said"
 _JS = """
 export default function ({ setStateValue }) {
   const store = window.sessionStorage;
@@ -41,9 +41,11 @@ def remember(owner: str, keys: tuple[str, ...], text_boxes: Mapping[str, str] | 
     the keys of text areas by their labels; what stands in them is the tab's, whoever looks.
     """
     state = st.session_state
-    kept = _browser(key="memory-of-tab", default={"kept": None}, on_kept_change=_nothing).kept
+    # Streamlit forgets what a component said, too, when another page is opened.
+    kept = _browser(key="memory-of-tab", default={"kept": None}, on_kept_change=_nothing).kept or state.get(_SAID)
     if not kept:  # the page is being loaded, or runs no JavaScript
         return
+    state[_SAID] = kept
     memory = _of_tab(owner, str(kept["tab"]))
     if state.get(_BOUND) != owner:
         typed = {key: kept["texts"][label] for label, key in (text_boxes or {}).items() if label in kept["texts"]}

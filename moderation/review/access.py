@@ -102,12 +102,13 @@ def local_session(engine: Engine, now: datetime) -> Session:
     """Open a session for whoever sits at this machine, an admin; for pages that answer loopback alone.
 
     Raises:
-        ForbiddenError: there are accounts, so people sign in.
+        ForbiddenError: there are accounts, if only disabled ones, so people sign in.
     """
     with engine.begin() as connection:
         begin_exclusive(connection)
         rows = connection.execute(select(Reviewer.__table__)).all()
-        if any(row.name != LOCAL and _holds(row, now) for row in rows):
+        # Disabled ones as well: whoever is shut out of his account must not come in as an admin.
+        if any(row.name != LOCAL for row in rows):
             raise ForbiddenError("there are reviewers with accounts: sign in")
         if not rows or all(row.name != LOCAL for row in rows):
             connection.execute(insert(Reviewer).values(name=LOCAL, role="admin", created_at=now))

@@ -158,6 +158,9 @@ def test_the_local_reviewer_is_there_until_there_are_accounts(engine: Engine) ->
     accounts.add(engine, ("ann", "reviewer"), NOON, "cli:me", password=PASSWORD)
     with pytest.raises(ForbiddenError, match="sign in"):
         local_session(engine, NOON)
+    accounts.disable(engine, "ann", NOON, "cli:me")  # she does not become the local admin
+    with pytest.raises(ForbiddenError, match="sign in"):
+        local_session(engine, NOON)
 
 
 def test_another_password_and_a_lesser_role_hold_at_the_next_call(ann: Engine) -> None:
