@@ -49,7 +49,7 @@ def main() -> None:
         client = ModerationClient(api_url, timeout_s=TIMEOUT_S, api_key=api_key)
     except ConfigurationError as error:
         stop_for(error)
-    remember("", _REMEMBERED, {"Comment": "comment_text", "Comments, one per line": PASTE})
+    remember(("", ""), _REMEMBERED, {"Comment": "comment_text", "Comments, one per line": PASTE})
     history: History = st.session_state.setdefault("history", History())
     desk: CommentDesk = st.session_state.setdefault("desk", CommentDesk(history))
     offer_texts()

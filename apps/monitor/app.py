@@ -43,9 +43,8 @@ def main() -> None:
     try:
         engine = engine_for(settings.resolved_database_url())
         check_database(engine)
-        st.navigation(
-            _pages(engine, None), position="hidden"
-        )  # so that signing in leads to the page that was asked for
+        # Known before it is known who looks, so that signing in leads to the page that was asked for.
+        st.navigation(_pages(engine, None), position="hidden")
         session = signed_in(engine, settings)
     except ModerationError as error:
         show_problem(explain(error))
@@ -53,7 +52,7 @@ def main() -> None:
         return
     page = st.navigation(_pages(engine, session))
     show_who(engine, session)
-    remember(session.reviewer, _REMEMBERED)
+    remember((session.reviewer, page.url_path), _REMEMBERED)
     page.run()
 
 

@@ -12,7 +12,7 @@ import streamlit as st
 
 _LIFE = "12h"
 _MOST_TABS = 500
-_BOUND, _SAID = "memory_bound", "memory_said"
+_PLACE, _SAID = "memory_place", "memory_said"
 _JS = """
 export default function ({ setStateValue }) {
   const store = window.sessionStorage;
@@ -34,26 +34,24 @@ export default function ({ setStateValue }) {
 _browser = st.components.v2.component("tab_memory", js=_JS)
 
 
-def remember(owner: str, keys: tuple[str, ...], text_boxes: Mapping[str, str] | None = None) -> None:
-    """Keep what is in Streamlit's state under keys that begin with one of ``keys``, and put back what is missing there.
+def remember(place: tuple[str, str], keys: tuple[str, ...], text_boxes: Mapping[str, str] | None = None) -> None:
+    """Keep what is in Streamlit's state under keys that begin with one of ``keys``; put it back where it got lost.
 
-    Called once in each run, before the widgets. Only whoever is ``owner`` gets back what was theirs. ``text_boxes`` are
-    the keys of text areas by their labels; what stands in them is the tab's, whoever looks.
+    Called once in each run, before the widgets. ``place`` is who looks, who gets back only what was theirs, and at
+    which page: Streamlit forgets what was chosen on a page when another one is opened. ``text_boxes`` are the keys of
+    text areas by their labels; what stands in them is the tab's, whoever looks.
     """
     state = st.session_state
-    # Streamlit forgets what a component said, too, when another page is opened.
     kept = _browser(key="memory-of-tab", default={"kept": None}, on_kept_change=_nothing).kept or state.get(_SAID)
     if not kept:  # the page is being loaded, or runs no JavaScript
         return
     state[_SAID] = kept
-    memory = _of_tab(owner, str(kept["tab"]))
-    if state.get(_BOUND) != owner:
+    memory = _of_tab(place[0], str(kept["tab"]))
+    if state.get(_PLACE) != place:
         typed = {key: kept["texts"][label] for label, key in (text_boxes or {}).items() if label in kept["texts"]}
-        state.update(memory | (typed if _BOUND not in state else {}))
-        state[_BOUND] = owner
+        state.update(memory | (typed if _PLACE not in state else {}))
+        state[_PLACE] = place
     memory.update({str(key): value for key, value in state.items() if str(key).startswith(keys)})
-    # Streamlit forgets what was chosen on a page when another one is opened.
-    state.update({key: value for key, value in memory.items() if key not in state})
 
 
 @st.cache_resource(ttl=_LIFE, max_entries=_MOST_TABS, show_spinner=False)

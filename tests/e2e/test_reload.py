@@ -77,6 +77,7 @@ def test_a_reviewer_stays_signed_in_with_the_draft_until_the_database_says_other
         sign_in(tab)
         expect(tab.get_by_role("heading", name="Review queue")).to_be_visible()  # the page that was asked for
         expect(tab.get_by_role("button", name="Skip")).to_be_visible()  # the keys are those of the buttons
+        drawn(tab)
         tab.keyboard.press("4")
         chosen = tab.get_by_role("button", name="Submit: threat")
         expect(chosen).to_be_visible()
@@ -91,6 +92,7 @@ def test_a_reviewer_stays_signed_in_with_the_draft_until_the_database_says_other
 
         tab.get_by_role("button", name="Sign out").click()
         expect(tab.get_by_label("Name")).to_be_visible()
+        drawn(second)
         second.keyboard.press("5")  # signed out in the other tab
         expect(second.get_by_text("the session has ended")).to_be_visible()
         tab.reload()
@@ -114,13 +116,22 @@ def test_what_was_chosen_on_a_page_is_there_after_another_page_and_a_reload(
         year = tab.get_by_role("radio", name="1 year")
         tab.get_by_text("1 year", exact=True).click()
         expect(year).to_be_checked()
+        drawn(tab)
         tab.get_by_role("link", name="Shadow").click()
         expect(tab.get_by_role("heading", name="Shadow")).to_be_visible()
+        drawn(tab)
         tab.get_by_role("link", name="Overview").click()
         expect(year).to_be_checked()
         tab.reload()
         expect(year).to_be_checked()
     reviewed.dispose()
+
+
+def drawn(tab: Page) -> None:
+    """Wait until no run of the page is under way."""
+    expect(tab.get_by_test_id("stApp")).to_have_attribute("data-test-script-state", "notRunning")
+    tab.wait_for_timeout(500)  # what the browser remembers starts another one
+    expect(tab.get_by_test_id("stApp")).to_have_attribute("data-test-script-state", "notRunning")
 
 
 def sign_in(tab: Page) -> None:
