@@ -28,5 +28,5 @@ def inert(cell: str) -> str:
 
     Numbers stay.
     """
-    could_be = cell.lstrip(" \ufeff\x00").startswith(_FORMULA_STARTS) and not _NUMBER.fullmatch(cell)
+    could_be = cell.lstrip(' \ufeff\x00"').startswith(_FORMULA_STARTS) and not _NUMBER.fullmatch(cell)
     return _INNER_START.sub(r"\1'", f"'{cell}" if could_be else cell)

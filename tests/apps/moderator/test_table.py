@@ -27,7 +27,7 @@ def test_no_cell_of_a_download_starts_a_formula_and_none_is_lost(rows: list[tupl
     for row, cells_found in zip(rows, found[1:], strict=True):
         assert cells_found[2] == "allow"
         for cell, after in zip(row, cells_found[:2], strict=True):
-            assert after.removeprefix("'") == cell.removeprefix("'")
+            assert after.replace("'", "") == cell.replace("'", "")
             assert after == inert(cell)
 
 
