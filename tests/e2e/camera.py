@@ -2,9 +2,16 @@
 
 from pathlib import Path
 
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Browser, Page, expect
 
 WIDTHS = {"desktop": 1280, "phone": 390}
+
+
+def open_tab(browser: Browser, width: int) -> Page:
+    """Return a new tab of that width, patient with a busy machine."""
+    tab = browser.new_page(viewport={"width": width, "height": 900})
+    tab.set_default_timeout(120_000)
+    return tab
 
 
 def take(tab: Page, path: Path) -> None:

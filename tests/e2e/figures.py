@@ -12,7 +12,7 @@ from moderation.db.promotion import record_moves, record_verdicts
 from moderation.lineage.graph import Verdict
 from moderation.registry.registry import AliasEvent
 from tests.apps.monitor.reviewed import CANDIDATE, site
-from tests.e2e.camera import WIDTHS, take
+from tests.e2e.camera import WIDTHS, open_tab, take
 from tests.e2e.processes import running_app
 from tests.moderation.db.records import VERSION, version
 
@@ -44,7 +44,7 @@ def take_all(browser: Browser, state_dir: Path, folder: Path) -> None:
     fill(f"sqlite:///{state_dir / 'moderation.db'}")
     with running_app("monitor", state_dir) as url:
         for kind, width in WIDTHS.items():
-            tab = browser.new_page(viewport={"width": width, "height": 900})
+            tab = open_tab(browser, width)
             take_figures(tab, url, folder, kind)
             tab.close()
 
@@ -70,7 +70,6 @@ def fill(url: str) -> None:
 
 def take_figures(tab: Page, url: str, folder: Path, kind: str) -> None:
     """Open each page and take its picture."""
-    tab.set_default_timeout(120_000)
     tab.goto(url)
     tab.get_by_text("30 days", exact=True).click()
     tab.get_by_text("Versions in service").first.wait_for()

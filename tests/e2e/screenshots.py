@@ -15,7 +15,7 @@ from moderation.registry.starter import STARTER_DIR
 from tests.apps.monitor.reviewing import PASSWORD
 from tests.browser import LAUNCH_ARGS, chromium
 from tests.e2e import figures
-from tests.e2e.camera import WIDTHS, take
+from tests.e2e.camera import WIDTHS, open_tab, take
 from tests.e2e.processes import running_api, running_app, set_up
 from tests.e2e.week import a_week
 
@@ -44,7 +44,7 @@ def main() -> None:
         browser = playwright.chromium.launch(executable_path=chromium(), args=list(LAUNCH_ARGS))
         with running_api(state_dir) as api_url, running_app("moderator", state_dir, api_url) as url:
             for kind, width in WIDTHS.items():
-                tab = browser.new_page(viewport={"width": width, "height": 900})
+                tab = open_tab(browser, width)
                 tab.goto(url)
                 take_all(tab, folder, kind)
                 tab.close()
@@ -90,7 +90,7 @@ def take_monitor(browser: Browser, state_dir: Path, folder: Path) -> None:
     engine.dispose()
     with running_app("monitor", state_dir) as url:
         for kind, width in WIDTHS.items():
-            tab = browser.new_page(viewport={"width": width, "height": 900})
+            tab = open_tab(browser, width)
             tab.goto(url)
             tab.get_by_label("Name").wait_for()
             take(tab, folder / f"monitor-sign-in-{kind}.png")

@@ -199,7 +199,8 @@ def _latency_lines(frame: pd.DataFrame, by: str, axis: TimeAxis, title: str) -> 
         alt.Chart(frame, height=_HEIGHT)
         .mark_line(point=alt.OverlayMarkDef(size=16), strokeWidth=2)
         .encode(
-            x=_time(axis),
+            # Every bucket has its row; with the range as the domain, Vega-Lite draws lines at its beginning.
+            x=_time(axis, whole=False),
             y=alt.Y("latency_ms:Q", title=title, axis=alt.Axis(format="~s")),
             color=alt.Color(f"{by}:N", scale=_scale(names, (BLUE, ORANGE, GREEN)), legend=legend),
             strokeDash=alt.StrokeDash(
@@ -211,10 +212,11 @@ def _latency_lines(frame: pd.DataFrame, by: str, axis: TimeAxis, title: str) -> 
     return chart
 
 
-def _time(axis: TimeAxis) -> alt.X:
-    scale = alt.Scale(type="utc", domain=[1000 * each.timestamp() for each in (axis.start, axis.end)])
+def _time(axis: TimeAxis, whole: bool = True) -> alt.X:
+    """Return the time axis; ``whole``: it spans the range also where the data does not."""
+    domain = [1000 * each.timestamp() for each in (axis.start, axis.end)] if whole else alt.Undefined
     ticks = alt.Axis(labelOverlap=True, format=axis.time_format)
-    return alt.X("at:T", title="Time (UTC)", scale=scale, axis=ticks)
+    return alt.X("at:T", title="Time (UTC)", scale=alt.Scale(type="utc", domain=domain), axis=ticks)
 
 
 def _count(title: str) -> alt.Y:

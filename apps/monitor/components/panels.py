@@ -48,7 +48,7 @@ def show_figures(snapshot: Snapshot) -> None:
         for name, value, said in (
             ("Predictions", f"{snapshot.predictions:,}", None),
             ("Latency, p95", p95, "19 of 20 predictions took no longer, measured in the API; within 2.5 %."),
-            ("Reviewed or removed", _percent(snapshot.acted_on_share), "Share whose decision was not allow."),
+            ("Acted on", _percent(snapshot.acted_on_share), "Share whose decision was review or remove."),
             ("From the cache", _percent(snapshot.cached_share), "Share that needed no inference."),
             ("Feedback", f"{feedback.received:,}", "Verdicts that arrived in this range."),
             ("Agreement", _percent(feedback.share), "Share of the feedback that agrees."),
