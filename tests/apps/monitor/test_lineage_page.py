@@ -69,6 +69,17 @@ def test_another_version_can_be_chosen(monitor: AppTest, engine: Engine) -> None
     assert "period" not in drawing(at)
 
 
+def test_a_box_leads_to_the_other_version_and_the_address_says_which_is_shown(monitor: AppTest, engine: Engine) -> None:
+    record(engine)
+    at = lineage_page(monitor)
+    assert at.query_params["version"] == [VERSION]
+    assert f'URL="?version={OTHER}", target="_self"' in drawing(at)
+    assert f"?version={VERSION}" not in drawing(at)
+    at.query_params["version"] = OTHER
+    del at.session_state["version"]
+    assert "older" in drawing(lineage_page(at))
+
+
 def test_without_a_version_the_page_says_what_records_one(monitor: AppTest, engine: Engine) -> None:
     at = lineage_page(monitor)
     assert not at.exception
