@@ -6,12 +6,14 @@ Start it from the repository root with the root on PYTHONPATH:
 
 import streamlit as st
 
-from apps.moderator.components.veil import offer_texts
+from apps.moderator.components.intake import LOADED, PASTE
+from apps.moderator.components.veil import SHOWN, offer_texts
 from apps.moderator.services.comment import CommentDesk
 from apps.moderator.services.history import History
 from apps.moderator.views.comment import comment_view
 from apps.moderator.views.history import history_view
 from apps.moderator.views.many import many_view
+from apps.ui.memory import remember
 from apps.ui.page import begin, settings_or_stop, stop_for
 from moderation.client import ModerationClient
 from moderation.errors import ConfigurationError
@@ -21,6 +23,20 @@ from moderation.settings import ModeratorSettings
 TIMEOUT_S = 35.0
 # A batch of the longest texts takes a slow machine several seconds.
 BATCH_TIMEOUT_S = 60.0
+_REMEMBERED = (
+    "history",
+    "desk",
+    LOADED,
+    SHOWN,
+    "tab",
+    "column-",
+    "words-",
+    "decisions-",
+    "labels-",
+    "sort-",
+    "what-",
+    "threshold-",
+)
 
 
 def main() -> None:
@@ -33,6 +49,7 @@ def main() -> None:
         client = ModerationClient(api_url, timeout_s=TIMEOUT_S, api_key=api_key)
     except ConfigurationError as error:
         stop_for(error)
+    remember(("", ""), _REMEMBERED, {"Comment": "comment_text", "Comments, one per line": PASTE})
     history: History = st.session_state.setdefault("history", History())
     desk: CommentDesk = st.session_state.setdefault("desk", CommentDesk(history))
     offer_texts()

@@ -18,11 +18,12 @@ def main() -> None:
         path = write_secrets(settings)
     except ConfigurationError as error:
         sys.exit(str(error))
+    script = str(Path(__file__).with_name("server.py"))
     options = ["--server.port", str(settings.monitor_port), "--browser.gatherUsageStats", "false"]
     if path is not None:
         options += ["--secrets.files", str(path)]
     # Later options win.
-    argv = [sys.executable, "-m", "streamlit", "run", str(Path(__file__).with_name("app.py")), *options, *sys.argv[1:]]
+    argv = [sys.executable, "-m", "streamlit", "run", script, *options, *sys.argv[1:]]
     paths = [str(_ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]  # Streamlit puts the script's folder alone
     os.execve(sys.executable, argv, {**os.environ, "PYTHONPATH": os.pathsep.join(paths)})  # noqa: S606 - no shell is meant
 

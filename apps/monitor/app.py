@@ -22,6 +22,7 @@ from apps.monitor.views.review import adjudication_view, review_view
 from apps.monitor.views.reviewers import reviewers_view
 from apps.monitor.views.shadow import shadow_view
 from apps.monitor.views.sign_in import show_who, signed_in
+from apps.ui.memory import remember
 from apps.ui.notice import show_problem
 from apps.ui.page import settings_or_stop
 from moderation.errors import ModerationError
@@ -29,6 +30,10 @@ from moderation.review.access import ROLES, Session
 from moderation.settings import MonitorSettings
 
 View = Callable[[Engine, Session], None]
+_REMEMBERED = (
+    *("range", "refresh", "part_percentile", "only_judged", "people-period", "data-tab", "export-", "shadow_range"),
+    *("weeks", "quality_", "figure", "beside", "compare", "back_range", "sample_size", "threshold"),
+)
 
 
 def main() -> None:
@@ -38,6 +43,8 @@ def main() -> None:
     try:
         engine = engine_for(settings.resolved_database_url())
         check_database(engine)
+        # Known before it is known who looks, so that signing in leads to the page that was asked for.
+        st.navigation(_pages(engine, None), position="hidden")
         session = signed_in(engine, settings)
     except ModerationError as error:
         show_problem(explain(error))
@@ -45,18 +52,23 @@ def main() -> None:
         return
     page = st.navigation(_pages(engine, session))
     show_who(engine, session)
+    remember((session.reviewer, page.url_path), _REMEMBERED)
     page.run()
 
 
-def _pages(engine: Engine, session: Session) -> dict[str, list[StreamlitPage]]:
-    """Return the pages by group. A page takes ``(engine, session)``, and begins with `apps.ui.page.head`."""
+def _pages(engine: Engine, session: Session | None) -> dict[str, list[StreamlitPage]]:
+    """Return the pages by group; None: of all, which nobody sees.
+
+    A page takes ``(engine, session)``, and begins with `apps.ui.page.head`.
+    """
 
     def page(view: View, title: str, icon: str, default: bool = False) -> StreamlitPage:
         name = title.lower().replace(" ", "-")
-        run = partial(view, engine, session)
+        run = partial(view, engine, session) if session else st.stop
         return st.Page(run, title=title, icon=f":material/{icon}:", url_path=name, default=default)
 
-    may_review, may_all = (session.role in ROLES[ROLES.index(least) :] for least in ("reviewer", "admin"))
+    rank = len(ROLES) if session is None else ROLES.index(session.role)
+    may_review, may_all = (rank >= ROLES.index(least) for least in ("reviewer", "admin"))
     groups = {
         "Traffic": [page(dashboard_view, "Overview", "monitoring", default=True)],
         "People": [

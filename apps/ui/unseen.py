@@ -3,8 +3,12 @@
 import re
 import unicodedata
 
-# Controls but tab and line break; marks of direction; joiners that part words; byte order mark.
-_UNSEEN = re.compile("([\x00-\x08\x0b-\x1f\x7f-\x9f\u00ad\u061c\u200b\u200e\u200f\u202a-\u202e\u2060-\u2069\ufeff])")
+# Controls but tab and line break; marks of direction; joiners that part words; byte order mark; separators that no
+# browser draws; letters without a shape; annotations; tags, with which whole hidden sentences can be written.
+_UNSEEN = re.compile(
+    "([\x00-\x08\x0b-\x1f\x7f-\x9f\u00ad\u061c\u115f\u1160\u17b4\u17b5\u180e\u200b\u200e\u200f\u2028-\u202e"
+    "\u2060-\u206f\u2800\u3164\ufeff\uffa0\ufff9-\ufffb\U000e0000-\U000e007f])"
+)
 
 
 def seen(text: str) -> list[tuple[str, str | None]]:

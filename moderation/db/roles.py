@@ -36,7 +36,7 @@ _HIDDEN_FROM_MONITOR = ("api_keys", "quota_minutes")
 _MONITOR: dict[str, tuple[str, ...]] = {
     "review_items": ("SELECT", "INSERT", "UPDATE (state, labels, closed_at)"),
     "reviews": ("SELECT", "INSERT", "UPDATE"),
-    "review_sessions": ("SELECT", "INSERT", "DELETE"),
+    "review_sessions": ("SELECT", "INSERT", "UPDATE (expires_at)", "DELETE"),
     "audit_log": ("SELECT", "INSERT"),
     "jobs": ("SELECT", "INSERT", "UPDATE (cancelled_at)"),
     # Admins erase texts there.

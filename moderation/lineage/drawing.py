@@ -1,6 +1,7 @@
 """A lineage graph as an outline, as DOT and as SVG; the last without any drawing library."""
 
 import textwrap
+from collections.abc import Mapping
 from html import escape
 
 from moderation.lineage.graph import Graph, Node
@@ -37,11 +38,11 @@ def outline(graph: Graph) -> str:
     return "\n".join(lines)
 
 
-def dot(graph: Graph) -> str:
-    """Return the graph in Graphviz's language."""
+def dot(graph: Graph, links: Mapping[str, str] | None = None) -> str:
+    """Return the graph in Graphviz's language; ``links`` are the pages of other versions."""
     nodes = [
         f"  {_quoted(node.id)} [label={_quoted(chr(10).join(_words(node)))}, fillcolor={_quoted(FILL[node.kind])}, "
-        f"tooltip={_quoted(node.kind)}];"
+        f"tooltip={_quoted(node.kind)}{_link((links or {}).get(node.leads_to or ''))}];"
         for node in graph.nodes
     ]
     edges = [f"  {_quoted(start)} -> {_quoted(end)};" for start, end in graph.edges]
@@ -97,6 +98,10 @@ def _arrow(start: tuple[float, float, float], end: tuple[float, float, float]) -
         f'<path d="M{x1:.0f} {y1:.0f}C{x1:.0f} {middle:.0f} {x2:.0f} {middle:.0f} {x2:.0f} {y2:.0f}" fill="none" '
         'stroke="#444" marker-end="url(#tip)"/>'
     )
+
+
+def _link(address: str | None) -> str:
+    return f', URL={_quoted(address)}, target="_self", fontcolor="#0B5394", penwidth=2' if address else ""
 
 
 def _quoted(text: str) -> str:

@@ -67,12 +67,13 @@ class Facts:
 
 @dataclass(frozen=True)
 class Node:
-    """One box; ``lines`` are its details, most telling first."""
+    """One box; ``lines`` are its details, most telling first; ``leads_to`` is another version that it speaks of."""
 
     id: str
     kind: Kind
     title: str
     lines: tuple[str, ...]
+    leads_to: str | None = None
 
 
 @dataclass(frozen=True)
@@ -148,7 +149,8 @@ def _dataset(provenance: Mapping[str, object]) -> Node:
         for export in _exports(provenance)
     ]
     lines = (f"digest {_short(provenance.get('dataset_digest'))}", *(f"source {each}" for each in described), *judged)
-    return Node("dataset", "dataset", str(provenance.get("dataset", "not recorded")), lines)
+    earlier = next((version for export in _exports(provenance) for version in _versions(export)), None)
+    return Node("dataset", "dataset", str(provenance.get("dataset", "not recorded")), lines, earlier)
 
 
 def _run(provenance: Mapping[str, object]) -> Node:
@@ -174,7 +176,9 @@ def _report(number: int, verdict: Verdict) -> Node:
     lines = [f"{_time(verdict.created_at)}, {against}", f"data {_short(verdict.data_digest)}"]
     if not verdict.passed:
         lines.append(f"failed: {len(verdict.reasons)}, first {verdict.reasons[0]}" if verdict.reasons else "")
-    return Node(f"report {number}", "gate report", "passed" if verdict.passed else "refused", tuple(lines))
+    return Node(
+        f"report {number}", "gate report", "passed" if verdict.passed else "refused", tuple(lines), verdict.against
+    )
 
 
 def _period(number: int, period: Period) -> Node:
@@ -202,19 +206,19 @@ def _feedback(use: Use | None) -> Node:
 def _next_datasets(facts: Facts) -> list[Node]:
     """Return a node for each dataset that holds judgements on the version's predictions."""
     lines: dict[str, list[str]] = {}
-    titles: dict[str, str] = {}
+    titles: dict[str, tuple[str, str]] = {}
     for other in facts.others:
         used = [export for export in _exports(other.provenance) if facts.version in _versions(export)]
         if used:
             digest = str(other.provenance.get("dataset_digest"))
-            titles[digest] = str(other.provenance.get("dataset", "not recorded"))
+            titles[digest] = str(other.provenance.get("dataset", "not recorded")), other.version
             rows = sum(_versions(export)[facts.version] for export in used)
             known = lines.setdefault(digest, [f"digest {_short(digest)}", f"{rows:,} rows judged on this version"])
             known.append(f"trained {other.name} {_short(other.version)}")
     if not lines:
         return [Node("next dataset", "next dataset", "none yet", ())]
     return [
-        Node(f"next dataset {number}", "next dataset", titles[digest], tuple(said))
+        Node(f"next dataset {number}", "next dataset", titles[digest][0], tuple(said), titles[digest][1])
         for number, (digest, said) in enumerate(lines.items())
     ]
 

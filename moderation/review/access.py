@@ -2,15 +2,19 @@
 
 A session's token is 256 random bits, kept as its SHA-256 (moderation/db/keys.py says why that is enough). What a page
 or a cookie believes counts for nothing: role, expiry and whether the reviewer still exists are read here each time.
+A session that is ended early is kept until it would have ended: so what an identity provider once said, which a cookie
+repeats for weeks, opens one session and no second one (docs/adr/0014-who-is-signed-in.md).
 """
 
 import hashlib
 import secrets
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Literal, get_args
 
-from sqlalchemy import Connection, Engine, Row, delete, func, insert, select
+from sqlalchemy import ColumnElement, Connection, Engine, Row, delete, func, insert, select, update
+from sqlalchemy.exc import IntegrityError
 
 from moderation.db.database import begin_exclusive
 from moderation.db.review_models import AuditEntry, Reviewer, ReviewSession
@@ -38,6 +42,18 @@ class Session:
     expires_at: datetime
 
 
+@dataclass(frozen=True)
+class Identity:
+    """Who an identity provider says that somebody is: a verified ``email``, said ``at`` that moment.
+
+    ``proof`` is of this one sign-in there and cannot be guessed (it holds the provider's nonce).
+    """
+
+    email: str
+    proof: str = field(repr=False)
+    at: datetime
+
+
 def sign_in(engine: Engine, name: str, password: str, now: datetime) -> Session:
     """Open a session for whoever knows the password.
 
@@ -61,32 +77,38 @@ def sign_in(engine: Engine, name: str, password: str, now: datetime) -> Session:
     raise UnauthorizedError(_WRONG)
 
 
-def session_for_identity(engine: Engine, email: str, now: datetime) -> Session:
-    """Open a session for an e-mail address that an identity provider has verified.
+def session_for_identity(engine: Engine, identity: Identity, now: datetime) -> Session:
+    """Return the session of one sign-in at an identity provider, which ends `SESSION_LIFE` after it.
 
     Raises:
-        ForbiddenError: it is no reviewer's, or the reviewer is disabled or has expired.
+        ForbiddenError: the address is no reviewer's, or the reviewer is disabled or has expired.
+        UnauthorizedError: the session has ended, also by `sign_out`; the provider has to be asked again.
     """
-    with engine.begin() as connection:
-        query = select(Reviewer.__table__).where(Reviewer.email == email.strip().lower())
+    with engine.connect() as connection:
+        query = select(Reviewer.__table__).where(Reviewer.email == identity.email.strip().lower())
         found = connection.execute(query).one_or_none()
-        if found is None or not _holds(found, now):
-            raise ForbiddenError(
-                "this address is no reviewer's; an admin can add it with `moderation reviewers add NAME --email`"
-            )
-        return _open(connection, found, now, "sign-in by identity")
+    if found is None or not _holds(found, now):
+        raise ForbiddenError(
+            "this address is no reviewer's; an admin can add it with `moderation reviewers add NAME --email`"
+        )
+    token, since = _hash(f"{found.name} {identity.proof}"), min(identity.at, now)
+    if now < since + SESSION_LIFE:
+        with suppress(IntegrityError), engine.begin() as connection:  # there is one already, ended or not
+            return _open(connection, found, now, "sign-in by identity", token, since)
+    return resume(engine, token, now)
 
 
 def local_session(engine: Engine, now: datetime) -> Session:
     """Open a session for whoever sits at this machine, an admin; for pages that answer loopback alone.
 
     Raises:
-        ForbiddenError: there are accounts, so people sign in.
+        ForbiddenError: there are accounts, if only disabled ones, so people sign in.
     """
     with engine.begin() as connection:
         begin_exclusive(connection)
         rows = connection.execute(select(Reviewer.__table__)).all()
-        if any(row.name != LOCAL and _holds(row, now) for row in rows):
+        # Disabled ones as well: whoever is shut out of his account must not come in as an admin.
+        if any(row.name != LOCAL for row in rows):
             raise ForbiddenError("there are reviewers with accounts: sign in")
         if not rows or all(row.name != LOCAL for row in rows):
             connection.execute(insert(Reviewer).values(name=LOCAL, role="admin", created_at=now))
@@ -111,8 +133,7 @@ def resume(engine: Engine, token: str, now: datetime) -> Session:
 def sign_out(engine: Engine, session: Session, now: datetime) -> None:
     """End a session; one that has ended already stays so."""
     with engine.begin() as connection:
-        gone = delete(ReviewSession).where(ReviewSession.token_hash == _hash(session.token))
-        if connection.execute(gone).rowcount:
+        if end_sessions(connection, ReviewSession.token_hash == _hash(session.token), now):
             audit.write(connection, now, session.reviewer, "sign-out", session.reviewer)
 
 
@@ -128,6 +149,12 @@ def require(connection: Connection, session: Session, role: Role, now: datetime)
         raise ForbiddenError(f"reviewer {found.name} has role {found.role}; this needs {role}")
     name: str = found.name
     return name
+
+
+def end_sessions(connection: Connection, which: ColumnElement[bool], now: datetime) -> int:
+    """End the sessions that ``which`` is true of and that have not ended; return how many."""
+    ended = update(ReviewSession).where(which, ReviewSession.expires_at > now).values(expires_at=now)
+    return connection.execute(ended).rowcount
 
 
 def is_admin(connection: Connection, name: str) -> bool:
@@ -153,10 +180,18 @@ def _holds(row: Row[Any], now: datetime) -> bool:
     return row.disabled_at is None and (row.expires_at is None or now < row.expires_at)
 
 
-def _open(connection: Connection, row: Row[Any], now: datetime, action: str) -> Session:
-    token, expires_at = secrets.token_urlsafe(32), now + SESSION_LIFE
-    connection.execute(delete(ReviewSession).where(ReviewSession.expires_at <= now))
-    values = {"token_hash": _hash(token), "reviewer": row.name, "created_at": now, "expires_at": expires_at}
+def _open(
+    connection: Connection,
+    row: Row[Any],
+    now: datetime,
+    action: str,
+    token: str | None = None,
+    since: datetime | None = None,
+) -> Session:
+    token, since = token or secrets.token_urlsafe(32), since or now
+    expires_at = since + SESSION_LIFE
+    connection.execute(delete(ReviewSession).where(ReviewSession.created_at <= now - SESSION_LIFE))
+    values = {"token_hash": _hash(token), "reviewer": row.name, "created_at": since, "expires_at": expires_at}
     connection.execute(insert(ReviewSession).values(values))
     audit.write(connection, now, row.name, action, row.name)
     return Session(token, row.name, row.role, expires_at)

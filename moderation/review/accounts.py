@@ -4,13 +4,13 @@ import re
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import Connection, Engine, delete, insert, select, update
+from sqlalchemy import Connection, Engine, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from moderation.db.review_models import Reviewer, ReviewSession
 from moderation.errors import InvalidInputError, NotFoundError
 from moderation.review import audit
-from moderation.review.access import LOCAL, ROLES, Role
+from moderation.review.access import LOCAL, ROLES, Role, end_sessions
 from moderation.review.passwords import hash_password
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
@@ -120,7 +120,7 @@ def set_password(engine: Engine, name: str, password: str, now: datetime, by: st
     password_hash = hash_password(password)
     with engine.begin() as connection:
         _change(connection, name, {"password_hash": password_hash})
-        connection.execute(delete(ReviewSession).where(ReviewSession.reviewer == name))
+        end_sessions(connection, ReviewSession.reviewer == name, now)
         audit.write(connection, now, by, "set password", name)
 
 

@@ -73,17 +73,25 @@ def running_api(state_dir: Path, port: int | None = None) -> Iterator[str]:
 
 @contextmanager
 def running_app(
-    name: str, state_dir: Path, api_url: str | None = None, database_url: str | None = None
+    name: str,
+    state_dir: Path,
+    api_url: str | None = None,
+    database_url: str | None = None,
+    port: int | None = None,
+    settings: Mapping[str, str] | None = None,
 ) -> Iterator[str]:
-    """Yield the URL of an app that reads the database in ``state_dir`` or at ``database_url``, or asks an API."""
-    port = free_port()
+    """Yield the URL of an app that reads the database in ``state_dir`` or at ``database_url``, or asks an API.
+
+    ``settings`` are further variables of its environment.
+    """
+    port = port or free_port()
     url = f"http://127.0.0.1:{port}"
     start = ["apps.monitor"] if name == "monitor" else ["streamlit", "run", f"apps/{name}/app.py"]
     argv = [
         *(sys.executable, "-m", *start, "--server.port", str(port)),
         *("--server.headless", "true", "--server.address", "127.0.0.1", "--server.fileWatcherType", "none"),
     ]
-    variables = {"MODERATION_STATE_DIR": str(state_dir), "PYTHONPATH": str(ROOT)}
+    variables = {"MODERATION_STATE_DIR": str(state_dir), "PYTHONPATH": str(ROOT), **(settings or {})}
     given = {"MODERATION_API_URL": api_url, "MODERATION_DATABASE_URL": database_url}
     variables |= {name: value for name, value in given.items() if value is not None}
     with running(argv, variables, state_dir / f"{name}.log", f"{url}/_stcore/health"):

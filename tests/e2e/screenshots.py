@@ -14,10 +14,11 @@ from moderation.db.database import connect, migrate
 from moderation.registry.starter import STARTER_DIR
 from tests.apps.monitor.reviewing import PASSWORD
 from tests.browser import LAUNCH_ARGS, chromium
+from tests.e2e import figures
+from tests.e2e.camera import WIDTHS, open_tab, take
 from tests.e2e.processes import running_api, running_app, set_up
 from tests.e2e.week import a_week
 
-WIDTHS = {"desktop": 1280, "phone": 390}
 TEXT = "You are a disgusting idiot, and nobody asked you. Thank you for the link, though."
 TEXTS = (
     TEXT,
@@ -43,11 +44,12 @@ def main() -> None:
         browser = playwright.chromium.launch(executable_path=chromium(), args=list(LAUNCH_ARGS))
         with running_api(state_dir) as api_url, running_app("moderator", state_dir, api_url) as url:
             for kind, width in WIDTHS.items():
-                tab = browser.new_page(viewport={"width": width, "height": 900})
+                tab = open_tab(browser, width)
                 tab.goto(url)
                 take_all(tab, folder, kind)
                 tab.close()
         take_monitor(browser, state_dir / "monitor", folder)
+        figures.take_all(browser, state_dir / "figures", folder)
         browser.close()
 
 
@@ -81,13 +83,14 @@ def take_all(tab: Page, folder: Path, kind: str) -> None:
 
 def take_monitor(browser: Browser, state_dir: Path, folder: Path) -> None:
     """Take the pictures of the pages where people work, after a week of it."""
+    state_dir.mkdir()
     engine = connect(f"sqlite:///{state_dir / 'moderation.db'}")
     migrate(engine)
     a_week(engine)
     engine.dispose()
     with running_app("monitor", state_dir) as url:
         for kind, width in WIDTHS.items():
-            tab = browser.new_page(viewport={"width": width, "height": 900})
+            tab = open_tab(browser, width)
             tab.goto(url)
             tab.get_by_label("Name").wait_for()
             take(tab, folder / f"monitor-sign-in-{kind}.png")
@@ -123,20 +126,6 @@ def open_monitor_page(tab: Page, name: str, width: int) -> None:
         tab.get_by_test_id("stSidebarHeader").hover()
         tab.get_by_test_id("stSidebarCollapseButton").get_by_role("button").click()
     tab.set_viewport_size({"width": width, "height": 900})
-
-
-def take(tab: Page, path: Path) -> None:
-    """Write a picture of the whole page once it has settled."""
-    expect(tab.get_by_test_id("stApp")).to_have_attribute("data-test-script-state", "notRunning", timeout=60_000)
-    tab.wait_for_timeout(1_500)  # charts and canvases are drawn a moment later
-    # Streamlit scrolls inside the window, so the window is made as tall as what is in it.
-    size = tab.viewport_size
-    assert size is not None
-    height = tab.get_by_test_id("stMain").evaluate("main => main.scrollHeight")
-    tab.set_viewport_size({"width": size["width"], "height": int(height)})
-    tab.wait_for_timeout(700)
-    tab.screenshot(path=path)
-    tab.set_viewport_size(size)
 
 
 if __name__ == "__main__":

@@ -18,12 +18,12 @@ from moderation.db.erasure import Erased
 from moderation.db.log import FeedbackRecord, PredictionRecord, ShadowRecord, insert
 from moderation.db.models import Base
 from moderation.db.roles import ROLES, rights_on, statements
-from moderation.errors import UnavailableError
+from moderation.errors import UnauthorizedError, UnavailableError
 from moderation.jobs.backtest import backtest_sample, run
 from moderation.jobs.queue import cancel, claim, finish, request_backtest
 from moderation.lineage.graph import Use
 from moderation.review import accounts
-from moderation.review.access import session_for_identity, sign_in, sign_out
+from moderation.review.access import Identity, resume, session_for_identity, sign_in, sign_out
 from moderation.review.data import erase_predictions
 from moderation.review.draw import draw
 from moderation.review.golden import make_golden
@@ -189,7 +189,7 @@ def test_the_tools_draw_and_work_and_people_review_in_the_monitor(owner: Engine,
     accounts.add(tools, ("ann", "reviewer"), CLOSED, "cli:me", password="correct horse battery")
     accounts.add(tools, ("root", "admin"), CLOSED, "cli:me", email="root@example.org")
     ann = sign_in(monitor, "ann", "correct horse battery", CLOSED)
-    root = session_for_identity(monitor, "root@example.org", CLOSED)
+    root = session_for_identity(monitor, Identity("root@example.org", "proof", CLOSED), CLOSED)
     for session, labels in ((ann, TOXIC), (root, NO)):
         task = next_item(monitor, session, rules, CLOSED)
         assert task is not None
@@ -214,6 +214,8 @@ def test_the_tools_draw_and_work_and_people_review_in_the_monitor(owner: Engine,
     assert erase_predictions(monitor, root, [settled], CLOSED) == Erased(1, 0)
     assert {each.reviewer for each in days_of_work(monitor, root, START, CLOSED + HOUR, CLOSED)} == {"ann", "root"}
     sign_out(monitor, ann, CLOSED)
+    with pytest.raises(UnauthorizedError):
+        resume(monitor, ann.token, CLOSED)
     tools.dispose()
     monitor.dispose()
 

@@ -6,12 +6,13 @@ import streamlit as st
 
 from apps.moderator.services.comment import LabelScore, ScoredComment
 from apps.ui.colors import BLUE, ORANGE, VERMILION, ink, label_words
+from apps.ui.table import offer_csv
 
 _REACHED = {"below": "below both", "review": "reaches review", "remove": "reaches removal"}
 # SVG paths in a square of side 2: a bare stroke, and one with feet.
 _REVIEW_MARK, _REMOVE_MARK = "M0,-1L0,1", "M-0.5,-1L0.5,-1M0,-1L0,1M-0.5,1L0.5,1"
 _NUMBER_AT = 1.02
-_ROW_PX, _BELOW_ROWS_PX = 36, 150
+_ROW_PX, _BELOW_ROWS_PX = 36, 175
 
 
 def show_scores(scored: ScoredComment) -> None:
@@ -20,7 +21,9 @@ def show_scores(scored: ScoredComment) -> None:
     if not scored.thresholds_known:
         st.info("The thresholds of the version that scored this comment are not at hand now; score it again for them.")
     with st.expander("Numbers", icon=":material/table:"):
-        st.dataframe(_numbers(scored.label_scores), hide_index=True, placeholder="never")
+        numbers = _numbers(scored.label_scores)
+        st.dataframe(numbers, hide_index=True, placeholder="never", alt="Scores and thresholds")
+        offer_csv(numbers, "scores")
 
 
 def score_chart(label_scores: tuple[LabelScore, ...], ink_color: str) -> alt.LayerChart:
@@ -79,7 +82,8 @@ def score_chart(label_scores: tuple[LabelScore, ...], ink_color: str) -> alt.Lay
             tooltip=[alt.Tooltip("label:N"), alt.Tooltip("kind:N"), alt.Tooltip("threshold:Q", format=".4f")],
         )
     )
-    return alt.LayerChart(layer=[bars, marks, numbers], height=_ROW_PX * len(order) + _BELOW_ROWS_PX)
+    title = alt.TitleParams("Score of each label against its thresholds", anchor="start", fontSize=14)
+    return alt.LayerChart(layer=[bars, marks, numbers], height=_ROW_PX * len(order) + _BELOW_ROWS_PX, title=title)
 
 
 def _legend(title: str) -> alt.Legend:

@@ -9,6 +9,7 @@ from apps.moderator.components.veil import veiled
 from apps.moderator.services.job import ScoringJob
 from apps.moderator.services.results import Change, ThresholdKind, changes, labels_of, version_most_used
 from apps.ui.colors import label_words, short_version
+from apps.ui.table import offer_csv
 
 MOST_SHOWN_CHANGES = 200
 _KINDS: dict[ThresholdKind, str] = {"review": "Send to review from", "remove": "Remove from"}
@@ -55,17 +56,23 @@ def _show(rows: int, found: list[Change]) -> None:
     st.markdown(f"**{len(found):,} of {rows:,} decisions would change.** {said if found else ''}")
     if not found:
         return
-    listed = found[:MOST_SHOWN_CHANGES]
-    if len(found) > len(listed):
-        st.caption(f"The first {len(listed):,} are listed.")
     frame = pd.DataFrame(
         {
-            "row": [change.row for change in listed],
-            "text": [veiled(change.text) for change in listed],
-            "score": [change.score for change in listed],
-            "now": [change.before for change in listed],
-            "then": [change.after for change in listed],
+            "row": [change.row for change in found],
+            "text": [change.text for change in found],
+            "score": [change.score for change in found],
+            "now": [change.before for change in found],
+            "then": [change.after for change in found],
         }
     )
+    listed = frame.head(MOST_SHOWN_CHANGES)
+    if len(found) > len(listed):
+        st.caption(f"The first {len(listed):,} are listed; the download has all.")
     number = st.column_config.NumberColumn(format="%.3f")
-    st.dataframe(frame, hide_index=True, column_config={"score": number}, alt="Decisions that would change")
+    st.dataframe(
+        listed.assign(text=listed["text"].map(veiled)),
+        hide_index=True,
+        column_config={"score": number},
+        alt="Decisions that would change",
+    )
+    offer_csv(frame, "what-if")

@@ -9,6 +9,7 @@ from apps.moderator.components.veil import BLUR, texts_are_shown, veiled
 from apps.moderator.services.comment import ScoredComment
 from apps.moderator.services.words import Piece, pieces_of, strongest
 from apps.ui.colors import BLUE, VERMILION, label_words
+from apps.ui.table import offer_csv
 from apps.ui.text import TEXT_BOX, escaped
 
 _FAINTEST = 0.2
@@ -42,6 +43,9 @@ def show_words(scored: ScoredComment) -> None:
             ),
             hide_index=True,
             column_config={"Log-odds": st.column_config.NumberColumn(format="%+.2f")},
+        )
+        offer_csv(
+            pd.DataFrame([(each.text, each.contribution) for each in rows], columns=["words", "log-odds"]), "words"
         )
         st.caption("By how much the log-odds of the score are higher with the words than without; 10 at most.")
 

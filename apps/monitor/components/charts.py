@@ -1,24 +1,36 @@
 """The charts of the dashboard, as Altair specifications; what they show comes from `apps.monitor.services.frames`."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
 
 import altair as alt
 import pandas as pd
 
 from apps.ui.colors import BLUE, DECISION_COLORS, GREEN, ORANGE
 
+
+@dataclass(frozen=True)
+class TimeAxis:
+    """The time that all charts of a page span, so that they can be read below each other; the format is d3's."""
+
+    start: datetime
+    end: datetime
+    time_format: str
+
+
 # Of the whole chart, axes and legend included.
 _HEIGHT, _HEIGHT_WITH_LEGEND = 280, 340
 _FROM = alt.Tooltip("at:T", title="From (UTC)", format="%Y-%m-%d %H:%M", timeUnit="utcyearmonthdatehoursminutes")
 
 
-def volume_chart(frame: pd.DataFrame, bucket: str, time_format: str) -> alt.Chart:
+def volume_chart(frame: pd.DataFrame, bucket: str, axis: TimeAxis) -> alt.Chart:
     """Bars of predictions per bucket."""
     chart: alt.Chart = (
         alt.Chart(frame, height=_HEIGHT)
         .mark_bar(color=BLUE, orient="vertical")
         .encode(
-            x=_time(time_format),
+            x=_time(axis),
             x2="until:T",
             y=_count(f"Predictions per {bucket}"),
             tooltip=[_FROM, alt.Tooltip("predictions:Q", format=",")],
@@ -27,13 +39,13 @@ def volume_chart(frame: pd.DataFrame, bucket: str, time_format: str) -> alt.Char
     return chart
 
 
-def decisions_chart(frame: pd.DataFrame, bucket: str, time_format: str) -> alt.Chart:
+def decisions_chart(frame: pd.DataFrame, bucket: str, axis: TimeAxis) -> alt.Chart:
     """Stacked bars of predictions per bucket, by decision."""
     chart: alt.Chart = (
         alt.Chart(frame, height=_HEIGHT_WITH_LEGEND)
         .mark_bar(orient="vertical")
         .encode(
-            x=_time(time_format),
+            x=_time(axis),
             x2="until:T",
             y=_count(f"Predictions per {bucket}"),
             color=alt.Color(
@@ -45,23 +57,23 @@ def decisions_chart(frame: pd.DataFrame, bucket: str, time_format: str) -> alt.C
     return chart
 
 
-def latency_chart(frame: pd.DataFrame, time_format: str) -> alt.Chart:
+def latency_chart(frame: pd.DataFrame, axis: TimeAxis) -> alt.Chart:
     """Lines of the three percentiles, told apart by colour and by dash."""
-    return _latency_lines(frame, "percentile", time_format, "Latency (ms)")
+    return _latency_lines(frame, "percentile", axis, "Latency (ms)")
 
 
-def parts_chart(frame: pd.DataFrame, percentile: str, time_format: str) -> alt.Chart:
+def parts_chart(frame: pd.DataFrame, percentile: str, axis: TimeAxis) -> alt.Chart:
     """Lines of the parts of the latency, told apart by colour and by dash."""
-    return _latency_lines(frame, "part", time_format, f"{percentile} of each part (ms)")
+    return _latency_lines(frame, "part", axis, f"{percentile} of each part (ms)")
 
 
-def cache_chart(frame: pd.DataFrame, time_format: str) -> alt.Chart:
+def cache_chart(frame: pd.DataFrame, axis: TimeAxis) -> alt.Chart:
     """Bars of the share that came from the cache."""
     chart: alt.Chart = (
         alt.Chart(frame, height=_HEIGHT)
         .mark_bar(color=GREEN, orient="vertical")
         .encode(
-            x=_time(time_format),
+            x=_time(axis),
             x2="until:T",
             y=alt.Y("share:Q", title="From the cache (%)", axis=alt.Axis(format=".0%"), scale=alt.Scale(domainMin=0)),
             tooltip=[
@@ -75,10 +87,10 @@ def cache_chart(frame: pd.DataFrame, time_format: str) -> alt.Chart:
     return chart
 
 
-def periods_chart(frame: pd.DataFrame, time_format: str, ink_color: str) -> alt.LayerChart:
+def periods_chart(frame: pd.DataFrame, axis: TimeAxis, ink_color: str) -> alt.LayerChart:
     """A bar per period in which an alias pointed to a version, with the version written on it."""
     base = alt.Chart(frame).encode(
-        x=_time(time_format),
+        x=_time(axis),
         y=alt.Y("alias:N", title=None),
         tooltip=[
             alt.Tooltip("alias:N"),
@@ -105,7 +117,7 @@ def marked(chart: alt.Chart, periods: pd.DataFrame, ink_color: str) -> alt.Chart
     return alt.LayerChart(layer=[chart, rule])
 
 
-def classes_chart(frame: pd.DataFrame, time_format: str) -> alt.Chart:
+def classes_chart(frame: pd.DataFrame, axis: TimeAxis) -> alt.Chart:
     """A strip per class, the darker the larger its share; one comment may have several classes."""
     # The root spreads the small shares, where the rare classes live.
     shades = alt.Scale(type="sqrt", domainMin=0, range=[0.03, 1])
@@ -113,7 +125,7 @@ def classes_chart(frame: pd.DataFrame, time_format: str) -> alt.Chart:
         alt.Chart(frame, height=_HEIGHT_WITH_LEGEND)
         .mark_rect(color=BLUE)
         .encode(
-            x=_time(time_format),
+            x=_time(axis),
             x2="until:T",
             y=alt.Y(
                 "label:N",
@@ -180,14 +192,15 @@ def corrections_chart(frame: pd.DataFrame) -> alt.Chart:
     return chart
 
 
-def _latency_lines(frame: pd.DataFrame, by: str, time_format: str, title: str) -> alt.Chart:
+def _latency_lines(frame: pd.DataFrame, by: str, axis: TimeAxis, title: str) -> alt.Chart:
     names = frame[by].drop_duplicates().to_list()
     legend = alt.Legend(title=None, orient="bottom", columns=3, symbolType="stroke", symbolSize=400)
     chart: alt.Chart = (
         alt.Chart(frame, height=_HEIGHT)
         .mark_line(point=alt.OverlayMarkDef(size=16), strokeWidth=2)
         .encode(
-            x=_time(time_format),
+            # Every bucket has its row; with the range as the domain, Vega-Lite draws lines at its beginning.
+            x=_time(axis, whole=False),
             y=alt.Y("latency_ms:Q", title=title, axis=alt.Axis(format="~s")),
             color=alt.Color(f"{by}:N", scale=_scale(names, (BLUE, ORANGE, GREEN)), legend=legend),
             strokeDash=alt.StrokeDash(
@@ -199,9 +212,11 @@ def _latency_lines(frame: pd.DataFrame, by: str, time_format: str, title: str) -
     return chart
 
 
-def _time(time_format: str) -> alt.X:
-    axis = alt.Axis(labelOverlap=True, format=time_format)
-    return alt.X("at:T", title="Time (UTC)", scale=alt.Scale(type="utc"), axis=axis)
+def _time(axis: TimeAxis, whole: bool = True) -> alt.X:
+    """Return the time axis; ``whole``: it spans the range also where the data does not."""
+    domain = [1000 * each.timestamp() for each in (axis.start, axis.end)] if whole else alt.Undefined
+    ticks = alt.Axis(labelOverlap=True, format=axis.time_format)
+    return alt.X("at:T", title="Time (UTC)", scale=alt.Scale(type="utc", domain=domain), axis=ticks)
 
 
 def _count(title: str) -> alt.Y:

@@ -15,6 +15,8 @@ _CLASSES = (
     "have several."
 )
 _PARTS = "Percentiles of the parts do not add up to that of the whole. What comes from the cache has no inference."
+_METRIC_PX = 165
+"""Two beside each other on a phone; the last of a row is no wider than the others."""
 _TRY_IT = (
     """curl -s "${MODERATION_API_URL:-http://127.0.0.1:8000}/predict" -H 'Content-Type: application/json' """
     """-d '{"comment_text": "You are disgusting."}'"""
@@ -39,36 +41,31 @@ def show_emptiness(snapshot: Snapshot) -> None:
 
 
 def show_figures(snapshot: Snapshot) -> None:
-    """Show the range in five figures."""
+    """Show the range in six figures."""
     feedback, latency = snapshot.feedback, snapshot.total.latency
+    p95 = f"{latency.p95_ms:,.1f} ms" if latency else "–"
     with st.container(horizontal=True):
-        st.metric("Predictions", f"{snapshot.predictions:,}", border=True)
-        st.metric(
-            "Latency, p95",
-            f"{latency.p95_ms:,.1f} ms" if latency else "–",
-            border=True,
-            help="19 of 20 predictions took no longer, measured in the API; within 2.5 %.",
-        )
-        st.metric(
-            "Reviewed or removed",
-            _percent(snapshot.acted_on_share),
-            border=True,
-            help="Share of predictions whose decision was not allow.",
-        )
-        st.metric(
-            "From the cache", _percent(snapshot.cached_share), border=True, help="Share that needed no inference."
-        )
-        st.metric("Feedback", f"{feedback.received:,}", border=True, help="Verdicts that arrived in this range.")
-        st.metric("Agreement", _percent(feedback.share), border=True, help="Share of the feedback that agrees.")
+        for name, value, said in (
+            ("Predictions", f"{snapshot.predictions:,}", None),
+            ("Latency, p95", p95, "19 of 20 predictions took no longer, measured in the API; within 2.5 %."),
+            ("Acted on", _percent(snapshot.acted_on_share), "Share whose decision was review or remove."),
+            ("From the cache", _percent(snapshot.cached_share), "Share that needed no inference."),
+            ("Feedback", f"{feedback.received:,}", "Verdicts that arrived in this range."),
+            ("Agreement", _percent(feedback.share), "Share of the feedback that agrees."),
+        ):
+            st.metric(name, value, border=True, width=_METRIC_PX, help=said)
 
 
 def show_charts(snapshot: Snapshot) -> None:
     """Draw volume, decisions, classes, latency and its parts, and cache hits over time, with the moves of aliases."""
-    bucket, time_format = snapshot.time_range.bucket_name, snapshot.time_range.time_format
+    bucket = snapshot.time_range.bucket_name
+    begun = min(snapshot.start, snapshot.traffic[0].at)  # a bucket may begin before the range does
+    axis = charts.TimeAxis(begun, snapshot.end, snapshot.time_range.time_format)
     periods = frames.periods_frame(snapshot)
     if not periods.empty:
         st.subheader("Versions in service", help="Every chart has a dashed line where an alias moved.")
-        st.altair_chart(charts.periods_chart(periods, time_format, ink()), alt="Which version each alias pointed to")
+        st.altair_chart(charts.periods_chart(periods, axis, ink()), alt="Which version each alias pointed to")
+        offer_csv(periods, "versions-in-service")
 
     def show(title: str, frame: pd.DataFrame, chart: alt.Chart, said: str | None = None) -> None:
         st.subheader(title, help=said)
@@ -78,22 +75,22 @@ def show_charts(snapshot: Snapshot) -> None:
     left, right = st.columns(2, gap="medium")
     with left:
         volume = frames.volume_frame(snapshot)
-        show("Volume over time", volume, charts.volume_chart(volume, bucket, time_format))
+        show("Volume over time", volume, charts.volume_chart(volume, bucket, axis))
         decisions = frames.decisions_frame(snapshot)
-        show("Decisions over time", decisions, charts.decisions_chart(decisions, bucket, time_format))
+        show("Decisions over time", decisions, charts.decisions_chart(decisions, bucket, axis))
         cache = frames.cache_frame(snapshot)
-        show("Cache hits over time", cache, charts.cache_chart(cache, time_format))
+        show("Cache hits over time", cache, charts.cache_chart(cache, axis))
     with right:
         latency = frames.latency_frame(snapshot)
-        show("Latency over time", latency, charts.latency_chart(latency, time_format))
+        show("Latency over time", latency, charts.latency_chart(latency, axis))
         classes = frames.classes_frame(snapshot)
-        show("Predicted classes over time", classes, charts.classes_chart(classes, time_format), _CLASSES)
+        show("Predicted classes over time", classes, charts.classes_chart(classes, axis), _CLASSES)
         percentile = st.segmented_control(
             "Percentile of the parts", ["p50", "p95", "p99"], default="p95", required=True, key="part_percentile"
         )
         parts = frames.parts_frame(snapshot, percentile)
         if parts["latency_ms"].notna().any():
-            show("Parts of the latency", parts, charts.parts_chart(parts, percentile, time_format), _PARTS)
+            show("Parts of the latency", parts, charts.parts_chart(parts, percentile, axis), _PARTS)
         else:
             st.caption("No part of the latency was measured in this range.")
 
@@ -113,6 +110,7 @@ def show_feedback(snapshot: Snapshot) -> None:
         )
         agreement = charts.agreement_chart(frames.agreement_frame(snapshot), ink())
         st.altair_chart(agreement, alt="Share of feedback that agrees, with its interval")
+        offer_csv(frames.agreement_frame(snapshot), "agreement-of-feedback")
         st.caption(
             "People choose which predictions they answer, and answer most when something strikes them. So this is "
             "no measure of the model's accuracy; the interval covers chance alone, not that choice."

@@ -7,10 +7,12 @@ import json
 import os
 import secrets
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from moderation.errors import ConfigurationError, ForbiddenError
+from moderation.review.access import Identity
 from moderation.settings import MonitorSettings
 
 _CALLBACK = "/oauth2callback"
@@ -60,13 +62,13 @@ def secrets_toml(settings: MonitorSettings, cookie_secret: str) -> str:
     return "[auth]\n" + "".join(f"{name} = {json.dumps(value)}\n" for name, value in values.items())
 
 
-def verified_address(claims: Mapping[str, Any], trusted: bool) -> str:
-    """Return the e-mail address that the provider vouches for; ``trusted``: all that it says.
+def identity_of(claims: Mapping[str, Any], trusted: bool) -> Identity:
+    """Return who the provider vouches for, and since when; ``trusted``: its addresses are believed unverified.
 
     Raises:
-        ForbiddenError: there is none, or the provider does not say that it has verified it.
+        ForbiddenError: there is no address, the provider does not say that it has verified it, or not when it said so.
     """
-    address = claims.get("email")
+    address, at = claims.get("email"), claims.get("iat")
     if not isinstance(address, str) or not address:
         raise ForbiddenError("the identity provider gave no e-mail address; it needs the scope email")
     if not trusted and claims.get("email_verified") is not True:
@@ -74,4 +76,7 @@ def verified_address(claims: Mapping[str, Any], trusted: bool) -> str:
             "the identity provider does not say that it has verified the e-mail address (claim email_verified); "
             "if it lets nobody choose their own, set MODERATION_OIDC_TRUST_EMAIL"
         )
-    return address
+    if not isinstance(at, int | float):
+        raise ForbiddenError("the identity provider does not say when it issued its token (claim iat)")
+    proof = json.dumps([claims.get(name) for name in ("iss", "sub", "iat", "nonce")])
+    return Identity(address, proof, datetime.fromtimestamp(at, UTC))

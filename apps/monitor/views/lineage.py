@@ -7,10 +7,14 @@ from apps.monitor.services.database import explain
 from apps.monitor.services.lineage import lineage, moves_frame, served_version, steps_frame, version_names
 from apps.ui.notice import show_problem
 from apps.ui.page import head
+from apps.ui.table import show_table
 from moderation.db.promotion import known_versions
 from moderation.errors import ModerationError
 from moderation.lineage.drawing import dot
 from moderation.review.access import Session
+
+_ASKED = "version"
+"""What the address calls the version."""
 
 
 def lineage_view(engine: Engine, session: Session) -> None:  # noqa: ARG001 - every page gets both
@@ -25,22 +29,29 @@ def lineage_view(engine: Engine, session: Session) -> None:  # noqa: ARG001 - ev
             )
             return
         names = version_names(list(records.values()), served_version(engine))
-        chosen = st.selectbox("Version", list(names), format_func=names.__getitem__, key="version")
+        chosen = _choose(names)
         graph, moves = lineage(engine, records[chosen]), moves_frame(engine)
     except ModerationError as error:
         show_problem(explain(error))
         return
-    st.graphviz_chart(dot(graph))
+    st.subheader("From its data to what came after it")
+    st.caption("A click on a box with a thick frame leads to the other version that it speaks of.")
+    st.graphviz_chart(dot(graph, {version: f"?{_ASKED}={version}" for version in names if version != chosen}))
     st.subheader("The same in words")
-    st.dataframe(
-        steps_frame(graph),
-        hide_index=True,
-        column_config={"Details": st.column_config.TextColumn(width="large")},
-        alt="Steps of the lineage",
-    )
+    show_table(steps_frame(graph), "lineage", {"Details": st.column_config.TextColumn(width="large")})
     st.subheader("Moves of aliases")
     if moves.empty:
         st.caption("None is recorded.")
     else:
         time = st.column_config.DatetimeColumn(format="YYYY-MM-DD HH:mm:ss")
-        st.dataframe(moves, hide_index=True, column_config={"Time (UTC)": time}, alt="Moves of aliases")
+        show_table(moves, "moves-of-aliases", {"Time (UTC)": time})
+
+
+def _choose(names: dict[str, str]) -> str:
+    """Return the version that the reader chooses, at first the one in the address, which follows the choice."""
+    asked = st.query_params.get(_ASKED)
+    first = list(names).index(asked) if asked in names else 0
+    chosen = st.selectbox("Version", list(names), index=first, format_func=names.__getitem__, key="version")
+    if asked != chosen:
+        st.query_params[_ASKED] = chosen
+    return chosen

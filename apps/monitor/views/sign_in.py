@@ -10,7 +10,9 @@ from ipaddress import ip_address
 import streamlit as st
 from sqlalchemy import Engine
 
-from apps.monitor.services.identity import verified_address
+from apps.monitor.components.keeper import keep_signed_in
+from apps.monitor.services.cookie import kept_token
+from apps.monitor.services.identity import identity_of
 from apps.ui.page import head
 from moderation.errors import ForbiddenError, ModerationError, OverQuotaError, UnauthorizedError
 from moderation.review import access
@@ -20,6 +22,9 @@ from moderation.settings import MonitorSettings
 SESSION = "session"
 """Key of the session in Streamlit's state, which lasts until the page is reloaded."""
 _WHY = "why_signed_out"
+_TO_KEEP = "session_to_keep"
+_FORGOTTEN = "forgotten"
+"""What the browser kept when the page was loaded counts no more."""
 
 
 def signed_in(engine: Engine, settings: MonitorSettings) -> Session:
@@ -29,10 +34,9 @@ def signed_in(engine: Engine, settings: MonitorSettings) -> Session:
         UnavailableError: the database went away.
     """
     now = datetime.now(UTC)
-    known: Session | None = st.session_state.get(SESSION)
-    if known is not None:
+    if token := _known_token():
         try:
-            return access.resume(engine, known.token, now)
+            return access.resume(engine, token, now)
         except (UnauthorizedError, ForbiddenError) as error:
             end_session(error)
     if settings.signs_in_by_provider:
@@ -47,7 +51,16 @@ def signed_in(engine: Engine, settings: MonitorSettings) -> Session:
 def end_session(error: ModerationError) -> None:
     """Forget a session that the database refuses, and say so on the sign-in page that comes next."""
     st.session_state.pop(SESSION, None)
+    st.session_state[_FORGOTTEN] = True
     st.session_state[_WHY] = str(error)
+
+
+def _known_token() -> str | None:
+    """Return the token of this page's session, else the one that the browser kept from before the page was loaded."""
+    known: Session | None = st.session_state.get(SESSION)
+    if known is not None:
+        return known.token
+    return None if st.session_state.get(_FORGOTTEN) else kept_token(st.context.cookies)
 
 
 def show_who(engine: Engine, session: Session) -> None:
@@ -61,6 +74,8 @@ def show_who(engine: Engine, session: Session) -> None:
             return
         st.caption(f"Signed in as **{session.reviewer}**, {session.role}")
         st.button("Sign out", icon=":material/logout:", on_click=_sign_out, args=(engine, session))
+        if token := st.session_state.get(_TO_KEEP):
+            keep_signed_in(token)
 
 
 def _local(engine: Engine, now: datetime) -> Session | None:
@@ -83,13 +98,16 @@ def _is_local() -> bool:
 
 
 def _by_provider(engine: Engine, settings: MonitorSettings, now: datetime) -> Session:
+    refused = ""
     if st.user.get("is_logged_in"):
         try:
-            address = verified_address(st.user, settings.oidc_trust_email)
-            return access.session_for_identity(engine, address, now)
-        except ForbiddenError as error:
-            st.session_state[_WHY] = str(error)
+            return access.session_for_identity(engine, identity_of(st.user, settings.oidc_trust_email), now)
+        except (UnauthorizedError, ForbiddenError) as error:
+            refused = str(error)
     _begin_form()
+    if refused and _WHY not in st.session_state:
+        st.error("You cannot come in like this.", icon=":material/block:")
+        st.text(refused)
     st.button("Sign in", type="primary", icon=":material/login:", on_click=st.login)
     if st.user.get("is_logged_in"):
         st.button("Sign in as somebody else", on_click=st.logout)
@@ -104,11 +122,13 @@ def _by_password(engine: Engine, now: datetime) -> Session:
         sent = st.form_submit_button("Sign in", type="primary")
     if sent:
         try:
-            st.session_state[SESSION] = access.sign_in(engine, name, password, now)
+            session = access.sign_in(engine, name, password, now)
         except (UnauthorizedError, OverQuotaError) as error:
             st.error(str(error), icon=":material/error:")
         else:
             st.session_state.pop(_WHY, None)
+            st.session_state[SESSION] = session
+            st.session_state[_TO_KEEP] = session.token
             st.rerun()
     st.caption("Accounts are made by `moderation reviewers add NAME --role reviewer`.")
     st.stop()
@@ -125,5 +145,6 @@ def _sign_out(engine: Engine, session: Session) -> None:
     with suppress(ModerationError):  # forgotten here all the same; the database ends it in its time
         access.sign_out(engine, session, datetime.now(UTC))
     st.session_state.clear()
+    st.session_state[_FORGOTTEN] = True
     if st.user.get("is_logged_in"):
         st.logout()

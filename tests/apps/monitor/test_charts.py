@@ -20,22 +20,26 @@ def snapshot(engine: Engine) -> Snapshot:
     return take_snapshot(engine, TIME_RANGES[0], datetime.now(UTC))
 
 
+def axis_of(snapshot: Snapshot) -> charts.TimeAxis:
+    return charts.TimeAxis(snapshot.start, snapshot.end, snapshot.time_range.time_format)
+
+
 @pytest.mark.parametrize("time_range", TIME_RANGES, ids=lambda each: each.name)
 def test_every_range_has_a_readable_number_of_buckets(time_range: TimeRange) -> None:
     assert 50 <= time_range.length / time_range.bucket <= 100
 
 
 def test_every_axis_of_time_or_number_says_what_it_measures(snapshot: Snapshot) -> None:
-    bucket, time_format = snapshot.time_range.bucket_name, snapshot.time_range.time_format
+    bucket = snapshot.time_range.bucket_name
     titles = {
         chart: {channel: axis.get("title") for channel, axis in spec["encoding"].items() if channel in ("x", "y")}
         for chart, spec in {
-            "volume": charts.volume_chart(frames.volume_frame(snapshot), bucket, time_format).to_dict(),
-            "decisions": charts.decisions_chart(frames.decisions_frame(snapshot), bucket, time_format).to_dict(),
-            "latency": charts.latency_chart(frames.latency_frame(snapshot), time_format).to_dict(),
-            "classes": charts.classes_chart(frames.classes_frame(snapshot), time_format).to_dict(),
-            "parts": charts.parts_chart(frames.parts_frame(snapshot, "p95"), "p95", time_format).to_dict(),
-            "cache": charts.cache_chart(frames.cache_frame(snapshot), time_format).to_dict(),
+            "volume": charts.volume_chart(frames.volume_frame(snapshot), bucket, axis_of(snapshot)).to_dict(),
+            "decisions": charts.decisions_chart(frames.decisions_frame(snapshot), bucket, axis_of(snapshot)).to_dict(),
+            "latency": charts.latency_chart(frames.latency_frame(snapshot), axis_of(snapshot)).to_dict(),
+            "classes": charts.classes_chart(frames.classes_frame(snapshot), axis_of(snapshot)).to_dict(),
+            "parts": charts.parts_chart(frames.parts_frame(snapshot, "p95"), "p95", axis_of(snapshot)).to_dict(),
+            "cache": charts.cache_chart(frames.cache_frame(snapshot), axis_of(snapshot)).to_dict(),
             "corrections": charts.corrections_chart(frames.corrections_frame(snapshot)).to_dict(),
         }.items()
     }
@@ -48,6 +52,15 @@ def test_every_axis_of_time_or_number_says_what_it_measures(snapshot: Snapshot) 
         "cache": {"x": "Time (UTC)", "y": "From the cache (%)"},
         "corrections": {"x": "Corrections (count)", "y": None},
     }
+
+
+def test_charts_of_a_page_span_the_same_time_however_little_they_show(snapshot: Snapshot) -> None:
+    frame = frames.cache_frame(snapshot)
+    spec = charts.cache_chart(frame.head(1), axis_of(snapshot)).to_dict()
+    assert spec["encoding"]["x"]["scale"]["domain"] == [
+        1000 * snapshot.start.timestamp(),
+        1000 * snapshot.end.timestamp(),
+    ]
 
 
 def test_frames_count_every_prediction_once(snapshot: Snapshot) -> None:
@@ -103,6 +116,6 @@ def test_alias_periods_are_cut_to_the_range_and_marked_where_they_begin(engine: 
     assert list(periods["version"]) == ["b" * 12, f"tiny {VERSION[:12]}"]
     assert list(periods["began"]) == [False, True]
     assert (periods["at"] >= snapshot.start).all()
-    chart = charts.volume_chart(frames.volume_frame(snapshot), "minute", "%H:%M")
+    chart = charts.volume_chart(frames.volume_frame(snapshot), "minute", axis_of(snapshot))
     assert len(charts.marked(chart, periods, "#000").to_dict()["layer"]) == 2
     assert "layer" not in charts.marked(chart, periods[:1], "#000").to_dict()

@@ -39,7 +39,7 @@ def test_predictions_and_feedback_are_shown_in_figures_charts_and_tables(monitor
     assert figures(at) == {
         "Predictions": "3",
         "Latency, p95": "12.5 ms",
-        "Reviewed or removed": "33 %",
+        "Acted on": "33 %",
         "From the cache": "0 %",
         "Feedback": "2",
         "Agreement": "50 %",

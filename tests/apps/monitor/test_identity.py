@@ -10,7 +10,7 @@ import pytest
 from pydantic import SecretStr
 from sqlalchemy import Engine
 
-from apps.monitor.services.identity import secrets_toml, verified_address, write_secrets
+from apps.monitor.services.identity import identity_of, secrets_toml, write_secrets
 from moderation.errors import ConfigurationError, ForbiddenError
 from moderation.review import accounts
 from moderation.review.access import session_for_identity
@@ -71,25 +71,35 @@ def test_the_process_stops_in_one_line_for_half_a_provider(tmp_path: Path) -> No
     assert "Traceback" not in done.stderr
 
 
+CLAIMS = {"email": "Ann@Example.org", "email_verified": True, "iat": NOW.timestamp(), "sub": "7", "nonce": "n"}
+
+
 def test_a_verified_address_is_its_reviewer(engine: Engine) -> None:
     accounts.add(engine, ("ann", "reviewer"), NOW, "cli:me", email="ann@example.org")
-    claims = {"email": "Ann@Example.org", "email_verified": True, "name": "Ann"}
-    assert session_for_identity(engine, verified_address(claims, trusted=False), NOW).reviewer == "ann"
+    assert session_for_identity(engine, identity_of(CLAIMS, trusted=False), NOW).reviewer == "ann"
+
+
+def test_every_sign_in_at_the_provider_is_another_one() -> None:
+    one = identity_of(CLAIMS, trusted=False)
+    assert one.at == NOW
+    assert identity_of(CLAIMS | {"name": "Ann"}, trusted=False) == one
+    assert identity_of(CLAIMS | {"nonce": "m"}, trusted=False).proof != one.proof
 
 
 @pytest.mark.parametrize(
     ("claims", "said"),
     [
-        ({}, "gave no e-mail address"),
-        ({"email": None, "email_verified": True}, "gave no e-mail address"),
-        ({"email": "ann@example.org"}, "MODERATION_OIDC_TRUST_EMAIL"),
-        ({"email": "ann@example.org", "email_verified": "false"}, "MODERATION_OIDC_TRUST_EMAIL"),
+        ({"email": ""}, "gave no e-mail address"),
+        ({"email": None}, "gave no e-mail address"),
+        ({"email_verified": None}, "MODERATION_OIDC_TRUST_EMAIL"),
+        ({"email_verified": "false"}, "MODERATION_OIDC_TRUST_EMAIL"),
+        ({"iat": None}, "claim iat"),
     ],
 )
-def test_an_address_that_anybody_could_claim_is_refused(claims: dict[str, object], said: str) -> None:
+def test_an_identity_that_anybody_could_claim_is_refused(claims: dict[str, object], said: str) -> None:
     with pytest.raises(ForbiddenError, match=said):
-        verified_address(claims, trusted=False)
+        identity_of(CLAIMS | claims, trusted=False)
 
 
 def test_a_provider_that_verifies_nothing_can_be_trusted() -> None:
-    assert verified_address({"email": "ann@example.org"}, trusted=True) == "ann@example.org"
+    assert identity_of(CLAIMS | {"email_verified": None}, trusted=True).email == "Ann@Example.org"

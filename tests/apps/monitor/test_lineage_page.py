@@ -1,5 +1,6 @@
 from datetime import UTC, datetime, timedelta
 
+import pytest
 from sqlalchemy import Engine
 from streamlit.testing.v1 import AppTest
 
@@ -67,6 +68,24 @@ def test_another_version_can_be_chosen(monitor: AppTest, engine: Engine) -> None
     assert not at.exception
     assert "older" in drawing(at)
     assert "period" not in drawing(at)
+
+
+def test_a_box_leads_to_the_other_version_and_the_address_says_which_is_shown(monitor: AppTest, engine: Engine) -> None:
+    record(engine)
+    at = lineage_page(monitor)
+    assert at.query_params["version"] == VERSION
+    assert f'URL="?version={OTHER}", target="_self"' in drawing(at)
+    assert f"?version={VERSION}" not in drawing(at)
+
+
+@pytest.mark.parametrize(("asked", "name"), [(OTHER, "older"), ("nothing known", "tiny")])
+def test_the_address_says_which_version_comes_first(monitor: AppTest, engine: Engine, asked: str, name: str) -> None:
+    record(engine)
+    monitor.query_params["version"] = asked
+    at = lineage_page(monitor)
+    assert not at.exception
+    assert at.selectbox(key="version").value == {"older": OTHER, "tiny": VERSION}[name]
+    assert name in drawing(at)
 
 
 def test_without_a_version_the_page_says_what_records_one(monitor: AppTest, engine: Engine) -> None:

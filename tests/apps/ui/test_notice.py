@@ -16,5 +16,5 @@ def problem_page(detail: str) -> None:
 def test_detail_of_a_problem_is_plain_text(detail: str) -> None:
     at = AppTest.from_function(problem_page, args=(detail,)).run()
     assert at.error[0].value == "**It failed.** Do `this`."
-    assert at.text[0].value == detail
+    assert at.text[0].value == detail.strip()
     assert detail not in parsed_texts(at)

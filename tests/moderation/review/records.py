@@ -1,6 +1,7 @@
 """A policy, traffic and reviewers for the tests of human review."""
 
 import random
+import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -14,7 +15,7 @@ from moderation.db import log
 from moderation.db.log import FeedbackRecord, PredictionRecord, ShadowRecord
 from moderation.db.review_models import Reviewer, ReviewItem
 from moderation.labels import LABELS
-from moderation.review.access import Session, session_for_identity
+from moderation.review.access import Identity, Session, session_for_identity
 from moderation.review.draw import draw
 from moderation.review.policy import ReviewPolicy, read_review_policy
 from tests.moderation.db.records import NOON, prediction, version
@@ -85,7 +86,7 @@ def signed_in(engine: Engine, name: str, role: str = "reviewer", now: datetime =
     with engine.begin() as connection:
         if not connection.execute(select(Reviewer.name).where(Reviewer.name == name)).first():
             connection.execute(insert(Reviewer).values(name=name, role=role, email=email, created_at=now))
-    return session_for_identity(engine, email, now)
+    return session_for_identity(engine, Identity(email, str(uuid.uuid4()), now), now)
 
 
 def states(engine: Engine) -> dict[str, str]:

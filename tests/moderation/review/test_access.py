@@ -1,6 +1,6 @@
 """Signing in, who may, for how long, and what is kept of it."""
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import pytest
 from sqlalchemy import Engine, delete, select, text, update
@@ -21,6 +21,7 @@ from moderation.review.access import (
     FAILURES_WITHIN,
     MAX_FAILURES,
     SESSION_LIFE,
+    Identity,
     local_session,
     resume,
     session_for_identity,
@@ -41,6 +42,22 @@ def ann(engine: Engine) -> Engine:
     return engine
 
 
+@pytest.fixture
+def bob(engine: Engine) -> Engine:
+    """A database in which bob is an admin who signs in through a provider."""
+    accounts.add(engine, ("bob", "admin"), NOON, "cli:me", email="Bob@Example.org")
+    return engine
+
+
+def identity(email: str = "bob@example.ORG", proof: str = "one", at: datetime = NOON) -> Identity:
+    return Identity(email, proof, at)
+
+
+def recorded(engine: Engine) -> list[tuple[str, str]]:
+    with engine.connect() as connection:
+        return [(row.reviewer, row.action) for row in connection.execute(select(AuditEntry.__table__))]
+
+
 def test_a_password_opens_a_session_that_ends(ann: Engine) -> None:
     session = sign_in(ann, "ann", PASSWORD, NOON)
     assert (session.reviewer, session.role, session.expires_at) == ("ann", "reviewer", NOON + SESSION_LIFE)
@@ -48,8 +65,10 @@ def test_a_password_opens_a_session_that_ends(ann: Engine) -> None:
     with pytest.raises(UnauthorizedError, match="sign in again"):
         resume(ann, session.token, NOON + SESSION_LIFE)
     sign_out(ann, session, NOON)
+    sign_out(ann, session, NOON)
     with pytest.raises(UnauthorizedError):
         resume(ann, session.token, NOON)
+    assert [each for each in recorded(ann) if each == ("ann", "sign-out")] == [("ann", "sign-out")]
 
 
 def test_neither_password_nor_token_is_kept_or_shown(ann: Engine) -> None:
@@ -96,14 +115,39 @@ def test_what_people_type_as_a_name_by_mistake_is_not_kept(ann: Engine) -> None:
         assert PASSWORD not in str(connection.execute(select(AuditEntry.__table__)).all())
 
 
-def test_an_identity_is_a_reviewer_by_its_address(engine: Engine) -> None:
-    accounts.add(engine, ("bob", "admin"), NOON, "cli:me", email="Bob@Example.org")
-    assert session_for_identity(engine, "bob@example.ORG", NOON).role == "admin"
+def test_an_identity_is_a_reviewer_by_its_address(bob: Engine) -> None:
+    session = session_for_identity(bob, identity(), NOON)
+    assert (session.reviewer, session.role, session.expires_at) == ("bob", "admin", NOON + SESSION_LIFE)
     with pytest.raises(ForbiddenError, match="moderation reviewers add"):
-        session_for_identity(engine, "eve@example.org", NOON)
-    accounts.disable(engine, "bob", NOON, "cli:me")
+        session_for_identity(bob, identity(email="eve@example.org"), NOON)
+    accounts.disable(bob, "bob", NOON, "cli:me")
     with pytest.raises(ForbiddenError):
-        session_for_identity(engine, "bob@example.org", NOON)
+        session_for_identity(bob, identity(), NOON)
+
+
+def test_one_sign_in_at_a_provider_is_one_session_until_it_ends(bob: Engine) -> None:
+    later = NOON + timedelta(hours=1)
+    first, again = (session_for_identity(bob, identity(), at) for at in (NOON, later))
+    assert first == again
+    assert recorded(bob).count(("bob", "sign-in by identity")) == 1
+    assert session_for_identity(bob, identity(proof="another"), later).token != first.token
+    with pytest.raises(UnauthorizedError, match="has ended"):
+        session_for_identity(bob, identity(), NOON + SESSION_LIFE)
+
+
+def test_what_a_provider_said_opens_nothing_after_sign_out_nor_when_it_is_old(bob: Engine) -> None:
+    sign_out(bob, session_for_identity(bob, identity(), NOON), NOON)
+    # Opening another one forgets sessions that are over; this one has to be remembered.
+    session_for_identity(bob, identity(proof="another"), NOON + timedelta(hours=11))
+    with pytest.raises(UnauthorizedError, match="has ended"):
+        session_for_identity(bob, identity(), NOON + timedelta(hours=11))
+    with pytest.raises(UnauthorizedError, match="has ended"):
+        session_for_identity(bob, identity(proof="never seen", at=NOON - SESSION_LIFE), NOON)
+
+
+def test_a_provider_whose_clock_is_ahead_gives_no_longer_session(bob: Engine) -> None:
+    session = session_for_identity(bob, identity(at=NOON + DAY), NOON)
+    assert session.expires_at == NOON + SESSION_LIFE
 
 
 def test_the_local_reviewer_is_there_until_there_are_accounts(engine: Engine) -> None:
@@ -112,6 +156,9 @@ def test_the_local_reviewer_is_there_until_there_are_accounts(engine: Engine) ->
     actions = [(each.reviewer, each.action) for each in audit_entries(engine, first, NOON)]
     assert actions.count(("local", "sign-in without password")) == 2
     accounts.add(engine, ("ann", "reviewer"), NOON, "cli:me", password=PASSWORD)
+    with pytest.raises(ForbiddenError, match="sign in"):
+        local_session(engine, NOON)
+    accounts.disable(engine, "ann", NOON, "cli:me")  # she does not become the local admin
     with pytest.raises(ForbiddenError, match="sign in"):
         local_session(engine, NOON)
 
