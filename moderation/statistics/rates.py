@@ -113,9 +113,9 @@ def posterior_rates(cells: Cells, informative: FloatArray, golden: GoldenCounts 
     parts = []
     for each, count in zip(found, generator.multinomial(DRAWS, shares / shares.sum()), strict=True):
         chosen = each.draws[generator.choice(len(each.draws), count, p=each.weights)]
-        rates, right, wrong = each.model.rates(chosen)
-        parts.append((_predict(cells, rates, right, wrong, generator), rates))
-    positives, rates = (np.concatenate(some) for some in zip(*parts, strict=True))
+        parts.append(each.model.rates(chosen))
+    rates, right, wrong = (np.concatenate(some) for some in zip(*parts, strict=True))
+    positives = _predict(cells, rates, right, wrong, generator)
     return Rates(cells, positives, rates)
 
 
