@@ -4,7 +4,10 @@ A day of traffic is made and copied to the days before it, as in benchmarks/data
 it; the worker's own draw takes the sample of each day, and nine of ten items are labelled as their scores say. Then
 each page's call runs on a new connection (first), and some more times. It says nothing of drawing in the browser.
 
-    python -m benchmarks.pages --rows 10000000 --days 90 --reviews 50000
+    OPENBLAS_NUM_THREADS=1 python -m benchmarks.pages --rows 10000000 --days 90 --reviews 50000
+
+The variable is what ``python -m apps.monitor`` sets for the app. With ``--database`` an empty database of yours is
+filled and kept, and one that holds predictions is only timed.
 """
 
 import argparse
@@ -25,11 +28,14 @@ from benchmarks.database import VERSION, copy_day, insert_day, make_traffic, mil
 from moderation.db.database import connect, migrate
 from moderation.db.log import VersionRecord, record_version
 from moderation.db.promotion import known_versions
+from moderation.db.queries import last_prediction_at
 from moderation.jobs.queue import jobs, request_backtest
 from moderation.labels import LABELS
+from moderation.policy import LabelThresholds
 from moderation.review.access import Session, local_session
 from moderation.review.draw import draw
 from moderation.review.policy import ReviewPolicy, read_review_policy
+from moderation.review.score_bins import EDGES
 from tests.postgres import binaries, cluster, fresh_database
 
 RUNS = 5
@@ -117,6 +123,17 @@ def calls(session: Session, now: datetime) -> dict[str, Callable[[Engine], objec
             backtest.outcome(replay, replay.thresholds)
             backtest.figures_frame(replay, replay.thresholds)
 
+    known: backtest.Known = {}
+    reviews = iter(EDGES[1:-1])
+
+    def moved(engine: Engine) -> None:
+        record = backtest.versions_with_samples(engine, session, timedelta(days=84), now)[0]
+        replay = backtest.read(engine, session, record, timedelta(days=84), now)
+        if replay is not None:
+            thresholds = dict(replay.thresholds) | {"toxic": LabelThresholds(next(reviews), None)}
+            backtest.outcome(replay, thresholds)
+            backtest.figures_frame(replay, thresholds, known)
+
     def candidate_page(engine: Engine) -> None:
         found = candidate.read(engine, session, jobs(engine, session, now)[0], now)
         if found is not None:
@@ -141,10 +158,11 @@ def calls(session: Session, now: datetime) -> dict[str, Callable[[Engine], objec
     found["live quality, one label by week"] = by_week
     for days in (7, 28, 84):
         found[f"back-test, {days} days"] = lambda engine, days=days: back_test(engine, timedelta(days=days))
+    found["back-test, 84 days, a threshold moved"] = moved
     found["back-test, candidate"] = candidate_page
     for name, length in PERIODS.items():
         found[f"reviewers, {name}"] = lambda engine, length=length: read_people(
-            engine, session, length, now + timedelta(days=1)
+            engine, session, length, now + timedelta(hours=6)
         )
     found["back-test, jobs"] = lambda engine: jobs(engine, session, now)
     found["shadow, 30 days"] = shadow_page
@@ -158,14 +176,17 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=1_000_000, help="predictions in all (default 1,000,000)")
     parser.add_argument("--days", type=int, default=90, help="days that they span (default 90)")
     parser.add_argument("--reviews", type=int, default=50_000, help="drawn items in all (default 50,000)")
+    parser.add_argument("--database", help="URL of a database to fill and keep, or to time as it is")
     chosen = parser.parse_args()
     midnight = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
     with ExitStack() as stack:
-        server = stack.enter_context(cluster(binaries(), fsync=True))
-        url = stack.enter_context(fresh_database(server))
+        url = chosen.database or stack.enter_context(fresh_database(stack.enter_context(cluster(binaries(), True))))
         engine = connect(url)
         migrate(engine)
-        fill(engine, chosen.rows, chosen.days, chosen.reviews, midnight)
+        if (last := last_prediction_at(engine)) is None:
+            fill(engine, chosen.rows, chosen.days, chosen.reviews, midnight)
+        else:
+            midnight = last.replace(hour=0, minute=0, second=0, microsecond=0) + timedelta(days=1)
         session = local_session(engine, midnight)
         engine.dispose()
         print("| page | first, ms | p50, ms | max, ms |\n|---|---|---|---|")

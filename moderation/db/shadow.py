@@ -6,11 +6,13 @@ what it costs depends on `MOST_COMPARED` and not on how many there are.
 
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from sqlalchemy import Engine, and_, func, select
+from sqlalchemy import Engine, Text, and_, cast, func, select
 
+from moderation.db.ids import with_dashes
 from moderation.db.models import SCORE_COLUMNS, Prediction, ShadowPrediction
 from moderation.db.review_models import ReviewItem
 from moderation.db.rollups import Thresholds, read_thresholds
@@ -58,7 +60,7 @@ def shadow_pairs(engine: Engine, start: datetime, end: datetime) -> ShadowPairs:
     names = [column.key for column in SCORE_COLUMNS.values()]
     query = (
         select(
-            *(newest.c.id, newest.c.created_at, Prediction.version, newest.c.version, Prediction.decision,
+            *(cast(newest.c.id, Text), newest.c.created_at, Prediction.version, newest.c.version, Prediction.decision,
               newest.c.decision),
             *(SCORE_COLUMNS[label] for label in LABELS),
             *(newest.c[name] for name in names),
@@ -68,15 +70,17 @@ def shadow_pairs(engine: Engine, start: datetime, end: datetime) -> ShadowPairs:
     )  # fmt: skip
     with engine.connect() as connection:
         rows = connection.execute(query).all()
-        thresholds = read_thresholds(connection, {version for row in rows for version in row[2:4]})
-    scores = np.array([row[6:] for row in rows], dtype=np.float64).reshape(-1, 2 * len(LABELS))
+        columns: list[tuple[Any, ...]] = list(zip(*rows, strict=True)) if rows else [()] * (6 + 2 * len(LABELS))
+        ids, times, answered_by, candidates, decided, would_decide = columns[:6]
+        thresholds = read_thresholds(connection, {*answered_by, *candidates})
+    scores = np.array(columns[6:], dtype=np.float64).T
     return ShadowPairs(
-        ids=np.array([row[0] for row in rows], dtype=np.str_),
-        times=np.array([row[1].replace(tzinfo=None) for row in rows], dtype="datetime64[ms]"),
-        answered_by=np.array([row[2] for row in rows], dtype=np.str_),
-        candidates=np.array([row[3] for row in rows], dtype=np.str_),
-        decided=np.array([DECISIONS.index(row[4]) for row in rows], dtype=np.int64),
-        would_decide=np.array([DECISIONS.index(row[5]) for row in rows], dtype=np.int64),
+        ids=np.array(list(map(with_dashes, ids)), dtype=np.str_),
+        times=np.array([each.replace(tzinfo=None) for each in times], dtype="datetime64[ms]"),
+        answered_by=np.array(answered_by, dtype=np.str_),
+        candidates=np.array(candidates, dtype=np.str_),
+        decided=np.array(list(map(DECISIONS.index, decided)), dtype=np.int64),
+        would_decide=np.array(list(map(DECISIONS.index, would_decide)), dtype=np.int64),
         scores=scores[:, : len(LABELS)],
         candidate_scores=scores[:, len(LABELS) :],
         thresholds=thresholds,

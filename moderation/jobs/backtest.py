@@ -116,6 +116,7 @@ def backtest_sample(engine: Engine, session: Session, job_id: str, now: datetime
         mine = (BacktestScore.job_id == job_id, BacktestScore.scored)
         drawn = connection.scalar(select(func.count()).where(*mine, BacktestScore.random)) or 0
         items = connection.execute(_items(job_id, job)).all()
+    keys, *item_scores = zip(*items, strict=True) if items else [()] * (1 + len(LABELS))  # 50,000: by column
     scores = _matrix([row[4:] for row in rows], 2 * len(LABELS))
     return BacktestSample(
         labels=LABELS,
@@ -127,8 +128,8 @@ def backtest_sample(engine: Engine, session: Session, job_id: str, now: datetime
         made_at=np.array([row.created_at.replace(tzinfo=None) for row in rows], dtype="datetime64[us]"),
         population=job.population or 0,
         missing=drawn - len(rows),
-        items=np.array([with_dashes(row.key) for row in items], dtype=np.str_),
-        item_scores=_matrix([row[1:] for row in items], len(LABELS)),
+        items=np.array(list(map(with_dashes, keys)), dtype=np.str_),
+        item_scores=np.array(item_scores, dtype=np.float64).reshape(len(LABELS), -1).T,
     )
 
 
@@ -149,7 +150,6 @@ def _items(job_id: str, job: Job) -> Select[*tuple[Any, ...]]:
         select(cast(BacktestScore.prediction_id, Text).label("key"), *_NEW.values())
         .join(ReviewItem, and_(ReviewItem.prediction_id == BacktestScore.prediction_id, ReviewItem.kind == "sample"))
         .where(BacktestScore.job_id == job_id, BacktestScore.scored, *_within(job))
-        .order_by(BacktestScore.prediction_id)
     )
 
 

@@ -6,6 +6,7 @@ item's is that of having been drawn and answered.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain
 
 import numpy as np
 
@@ -82,12 +83,7 @@ def frames(
             sample = exact_match(strata[rows], probabilities[rows], scores, predicted, labels)
         else:
             sample = Sample(strata[rows], probabilities[rows], scores[:, 0], predicted[:, 0], labels[:, 0])
-        counts, sums = np.zeros((2, len(names), 2, len(EDGES) - 1))
-        for each in populations:
-            for bin_, said, number, total in each.score_bins.get(label, ()):
-                counts[names.index(each.stratum), said, bin_] += number
-                sums[names.index(each.stratum), said, bin_] += total
-        found[label] = Frame(sample, names, counts.astype(np.int64), sums)
+        found[label] = Frame(sample, names, *_added_up(populations, names, label))
     return found
 
 
@@ -107,9 +103,24 @@ def _answered(live: LiveSample) -> FloatArray:
 
     A window that is half reviewed must count as much as one that is done: items come in random order within it.
     """
-    _, cell = np.unique(np.rec.fromarrays((live.windows, live.strata)), return_inverse=True)
+    windows, strata = (np.unique(each, return_inverse=True)[1] for each in (live.windows, live.strata))
+    cell = windows * (strata.max(initial=0) + 1) + strata
     share = np.bincount(cell, ~np.isnan(live.consensus).any(axis=1)) / np.maximum(np.bincount(cell), 1)
     return np.asarray(np.where(share > 0, share, 1.0)[cell])
+
+
+def _added_up(populations: Sequence[Counted], names: tuple[str, ...], label: str) -> tuple[IntArray, FloatArray]:
+    """Return counts and sums (H, 2, B) of a label."""
+    parts = [each.score_bins.get(label, []) for each in populations]
+    stratum = np.repeat([names.index(each.stratum) for each in populations], [len(part) // 4 for part in parts])
+    bins, said, numbers, totals = np.array(list(chain.from_iterable(parts)), dtype=np.float64).reshape(-1, 4).T
+    shape = (len(names), 2, len(EDGES) - 1)
+    cells = np.ravel_multi_index((stratum, said.astype(np.int64), bins.astype(np.int64)), shape)
+    counts, sums = (
+        np.asarray(np.bincount(cells, each, int(np.prod(shape))), dtype=np.float64).reshape(shape)
+        for each in (numbers, totals)
+    )
+    return counts.astype(np.int64), sums
 
 
 def _split(cells: IntArray | FloatArray, first: int) -> FloatArray:

@@ -54,6 +54,18 @@ def audit_entries(
         return [Entry(**row) for row in connection.execute(query).mappings()]
 
 
+def newest_entry(engine: Engine, session: Session, now: datetime) -> str:
+    """Return what names the newest entry of the audit log: draws, verdicts and jobs all write one.
+
+    Raises:
+        UnauthorizedError, ForbiddenError: as `moderation.review.access.require`, for viewers.
+    """
+    query = select(AuditEntry.at, AuditEntry.id).order_by(AuditEntry.at.desc(), AuditEntry.id.desc()).limit(1)
+    with engine.connect() as connection:
+        require(connection, session, "viewer", now)
+        return " ".join(map(str, connection.execute(query).one_or_none() or ()))
+
+
 def queue_counts(engine: Engine, session: Session, now: datetime) -> QueueCounts:
     """Return how many items wait, are done, and were lost.
 

@@ -1,20 +1,21 @@
 """The designed sample as plain arrays: everything that the estimators need, and nothing of the texts.
 
-Written for 50,000 items on a page that people wait for: JSON comes as text, of which labels have few different values
-and scores are read in one go, and only what is used is fetched.
+Written for 50,000 items on a page that people wait for: the database joins them into a few long strings, in which
+labels have few different values and scores are read in one go, and only what is used is fetched.
 """
 
+import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from functools import lru_cache
-from operator import itemgetter
+from operator import add, itemgetter
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from sqlalchemy import Connection, Engine, Text, cast, func, select
+from pydantic_core import from_json
+from sqlalchemy import Connection, Engine, Text, case, cast, func, select
 
 from moderation.db.ids import with_dashes
 from moderation.db.models import Rollup
@@ -22,10 +23,12 @@ from moderation.db.review_models import Review, ReviewItem, ReviewPopulation, Re
 from moderation.db.rollups import HOUR_S
 from moderation.labels import LABELS
 from moderation.review.access import Session, require
-from moderation.review.score_bins import ScoreBins
 
 Floats = npt.NDArray[np.float64]
 Strings = npt.NDArray[np.str_]
+IntArray = npt.NDArray[np.int64]
+_KEYS = ("window_at", "stratum", "version", "route", "decision", "probability", "state")
+_JOINED = {"prediction_id": " ", "scores": ",", "predicted": "\n", "labels": "\n"}
 
 
 @dataclass(frozen=True)
@@ -42,7 +45,8 @@ class Population:
     """Predictions of one window, stratum, version and route, per label those of the predicted class.
 
     ``excluded`` could not be drawn and are not among them: their text is not stored, or their version's thresholds are
-    not known. ``score_bins`` counts their scores.
+    not known. ``score_bins`` counts their scores: per label the cells of `moderation.review.score_bins.ScoreBins`, one
+    after the other.
     """
 
     window_at: datetime
@@ -52,7 +56,7 @@ class Population:
     predictions: int
     excluded: int
     predicted: dict[str, int]
-    score_bins: ScoreBins
+    score_bins: Mapping[str, list[float]]
 
 
 @dataclass(frozen=True)
@@ -63,6 +67,7 @@ class LiveSample:
     all of them non-response, ``expired`` and ``unresolved``. ``windows`` (N,) starts of their windows, UTC.
     ``probabilities`` (N,) of inclusion, in (0, 1]. ``scores`` (N, K) in [0, 1], NaN where the version does not know the
     label. ``predicted`` (N, K) whether they reached the threshold. ``consensus`` (N, K) 1, 0, or NaN where not done.
+    ``fingerprint`` is the same for two samples only if their figures are.
     """
 
     labels: tuple[str, ...]
@@ -81,6 +86,7 @@ class LiveSample:
     populations: tuple[Population, ...]
     logged: int
     """All predictions, by the roll-ups, until the end of the last window."""
+    fingerprint: str
 
     @property
     def excluded_share(self) -> float:
@@ -108,26 +114,27 @@ def live_sample(
     """
     with engine.connect() as connection:
         require(connection, session, "viewer", now)
-        of = _items(connection, (start, end), now, version, route)
+        items = _items(connection, (start, end), now, version, route)
         golden = golden_results(connection)
         populations = _populations(connection, start, end, version, route)
         logged = _logged(connection, start, end, version, route)
     return LiveSample(
         labels=LABELS,
-        ids=_ids(of["prediction_id"]),
-        strata=np.array(of["stratum"], dtype=np.str_),
-        versions=np.array(of["version"], dtype=np.str_),
-        routes=np.array(of["route"], dtype=np.str_),
-        decisions=np.array(of["decision"], dtype=np.str_),
-        states=np.array(list(map(_state, of["state"], of["late"])), dtype=np.str_),
-        windows=np.array(list(map(_instant, of["window_at"])), dtype="datetime64[s]"),
-        probabilities=np.array(of["probability"], dtype=np.float64),
-        scores=_scores(of["scores"]),
-        predicted=_matrix(list(map(_members, of["predicted"]))) == 1,
-        consensus=_matrix(list(map(_consensus, of["labels"], of["state"]))),
+        ids=np.array(list(map(with_dashes, items.ids)), dtype=np.str_),
+        strata=items.each("stratum").astype(np.str_),
+        versions=items.each("version").astype(np.str_),
+        routes=items.each("route").astype(np.str_),
+        decisions=items.each("decision").astype(np.str_),
+        states=(states := items.each("state").astype(np.str_)),
+        windows=np.repeat(_instants(items.keys["window_at"]), items.counts),
+        probabilities=items.each("probability").astype(np.float64),
+        scores=_scores(items.scores),
+        predicted=_each(items.predicted, _members) == 1,
+        consensus=np.where((states == "done")[:, None], _each(items.labels, _numbers), np.nan),
         golden=golden,
         populations=populations,
         logged=logged,
+        fingerprint=_fingerprint(items, golden, populations),
     )
 
 
@@ -157,25 +164,52 @@ def sampled_versions(engine: Engine, session: Session, start: datetime, end: dat
         return list(connection.scalars(query.order_by(total.desc(), ReviewPopulation.version)))
 
 
+@dataclass(frozen=True)
+class _Items:
+    """Items in groups that are alike in `_KEYS`: those, how many there are, and of each item what differs."""
+
+    keys: dict[str, list[Any]]
+    counts: IntArray
+    ids: list[str]
+    scores: str
+    predicted: list[str]
+    labels: list[str]
+
+    def each(self, key: str) -> npt.NDArray[Any]:
+        """Return a key of every item (N,)."""
+        return np.repeat(self.keys[key], self.counts)
+
+
 def _items(
     connection: Connection, period: tuple[datetime, datetime], now: datetime, version: str | None, route: str | None
-) -> dict[str, Sequence[Any]]:
-    """Return the items by column."""
+) -> _Items:
+    """Return the items as a few long strings: a row for each would take the driver and the collector longer."""
+    table = ReviewItem.__table__
+    late = case((table.c.expires_at <= now, "expired"), else_="pending")
     query = select(
-        *(cast(ReviewItem.__table__.c[name], Text).label(name) for name in ("prediction_id", "window_at")),
-        *(cast(ReviewItem.__table__.c[name], Text).label(name) for name in ("scores", "predicted", "labels")),
-        *(ReviewItem.__table__.c[name] for name in ("stratum", "version", "route", "decision", "state", "probability")),
-        (ReviewItem.expires_at <= now).label("late"),
-    ).where(ReviewItem.kind == "sample", ReviewItem.window_at >= period[0], ReviewItem.window_at < period[1])
-    for column, value in ((ReviewItem.version, version), (ReviewItem.route, route)):
+        *(table.c[name] for name in ("window_at", "stratum", "version", "route", "decision", "probability")),
+        case((table.c.state.in_(("done", "unresolved")), table.c.state), else_=late).label("state"),
+        *(cast(table.c[name], Text).label(name) for name in ("prediction_id", "scores", "predicted")),
+        func.coalesce(cast(table.c.labels, Text), "null").label("labels"),
+    ).where(table.c.kind == "sample", table.c.window_at >= period[0], table.c.window_at < period[1])
+    for column, value in ((table.c.version, version), (table.c.route, route)):
         query = query if value is None else query.where(column == value)
-    found = connection.execute(query.order_by(ReviewItem.window_at, ReviewItem.place))
-    names, rows = list(found.keys()), found.all()
-    return dict(zip(names, zip(*rows, strict=True) if rows else [()] * len(names), strict=True))
-
-
-def _ids(texts: Sequence[str]) -> Strings:
-    return np.array(texts if texts and "-" in texts[0] else list(map(with_dashes, texts)), dtype=np.str_)
+    one = query.subquery()
+    keys = [one.c[name] for name in _KEYS]
+    joined = (func.aggregate_strings(one.c[name], sign) for name, sign in _JOINED.items())
+    rows = connection.execute(select(*keys, func.count(), *joined).group_by(*keys).order_by(*keys)).all()
+    columns = list(zip(*rows, strict=True)) if rows else [()] * (len(_KEYS) + 1 + len(_JOINED))
+    ids, scores, predicted, labels = (
+        sign.join(texts) for sign, texts in zip(_JOINED.values(), columns[-4:], strict=True)
+    )
+    return _Items(
+        dict(zip(_KEYS, map(list, columns), strict=False)),
+        np.array(columns[len(_KEYS)], dtype=np.int64),
+        ids.split(),
+        scores,
+        predicted.splitlines(),
+        labels.splitlines(),
+    )
 
 
 def golden_results(connection: Connection, reviewer: str | None = None) -> GoldenResults:
@@ -188,7 +222,7 @@ def golden_results(connection: Connection, reviewer: str | None = None) -> Golde
     )
     query = query if reviewer is None else query.where(Review.reviewer == reviewer)
     rows = connection.execute(query).all()
-    said, true = (_matrix([_numbers(row[place]) for row in rows]) == 1 for place in (1, 2))
+    said, true = (_each([str(row[place]) for row in rows], _numbers) == 1 for place in (1, 2))
     return GoldenResults(np.array([row[0] for row in rows], dtype=np.str_), said, true)
 
 
@@ -196,16 +230,23 @@ def _populations(
     connection: Connection, start: datetime, end: datetime, version: str | None, route: str | None
 ) -> tuple[Population, ...]:
     table = ReviewPopulation.__table__
-    query = select(table).where(table.c.window_at >= start, table.c.window_at < end)
+    others = (column for column in table.c if column.key != "score_bins")
+    query = select(*others, cast(table.c.score_bins, Text).label("bins"))
+    query = query.where(table.c.window_at >= start, table.c.window_at < end)
     for name, value in (("version", version), ("route", route)):
         query = query if value is None else query.where(table.c[name] == value)
+    rows = connection.execute(query.order_by(*table.primary_key)).mappings().all()
+    # 200,000 small lists would keep the garbage collector busy for longer than all of the parsing takes.
+    bins = from_json(
+        f"[{','.join(row['bins'] for row in rows)}]".replace("[[", "[").replace("], [", ", ").replace("]]", "]")
+    )
     return tuple(
         Population(
             **{name: row[name] for name in ("window_at", "stratum", "version", "route", "predictions", "excluded")},
             predicted={label: row[f"predicted_{label}"] for label in LABELS},
-            score_bins=row["score_bins"],
+            score_bins=each,
         )
-        for row in connection.execute(query.order_by(*table.primary_key)).mappings()
+        for row, each in zip(rows, bins, strict=True)
     )
 
 
@@ -225,37 +266,39 @@ def _logged(connection: Connection, start: datetime, end: datetime, version: str
     return int(connection.scalar(query) or 0)
 
 
-def _state(state: str, late: bool) -> str:
-    if state in ("done", "unresolved"):
-        return state
-    return "expired" if late else "pending"
-
-
-def _scores(texts: Sequence[str]) -> Floats:
-    rows = json.loads(f"[{','.join(texts)}]")
+def _scores(text: str) -> Floats:
+    rows = from_json(f"[{text}]", cache_strings="keys")
     try:
         return _matrix(list(map(itemgetter(*LABELS), rows)))
     except KeyError:  # a version that does not know them all
         return _matrix([[row.get(label, np.nan) for label in LABELS] for row in rows])
 
 
-@lru_cache(maxsize=10_000)
-def _instant(text: str) -> np.datetime64:
-    """Return a time as either database writes it, in UTC; there are few different ones."""
-    return np.datetime64(datetime.fromisoformat(text).replace(tzinfo=None), "s")
+def _fingerprint(items: _Items, golden: GoldenResults, populations: tuple[Population, ...]) -> str:
+    """Digest what can change, in an order of its own: the database gives items of a group in any."""
+    counted = [(each.window_at, each.stratum, each.version, each.route) for each in populations]
+    digest = hashlib.sha256(repr((items.keys, items.counts.tolist(), counted)).encode())
+    digest.update("\n".join(sorted(map(add, items.ids, items.labels))).encode())
+    digest.update(golden.labels.tobytes() + golden.truth.tobytes())
+    return digest.hexdigest()
 
 
-@lru_cache(maxsize=10_000)
-def _numbers(text: str | None) -> tuple[float, ...]:
-    labels = {} if text is None else json.loads(text)
+def _instants(times: Sequence[datetime]) -> npt.NDArray[np.datetime64]:
+    return np.array([each.replace(tzinfo=None) for each in times], dtype="datetime64[s]")
+
+
+def _each(texts: Sequence[str], numbers: Callable[[str], tuple[float, ...]]) -> Floats:
+    """Return ``numbers`` of every text (N, K); there are few different ones."""
+    known = {text: place for place, text in enumerate(dict.fromkeys(texts))}
+    places = np.fromiter(map(known.__getitem__, texts), np.int64, len(texts))
+    return _matrix(list(map(numbers, known)))[places]
+
+
+def _numbers(text: str) -> tuple[float, ...]:
+    labels = json.loads(text) or {}
     return tuple(float(labels.get(label, np.nan)) for label in LABELS)
 
 
-def _consensus(text: str | None, state: str) -> tuple[float, ...]:
-    return _numbers(text if state == "done" else None)
-
-
-@lru_cache(maxsize=10_000)
 def _members(text: str) -> tuple[float, ...]:
     names = json.loads(text)
     return tuple(float(label in names) for label in LABELS)

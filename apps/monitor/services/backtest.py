@@ -15,7 +15,6 @@ import numpy as np
 import pandas as pd
 from sqlalchemy import Engine
 
-from apps.monitor.services.quality import fingerprint
 from apps.ui.colors import label_words
 from moderation.db.log import VersionRecord
 from moderation.db.promotion import known_versions
@@ -107,7 +106,7 @@ def read(engine: Engine, session: Session, record: VersionRecord, length: timede
         thresholds=thresholds_of(record),
         quality=partial(_quality, frames(live), golden_counts(live), thresholds_of(record)),
         served=None,
-        fingerprint=fingerprint(live),
+        fingerprint=live.fingerprint,
     )
 
 

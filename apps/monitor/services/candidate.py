@@ -13,7 +13,6 @@ import numpy as np
 from sqlalchemy import Engine
 
 from apps.monitor.services.backtest import NEVER, Replay, thresholds_of
-from apps.monitor.services.quality import fingerprint
 from moderation.db.log import VersionRecord
 from moderation.db.promotion import known_versions
 from moderation.jobs.backtest import BacktestSample, backtest_sample, period
@@ -70,7 +69,7 @@ def read(engine: Engine, session: Session, job: Job, now: datetime) -> Candidate
         thresholds=thresholds_of(record),
         quality=partial(_quality, live, sample, scores, golden),
         served=partial(_served, served, golden),
-        fingerprint=f"{job.id} {job.done} {fingerprint(live)}",
+        fingerprint=f"{job.id} {job.done} {live.fingerprint}",
     )
     unscored = int(np.isnan(scores).all(axis=1).sum())
     return Candidate(replay, len(decided), sample.missing, len(live.ids), unscored)

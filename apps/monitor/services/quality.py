@@ -1,6 +1,5 @@
 """Live quality: what the designed sample says of one version, route and range of weeks. Knows no Streamlit."""
 
-import hashlib
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -95,14 +94,6 @@ def estimate(live: LiveSample) -> Quality:
     )
 
 
-def fingerprint(live: LiveSample) -> str:
-    """Return what is the same for two samples only if their figures are."""
-    arrays = (live.ids, live.strata, live.probabilities, live.scores, live.predicted, live.consensus, live.windows)
-    digest = hashlib.sha256(b"".join(array.tobytes() for array in (*arrays, live.golden.labels, live.golden.truth)))
-    digest.update(repr([(each.window_at, each.version, each.route) for each in live.populations]).encode())
-    return digest.hexdigest()
-
-
 def answered(live: LiveSample) -> Answered:
     """Count what became of the drawn items."""
     states = ("done", "pending", "expired", "unresolved")
@@ -152,18 +143,23 @@ def compared(live: LiveSample, label: str, figure: str, by: str) -> pd.DataFrame
     """Return one figure of a label for each ``by`` of `BY` by itself, in order."""
     golden = golden_counts(live).get(label)
     if by == "week":
-        items = np.array([f"{monday(each.item()):%Y-%m-%d}" for each in live.windows], dtype=np.str_)
+        windows, place = np.unique(live.windows, return_inverse=True)
+        items = np.array([f"{monday(each.item()):%Y-%m-%d}" for each in windows], dtype=np.str_)[place]
         counted = [f"{monday(each.window_at):%Y-%m-%d}" for each in live.populations]
     else:
         items = live.versions if by == "version" else live.routes
         counted = [getattr(each, by) for each in live.populations]
-    rows = []
-    for name in sorted(set(counted)):
+
+    def row(name: str) -> tuple[object, ...] | None:
         populations = [each for each, key in zip(live.populations, counted, strict=True) if key == name]
         frame = frames(live, (items == name, populations), (label,)).get(label)
-        if frame is not None:
-            shown = short_version(name) if by == "version" else name
-            rows.append((shown, *_numbers(getattr(frame.quality(golden), figure))))
+        if frame is None:
+            return None
+        shown = short_version(name) if by == "version" else name
+        return shown, *_numbers(getattr(frame.quality(golden), figure))
+
+    with ThreadPoolExecutor() as pool:
+        rows = [each for each in pool.map(row, sorted(set(counted))) if each is not None]
     return pd.DataFrame(rows, columns=[by, *_COLUMNS[2:]])
 
 

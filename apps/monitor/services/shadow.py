@@ -65,13 +65,14 @@ def labels_frame(pairs: ShadowPairs, candidate: str) -> pd.DataFrame:
     """
     mine = pairs.candidates == candidate
     limits = pairs.thresholds.get(candidate)
+    versions, version = np.unique(pairs.answered_by[mine], return_inverse=True)
     rows: list[tuple[object, ...]] = []
     for place, label in enumerate(LABELS):
         if limits is None:
             rows.append((label_words(label), None, None, None, 0, "the candidate's thresholds are not recorded", 0, 0))
             continue
         bounds = {version: each.get(label, np.inf) for version, each in pairs.thresholds.items()}
-        answered = np.array([bounds.get(version, np.nan) for version in pairs.answered_by[mine]], dtype=np.float64)
+        answered = np.array([bounds.get(each, np.nan) for each in versions.tolist()], dtype=np.float64)[version]
         one = pairs.scores[mine, place] >= answered
         other = (pairs.candidate_scores[mine, place] >= bounds[candidate]) & ~np.isnan(answered)
         both, either = int((one & other).sum()), int((one | other).sum())

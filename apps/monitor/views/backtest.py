@@ -1,11 +1,14 @@
 """The back-test page: what other thresholds or another version would have decided on logged traffic."""
 
+from datetime import datetime
+
 import streamlit as st
 from sqlalchemy import Engine
 
 from apps.monitor.components import backtest as parts
 from apps.monitor.services import backtest, candidate
 from apps.monitor.services.backtest import Replay
+from apps.monitor.services.candidate import Candidate
 from apps.monitor.services.database import explain
 from apps.ui.colors import short_version
 from apps.ui.notice import show_problem
@@ -17,6 +20,7 @@ from moderation.db.promotion import known_versions
 from moderation.errors import ModerationError
 from moderation.jobs.queue import MAX_SAMPLE, Job, cancel, jobs, request_backtest
 from moderation.review.access import Session
+from moderation.review.history import newest_entry
 
 _POLL_S = 3
 _OPEN = ("waiting", "running")
@@ -126,12 +130,18 @@ def _results(engine: Engine, session: Session) -> None:
         return
     called = {job.id: f"{short_version(job.arguments['version'])}, {job.created_at:%Y-%m-%d %H:%M} UTC" for job in done}
     chosen = st.selectbox("Result of", done, format_func=lambda job: called[job.id], key="result")
-    found = candidate.read(engine, session, chosen, now)
+    found = _candidate(f"{newest_entry(engine, session, now)} {chosen.id} {chosen.done}", engine, session, chosen, now)
     if found is None:
         st.info("Nothing to compare: no text was scored, or the candidate's thresholds are not recorded.")
         return
     parts.show_basis(found)
     _show(found.replay, chosen.id)
+
+
+# Reading takes longer than a moved threshold may; of two who write at once, one may come later and be older.
+@st.cache_resource(max_entries=8, ttl=60, show_spinner="Reading")
+def _candidate(data: str, _engine: Engine, _session: Session, _job: Job, _now: datetime) -> Candidate | None:  # noqa: ARG001 - it is the cache's key
+    return candidate.read(_engine, _session, _job, _now)
 
 
 def _called(record: VersionRecord) -> str:

@@ -47,7 +47,7 @@ def quality_view(engine: Engine, session: Session) -> None:
         )
         return
     show_basis(live, quality.answered(live))
-    found = _estimate(quality.fingerprint(live), live)
+    found = _estimate(live.fingerprint, live)
     show_quality(found)
     show_beside(found)
     if st.toggle("Compare weeks, versions or routes", key="compare"):

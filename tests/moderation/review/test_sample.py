@@ -105,6 +105,37 @@ def test_what_came_late_and_what_no_window_held_is_excluded_too(engine: Engine) 
     assert live_sample(engine, ann, START, over + DAY, over).excluded_share == pytest.approx(67 / 98)
 
 
+def test_what_belongs_to_an_item_stays_together_in_whatever_order_the_database_gives_it(engine: Engine) -> None:
+    rng = np.random.default_rng(1)
+    for route in ("/predict", "/v1"):
+        for scores in rng.random((30, len(LABELS))).tolist():
+            store(engine, traffic(1, scores=dict(zip(LABELS, scores, strict=True)), route=route))
+    rules = policy(daily_budget=40, double_share=0.0)
+    draw(engine, rules, CLOSED)
+    ann = signed_in(engine, "ann")
+    before = live_sample(engine, ann, START, START + DAY, CLOSED).fingerprint
+    assert live_sample(engine, ann, START, START + DAY, CLOSED).fingerprint == before
+    for number in range(20):
+        task = next_item(engine, ann, rules, CLOSED)
+        assert task is not None
+        submit(engine, ann, task.review_id, "labels", CLOSED, TOXIC if number % 3 else NO)
+    found = live_sample(engine, ann, START, START + DAY, CLOSED)
+    assert found.fingerprint != before
+    with engine.connect() as connection:
+        rows = {row.prediction_id: row for row in connection.execute(select(ReviewItem.__table__))}
+    assert set(found.ids) == set(rows)
+    for place, key in enumerate(found.ids):
+        row = rows[key]
+        assert (found.routes[place], found.strata[place], found.decisions[place]) == (
+            row.route, row.stratum, row.decision)  # fmt: skip
+        assert found.probabilities[place] == row.probability
+        assert found.scores[place].tolist() == [row.scores[label] for label in LABELS]
+        assert [label for label, yes in zip(LABELS, found.predicted[place], strict=True) if yes] == row.predicted
+        assert (found.states[place] == "done") == (row.labels is not None)
+        if row.labels is not None:
+            assert found.consensus[place].tolist() == [float(row.labels[label]) for label in LABELS]
+
+
 def test_only_who_signed_in_reads_it(engine: Engine) -> None:
     with pytest.raises(UnauthorizedError):
         live_sample(engine, Session("guess", "ann", "admin", CLOSED + DAY), START, CLOSED, CLOSED)
