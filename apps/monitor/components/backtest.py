@@ -67,6 +67,7 @@ def put_on_sliders(of: str, thresholds: Mapping[str, LabelThresholds]) -> None:
 
 def show_outcome(replay: Replay, found: Outcome, before: Outcome) -> None:
     """Show what would change, per day."""
+    more_reviews = found.reviews_per_day.value - before.reviews_per_day.value
     with st.container(horizontal=True):
         st.metric(
             "Decisions that change",
@@ -77,8 +78,8 @@ def show_outcome(replay: Replay, found: Outcome, before: Outcome) -> None:
         st.metric(
             "Reviews a day",
             f"{found.reviews_per_day.value:,.0f}",
-            f"{found.reviews_per_day.value - before.reviews_per_day.value:+,.0f}",
-            delta_color="inverse",
+            f"{round(more_reviews):+,}",
+            delta_color="inverse" if round(more_reviews) else "off",
             border=True,
         )
         st.metric(
@@ -114,7 +115,7 @@ def show_figures(replay: Replay, chosen: Thresholds) -> None:
     title = f"{FIGURES[figure]} per label, with 95 % intervals"
     st.altair_chart(intervals_chart(rows, "label", title, FIGURES[figure], by="thresholds"), alt=title)
     show_refusals(rows[rows["thresholds"].isin(("then", "candidate"))], "label")
-    show_table(frame, "back-test", number_columns())
+    show_table(frame.replace({"figure": FIGURES}), "back-test", number_columns())
 
 
 def show_basis(found: Candidate) -> None:

@@ -10,6 +10,8 @@ from apps.monitor.services import backtest, candidate
 from apps.monitor.services.backtest import Replay
 from apps.monitor.services.candidate import Candidate
 from apps.monitor.services.database import explain
+from apps.monitor.services.desk import SIGNED_OUT
+from apps.monitor.views.sign_in import end_session
 from apps.ui.colors import short_version
 from apps.ui.notice import show_problem
 from apps.ui.page import head
@@ -41,6 +43,9 @@ def backtest_view(engine: Engine, session: Session) -> None:
                 _ask(engine, session, name)
                 st.fragment(_jobs, run_every=_POLL_S if _running(engine, session) else None)(engine, session)
                 _results(engine, session)
+    except SIGNED_OUT as error:
+        end_session(error)
+        st.rerun()
     except ModerationError as error:
         show_problem(explain(error))
 
@@ -96,6 +101,9 @@ def _running(engine: Engine, session: Session) -> bool:
 def _jobs(engine: Engine, session: Session) -> None:
     try:
         found = jobs(engine, session, clock.now())
+    except SIGNED_OUT as error:
+        end_session(error)
+        st.rerun()
     except ModerationError as error:
         show_problem(explain(error))
         return

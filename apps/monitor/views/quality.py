@@ -13,7 +13,9 @@ from apps.monitor.components.quality import (
 )
 from apps.monitor.services import quality
 from apps.monitor.services.database import explain
+from apps.monitor.services.desk import SIGNED_OUT
 from apps.monitor.services.quality import Quality
+from apps.monitor.views.sign_in import end_session
 from apps.ui.notice import show_problem
 from apps.ui.page import head
 from moderation import clock
@@ -36,6 +38,9 @@ def quality_view(engine: Engine, session: Session) -> None:
         version, route = choose_part(live)
         if version or route:
             live = quality.read(engine, session, weeks, now, version, route)
+    except SIGNED_OUT as error:
+        end_session(error)
+        st.rerun()
     except ModerationError as error:
         show_problem(explain(error))
         return

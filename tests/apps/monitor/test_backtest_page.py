@@ -58,7 +58,7 @@ def test_moving_a_threshold_changes_decisions_volumes_and_quality(monitor: AppTe
     assert int(after["Reviews a day"]) > int(before["Reviews a day"])
     assert after["Removals a day"] == before["Removals a day"]
     frame = next(each.value for each in at.dataframe if "thresholds" in each.value)
-    recall = frame[(frame["label"] == "toxic") & (frame["figure"] == "recall")].set_index("thresholds")["value"]
+    recall = frame[(frame["label"] == "toxic") & (frame["figure"] == "Recall")].set_index("thresholds")["value"]
     assert recall["then"] > recall["as it was"]
     at.button[0].click().run()  # back to those in force
     assert metrics(at) == before
@@ -148,9 +148,9 @@ def test_a_candidate_is_asked_for_scored_and_compared(monitor: AppTest, engine: 
     assert metrics(at)["Reviews a day"] == f"{300 / 28:.0f}"  # it reviews everything
     frame = next(each.value for each in at.dataframe if "thresholds" in each.value)
     toxic = frame[frame["label"] == "toxic"].set_index(["figure", "thresholds"])
-    assert toxic.loc[("precision", "candidate"), "high"] < toxic.loc[("precision", "in service"), "low"]
-    assert toxic.loc[("precision", "candidate"), "reviews"] > 100
-    assert "0.0 missed positives" in toxic.loc[("recall", "candidate"), "why not"]  # all are predicted
+    assert toxic.loc[("Precision", "candidate"), "high"] < toxic.loc[("precision", "in service"), "low"]
+    assert toxic.loc[("Precision", "candidate"), "reviews"] > 100
+    assert "0.0 missed positives" in toxic.loc[("Recall", "candidate"), "why not"]  # all are predicted
 
 
 def test_a_candidates_figures_are_those_of_its_reviews(engine: Engine) -> None:
