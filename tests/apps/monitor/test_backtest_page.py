@@ -148,7 +148,7 @@ def test_a_candidate_is_asked_for_scored_and_compared(monitor: AppTest, engine: 
     assert metrics(at)["Reviews a day"] == f"{300 / 28:.0f}"  # it reviews everything
     frame = next(each.value for each in at.dataframe if "thresholds" in each.value)
     toxic = frame[frame["label"] == "toxic"].set_index(["figure", "thresholds"])
-    assert toxic.loc[("Precision", "candidate"), "high"] < toxic.loc[("precision", "in service"), "low"]
+    assert toxic.loc[("Precision", "candidate"), "high"] < toxic.loc[("Precision", "in service"), "low"]
     assert toxic.loc[("Precision", "candidate"), "reviews"] > 100
     assert "0.0 missed positives" in toxic.loc[("Recall", "candidate"), "why not"]  # all are predicted
 
