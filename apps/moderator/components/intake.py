@@ -75,7 +75,7 @@ def _offer_upload(history: History) -> None:
         max_upload_size=MOST_UPLOAD_MB,
         key=f"upload-{st.session_state.get(_UPLOADS, 0)}",
         help=f"One comment per row, column names first; up to {MOST_UPLOAD_MB} MB and {MOST_ROWS:,} rows. CSV in UTF-8 "
-        "or Latin-1, separated by comma, semicolon, tab or bar; of Excel the first sheet.",
+        "or Windows-1252, UTF-16 with a BOM, separated by comma, semicolon, tab or bar; of Excel the first sheet.",
     )
     if uploaded is None:
         st.info(

@@ -11,7 +11,7 @@ def history_view(history: History) -> None:
     """Draw the session's comments and verdicts, newest first, with their download."""
     entries = history.entries
     if not entries:
-        st.info("What you score and say here is listed until you close or reload the page.", icon=":material/history:")
+        st.info("What you score and say here is listed until you close the tab.", icon=":material/history:")
         return
     st.download_button(
         "Download the history",
@@ -22,7 +22,7 @@ def history_view(history: History) -> None:
         icon=":material/download:",
         help="As CSV, with the texts; a cell that a spreadsheet could run as a formula gets a quote in front.",
     )
-    st.caption(f"Newest first, in UTC; the last {MOST_ENTRIES:,} are kept until you close or reload the page.")
+    st.caption(f"Newest first, in UTC; the last {MOST_ENTRIES:,} are kept until you close the tab.")
     frame = pd.DataFrame(
         {
             "at": [entry.at for entry in entries],

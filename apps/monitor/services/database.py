@@ -1,10 +1,10 @@
-"""The way to the database, and what to say when it is away or behind."""
+"""The way to the database, and what to say of what it refuses, or when it is away or behind."""
 
 from sqlalchemy import Engine
 
 from apps.ui.problem import Problem
 from moderation.db.database import connect, require_current
-from moderation.errors import ConfigurationError, ModerationError
+from moderation.errors import ConfigurationError, ForbiddenError, InvalidInputError, ModerationError
 
 
 def open_database(url: str) -> Engine:
@@ -34,6 +34,10 @@ def explain(error: ModerationError) -> Problem:
             "The line below says what to do; then refresh.",
             str(error),
         )
+    if isinstance(error, ForbiddenError):
+        return Problem("You may not do that.", "An admin can: ask one, or ask for the role.", str(error))
+    if isinstance(error, InvalidInputError):
+        return Problem("That cannot be done.", "Nothing was changed; the line below says why.", str(error))
     return Problem(
         "The database does not answer.",
         "This page tries again when it is refreshed. `MODERATION_DATABASE_URL` says where the database is.",

@@ -19,7 +19,7 @@ from apps.ui.table import show_table
 from moderation import clock
 from moderation.db.log import VersionRecord
 from moderation.db.promotion import known_versions
-from moderation.errors import ModerationError
+from moderation.errors import InvalidInputError, ModerationError
 from moderation.jobs.queue import MAX_SAMPLE, Job, cancel, jobs, request_backtest
 from moderation.review.access import Session
 from moderation.review.history import newest_entry
@@ -40,7 +40,10 @@ def backtest_view(engine: Engine, session: Session) -> None:
                 _thresholds(engine, session, name)
         with other:
             if other.open:
-                _ask(engine, session, name)
+                if session.role == "viewer":
+                    st.caption("Reviewers and admins can ask for a candidate's scores.")
+                else:
+                    _ask(engine, session, name)
                 st.fragment(_jobs, run_every=_POLL_S if _running(engine, session) else None)(engine, session)
                 _results(engine, session)
     except SIGNED_OUT as error:
@@ -115,7 +118,15 @@ def _jobs(engine: Engine, session: Session) -> None:
         "Scored": st.column_config.ProgressColumn(format="percent", min_value=0, max_value=1),
     }
     show_table(backtest.jobs_frame(found), "back-test-jobs", columns)
-    _offer_cancel(engine, session, [job for job in found if job.state in _OPEN])
+    mine = [job for job in found if session.role == "admin" or job.created_by == session.reviewer]
+    try:
+        _offer_cancel(engine, session, [job for job in mine if job.state in _OPEN])
+    except SIGNED_OUT as error:
+        end_session(error)
+        st.rerun()
+    except ModerationError as error:
+        show_problem(explain(error))
+        return
     done = [job.id for job in found if job.state == "done"]
     if len(done) > len(st.session_state.setdefault("jobs_done", done)):
         st.session_state["jobs_done"] = done
@@ -126,7 +137,11 @@ def _offer_cancel(engine: Engine, session: Session, open_jobs: list[Job]) -> Non
     for job in open_jobs:
         called = f"Cancel {short_version(job.arguments['version'])}, {job.created_at:%Y-%m-%d %H:%M:%S} UTC"
         if st.button(called, icon=":material/cancel:", key=f"cancel-{job.id}"):
-            cancel(engine, session, job.id, clock.now())
+            try:
+                cancel(engine, session, job.id, clock.now())
+            except InvalidInputError as error:  # over in the meantime
+                st.toast(str(error), icon=":material/info:")
+                continue
             st.rerun()
 
 

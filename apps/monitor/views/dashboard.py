@@ -1,7 +1,5 @@
 """The overview page: volume, latency, classes, feedback."""
 
-from datetime import UTC, datetime
-
 import streamlit as st
 from sqlalchemy import Engine
 
@@ -15,27 +13,34 @@ from apps.monitor.components.panels import (
     show_versions,
 )
 from apps.monitor.services.database import check_database, explain
+from apps.monitor.services.desk import SIGNED_OUT
 from apps.monitor.services.snapshot import TimeRange, take_snapshot
+from apps.monitor.views.sign_in import end_session
 from apps.ui.notice import show_problem
 from apps.ui.page import head
+from moderation import clock
 from moderation.errors import ModerationError
-from moderation.review.access import Session
+from moderation.review.access import Session, resume
 
 
-def dashboard_view(engine: Engine, session: Session) -> None:  # noqa: ARG001 - every page gets both
+def dashboard_view(engine: Engine, session: Session) -> None:
     """Draw the controls, and below them what refreshes by itself."""
     head("Overview", "What the API answered, how fast, and what people said to it.")
     with st.container(horizontal=True, vertical_alignment="bottom"):
         time_range = choose_time_range()
         refresh_s = choose_refresh_s()
         st.button("Refresh", icon=":material/refresh:")
-    st.fragment(_refreshing, run_every=refresh_s)(engine, time_range)
+    st.fragment(_refreshing, run_every=refresh_s)(engine, session, time_range)
 
 
-def _refreshing(engine: Engine, time_range: TimeRange) -> None:
+def _refreshing(engine: Engine, session: Session, time_range: TimeRange) -> None:
     try:
         check_database(engine)
-        snapshot = take_snapshot(engine, time_range, datetime.now(UTC))
+        resume(engine, session.token, clock.now())  # by itself it refreshes without asking who looks
+        snapshot = take_snapshot(engine, time_range, clock.now())
+    except SIGNED_OUT as error:
+        end_session(error)
+        st.rerun()
     except ModerationError as error:
         show_problem(explain(error))
         return

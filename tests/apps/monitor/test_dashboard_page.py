@@ -6,10 +6,12 @@ import streamlit as st
 from sqlalchemy import Engine
 from streamlit.testing.v1 import AppTest
 
+from moderation import clock
 from moderation.db.database import connect, migrate
+from moderation.review.access import Session, local_session, sign_out
 from tests.apps.hostile import HOSTILE, NUL
 from tests.apps.monitor.records import VERSION, feedback, fill, prediction
-from tests.apps.pages import charts, page, parsed_texts
+from tests.apps.pages import TIMEOUT_S, charts, page, parsed_texts
 
 
 def figures(at: AppTest) -> dict[str, str]:
@@ -149,3 +151,36 @@ def test_database_that_goes_away_is_said_at_the_next_refresh(
     assert not at.exception
     assert "does not answer" in at.error[0].value
     assert "cannot use database" in at.text[0].value
+
+
+def _refreshes_once(url: str, session: "Session") -> None:  # a script of its own, which knows no name of this file
+    import streamlit as st
+
+    from apps.monitor.services.snapshot import TIME_RANGES
+    from apps.monitor.views.connection import engine_for
+    from apps.monitor.views.dashboard import _refreshing
+
+    if st.session_state.setdefault("runs", 0):
+        st.text("the page was asked for again")
+        return
+    st.session_state["runs"] = 1
+    _refreshing(engine_for(url), session, TIME_RANGES[0])
+
+
+def test_an_overview_that_refreshes_by_itself_shows_nothing_to_who_is_shut_out(
+    monitor: AppTest,
+    engine: Engine,
+    database_url: str,
+) -> None:
+    fill(engine, [prediction("You are vermin.")])
+    session = local_session(engine, clock.now())
+    seen = {}
+    for ended in (False, True):
+        if ended:
+            sign_out(engine, session, clock.now())
+        at = AppTest.from_function(_refreshes_once, kwargs={"url": database_url, "session": session}).run(
+            timeout=TIMEOUT_S
+        )
+        assert not at.exception
+        seen[ended] = (len(at.dataframe) > 0, [text.value for text in at.text])
+    assert seen == {False: (True, []), True: (False, ["the page was asked for again"])}
