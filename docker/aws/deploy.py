@@ -113,11 +113,11 @@ class Deployment:
         for layer in LAYERS:
             self._outputs |= self._stacks.outputs(environment.stack(layer))
 
-    def images(self, release: str) -> None:
-        """Make the repositories, and build and push what is not there yet."""
+    def images(self, release: str, build: bool = True) -> None:
+        """Make the repositories, and build and push what is not there yet, or without ``build`` refuse."""
         self._change(SHARED_IMAGES, self._wanted("images", {}))
         if not self._dry_run:
-            push_images(self._clients("ecr"), IMAGES, release)
+            push_images(self._clients("ecr"), IMAGES, release, build=build)
 
     def layers(self, release: str) -> None:
         """Bring network, data and tasks up to date."""
@@ -296,7 +296,7 @@ def _run(options: argparse.Namespace) -> None:
         deployment.run("owner" if options.owner else "tools", options.words)
     else:
         release = options.release or release_of(HERE.parents[1])
-        deployment.images(release)
+        deployment.images(release, build=not options.release)
         deployment.layers(release)
         deployment.prepare()
         for name in options.service or SERVICES:

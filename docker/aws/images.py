@@ -25,17 +25,21 @@ def release_of(repository: Path) -> str:
     return _git(repository, "rev-parse", "--short=12", "HEAD")
 
 
-def push_images(ecr: Any, names: Sequence[str], release: str, run: Run | None = None) -> None:
-    """Build and push ``moderation-<name>:<release>`` for each of ``names``.
+def push_images(ecr: Any, names: Sequence[str], release: str, run: Run | None = None, build: bool = True) -> None:
+    """Build what is checked out and push it as ``moderation-<name>:<release>`` for each of ``names``.
 
     Raises:
-        DeploymentError: `docker` fails.
+        DeploymentError: `docker` fails, or an image is missing and may not be built.
     """
     run = run or _docker
     missing = [name for name in names if not _is_there(ecr, name, release)]
     if not missing:
         print(f"images of {release} are pushed already")
         return
+    if not build:
+        raise DeploymentError(
+            f"no image of {release} for {', '.join(missing)} in ECR: check it out and deploy it without RELEASE"
+        )
     login = ecr.get_authorization_token()["authorizationData"][0]
     registry = login["proxyEndpoint"].removeprefix("https://")
     user, _, password = base64.b64decode(login["authorizationToken"]).decode().partition(":")

@@ -206,6 +206,16 @@ def test_images_are_built_and_pushed_once() -> None:
     ]
 
 
+def test_a_release_of_which_images_are_missing_is_not_built_from_what_is_checked_out() -> None:
+    def run(command: Sequence[str], stdin: str | None) -> None:
+        raise AssertionError(command)
+
+    ecr = Repositories({("moderation-api", FIRST)})
+    push_images(ecr, ["api"], FIRST, run, build=False)
+    with pytest.raises(DeploymentError, match=f"no image of {FIRST} for monitor in ECR"):
+        push_images(ecr, ["api", "monitor"], FIRST, run, build=False)
+
+
 def test_what_differs_from_the_commit_has_no_name(tmp_path: Path) -> None:
     for words in (["init", "--quiet"], ["commit", "--quiet", "--allow-empty", "--message", "First"]):
         subprocess.run(["git", "-c", "user.name=t", "-c", "user.email=t@example.org", *words], cwd=tmp_path, check=True)

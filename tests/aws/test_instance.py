@@ -191,14 +191,7 @@ def test_an_instance_whose_outbox_is_not_empty_waits(
         connection.execute("CREATE TABLE refused (id TEXT)")
         connection.execute("INSERT INTO outbox VALUES (1)")
         connection.execute("INSERT INTO refused VALUES ('1')")
-    # The container is not what is tried here.
-    start = "#!/bin/bash\nexec sleep 1000\n"
-    instance.script = re.sub(r"(?s)(lib/moderation/start <<'END'\n).*?(END\n)", rf"\1{start}\2", instance.script)
-    instance.script = instance.script.replace(
-        f"ExecStop={instance.root}/usr/bin/docker stop --time 120 moderation",
-        f"ExecStop=/usr/bin/pkill --pidfile {instance.root}/moderation.pid",
-    )
-    instance.script = instance.script.partition("for _ in $(seq 120)")[0].replace("answered=1", "answered=0")
+    _without_container(instance)
     assert instance.boot().returncode == 0
     (instance.root / "lifecycle").write_text("Terminated")
     _wait_for(instance, "aws autoscaling record-lifecycle-action-heartbeat")
@@ -208,6 +201,28 @@ def test_an_instance_whose_outbox_is_not_empty_waits(
     calls = _wait_for(instance, "aws autoscaling complete-lifecycle-action")
     # What the database refused is nowhere else: the volume stays.
     assert not [call for call in calls if "modify-instance-attribute" in call]
+
+
+def test_an_instance_that_never_served_holds_nobody_up(
+    user_data: Callable[[str], str], machine: Callable[[str], Instance]
+) -> None:
+    instance = machine(user_data("api"))
+    _without_container(instance)
+    assert instance.boot().returncode == 0
+    (instance.root / "lifecycle").write_text("Terminated")
+    calls = _wait_for(instance, "aws autoscaling complete-lifecycle-action")
+    assert not [call for call in calls if "record-lifecycle-action-heartbeat" in call]
+
+
+def _without_container(instance: Instance) -> None:
+    """Let something sleep in the container's place."""
+    start = "#!/bin/bash\nexec sleep 1000\n"
+    instance.script = re.sub(r"(?s)(lib/moderation/start <<'END'\n).*?(END\n)", rf"\1{start}\2", instance.script)
+    instance.script = instance.script.replace(
+        f"ExecStop={instance.root}/usr/bin/docker stop --time 120 moderation",
+        f"ExecStop=/usr/bin/pkill --pidfile {instance.root}/moderation.pid",
+    )
+    instance.script = instance.script.partition("for _ in $(seq 120)")[0].replace("answered=1", "answered=0")
 
 
 @pytest.mark.parametrize("service", ["moderator", "monitor"])
