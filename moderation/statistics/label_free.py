@@ -9,10 +9,12 @@ from statistics import NormalDist
 import numpy as np
 
 from moderation.errors import InvalidInputError
-from moderation.statistics.live_quality import LabelQuality
+from moderation.statistics.live_quality import CREDIBLE, LabelQuality
 from moderation.statistics.sample import SCORE_EDGES, BoolArray, Estimate, FloatArray, IntArray, bins_of
 
 DRAWS = 2000
+_FREE_SHARE = 0.95
+"""Share of the draws in a label-free interval; those of reviews hold `CREDIBLE`."""
 
 
 @dataclass(frozen=True)
@@ -94,17 +96,20 @@ def _positives(scores: FloatArray, counts: IntArray, generator: np.random.Genera
 def _estimate(draws: FloatArray, refusal: str | None) -> Estimate:
     if refusal is not None:
         return Estimate.refused(refusal)
-    low, value, high = np.quantile(draws, (0.025, 0.5, 0.975))
+    low, value, high = np.quantile(draws, ((1 - _FREE_SHARE) / 2, 0.5, (1 + _FREE_SHARE) / 2))
     return Estimate(float(value), float(low), float(high), 0)
 
 
-def _deviations(first: Estimate, second: Estimate) -> float:
+def _deviations(free: Estimate, reviewed: Estimate) -> float:
     """Return how many standard deviations lie between two estimates, each by the side that faces the other."""
-    if first.value > second.value:
-        first, second = second, first
-    place, above = _log_odds(first.value), _log_odds(second.value)
-    spread = np.hypot(_log_odds(first.high) - place, above - _log_odds(second.low)) / NormalDist().inv_cdf(0.975)
-    return float((above - place) / max(spread, 1e-9))
+    sides = [(free, _FREE_SHARE), (reviewed, CREDIBLE)]
+    (below, below_share), (above, above_share) = sorted(sides, key=lambda side: side[0].value)
+    low, high = _log_odds(below.value), _log_odds(above.value)
+    spread = np.hypot(
+        (_log_odds(below.high) - low) / NormalDist().inv_cdf((1 + below_share) / 2),
+        (high - _log_odds(above.low)) / NormalDist().inv_cdf((1 + above_share) / 2),
+    )
+    return float((high - low) / max(spread, 1e-9))
 
 
 def _log_odds(share: float) -> float:

@@ -1,12 +1,15 @@
+from dataclasses import replace
+from statistics import NormalDist
+
 import numpy as np
 import pytest
 
 from benchmarks.live_quality import DISPUTED, draw
 from benchmarks.worlds import STRATA, traffic
 from moderation.errors import InvalidInputError
-from moderation.statistics.label_free import compare, label_free
-from moderation.statistics.live_quality import label_quality
-from moderation.statistics.sample import count_population
+from moderation.statistics.label_free import LabelFree, compare, label_free
+from moderation.statistics.live_quality import CREDIBLE, label_quality, refused
+from moderation.statistics.sample import Estimate, count_population
 
 
 def looks(world: str, runs: int) -> list[bool]:
@@ -44,6 +47,25 @@ def test_reviews_and_calibrated_scores_seldom_disagree() -> None:
 
 def test_reviews_contradict_scores_that_drifted() -> None:
     assert sum(looks("drifted", 6)) >= 5
+
+
+def estimate(odds: float, deviation: float, share: float) -> Estimate:
+    """Return what is normal on the scale of log-odds, with ``share`` of it in the interval."""
+    width = NormalDist().inv_cdf((1 + share) / 2) * deviation
+    value, low, high = (1 / (1 + np.exp(-each)) for each in (odds, odds - width, odds + width))
+    return Estimate(value, low, high, 100)
+
+
+@pytest.mark.parametrize(("apart", "alarms"), [(0, 0.05), (3, 0.851)])
+def test_the_alarm_is_as_powerful_as_its_level_allows(apart: float, alarms: float) -> None:
+    """Of two normal estimates ``apart`` standard deviations, |z| > 1.96 is known in closed form."""
+    generator, none = np.random.default_rng(0), Estimate.refused("not compared")
+    found = []
+    for free, reviewed in generator.normal((0, apart * np.hypot(0.05, 0.2)), (0.05, 0.2), (2_000, 2)):
+        by_scores = LabelFree(none, estimate(free, 0.05, 0.95), none)
+        by_reviews = replace(refused("not compared"), precision=estimate(reviewed, 0.2, CREDIBLE))
+        found.append(compare(by_scores, by_reviews).alarm)
+    assert np.mean(found) == pytest.approx(alarms, abs=0.025)  # three standard deviations of 2,000 looks
 
 
 def test_what_cannot_be_said_is_refused() -> None:
