@@ -8,7 +8,7 @@ import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from operator import add, itemgetter
 from typing import Any
 
@@ -27,6 +27,7 @@ from moderation.review.access import Session, require
 Floats = npt.NDArray[np.float64]
 Strings = npt.NDArray[np.str_]
 IntArray = npt.NDArray[np.int64]
+_DAY = timedelta(days=1)
 _KEYS = ("window_at", "stratum", "version", "route", "decision", "probability", "state")
 _JOINED = {"prediction_id": " ", "scores": ",", "predicted": "\n", "labels": "\n"}
 
@@ -148,6 +149,24 @@ def windows(engine: Engine, session: Session, start: datetime, end: datetime, no
     with engine.connect() as connection:
         require(connection, session, "viewer", now)
         return [dict(row) for row in connection.execute(query.order_by(ReviewWindow.started_at)).mappings()]
+
+
+def traffic_per_day(engine: Engine, session: Session, start: datetime, end: datetime, now: datetime) -> float:
+    """Return the predictions, of all versions, per day (UTC) of ``[start, end)`` that has any; NaN without.
+
+    A day that lies partly in the range counts in part. Both ends are exact to the hour.
+
+    Raises:
+        UnauthorizedError, ForbiddenError: as `moderation.review.access.require`, for viewers.
+    """
+    within = (Rollup.period_s == HOUR_S, Rollup.started_at >= start, Rollup.started_at < end)
+    query = select(Rollup.started_at, func.sum(Rollup.predictions)).where(*within).group_by(Rollup.started_at)
+    with engine.connect() as connection:
+        require(connection, session, "viewer", now)
+        hours = connection.execute(query).all()
+    midnights = {at.replace(hour=0) for at, _ in hours}
+    days = sum((min(end, each + _DAY) - max(start, each) for each in midnights), timedelta()) / _DAY
+    return float(sum(number for _, number in hours)) / days if days else float("nan")
 
 
 def sampled_versions(engine: Engine, session: Session, start: datetime, end: datetime, now: datetime) -> list[str]:

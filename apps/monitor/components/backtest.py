@@ -92,7 +92,7 @@ def show_outcome(replay: Replay, found: Outcome, before: Outcome) -> None:
     st.caption(
         f"95 % intervals: reviews {_between(found.reviews_per_day)} a day, removals {_between(found.removals_per_day)} "
         f"a day, changed {_between(found.changed, 100, ' %', 2)}; from {len(replay.scores):,} drawn predictions that "
-        f"stand for {replay.per_day:,.0f} a day. Traffic whose text is not stored is not covered."
+        f"stand for {replay.per_day:,.0f} a day, texts that are not stored taken to be like them."
     )
     frame = backtest.changes_frame(found.changes, replay.per_day)
     st.dataframe(

@@ -23,7 +23,7 @@ from moderation.jobs.queue import Job
 from moderation.policy import DECISIONS, LabelThresholds, Policy
 from moderation.review.access import Session
 from moderation.review.estimation import Frame, frames, golden_counts
-from moderation.review.sample import live_sample, sampled_versions, windows
+from moderation.review.sample import live_sample, sampled_versions, traffic_per_day
 from moderation.review.score_bins import EDGES
 from moderation.statistics import backtest
 from moderation.statistics.backtest import Changes
@@ -44,7 +44,8 @@ class Replay:
     """N logged predictions, how many each stands for, and what a version's scores say of them.
 
     ``scores`` (N, K), NaN where unknown; ``decided`` (N,) indexes `DECISIONS`; ``held`` (N,) were reviewed for their
-    length alone; ``strata`` (N,) are those of the draw. ``thresholds`` are the version's own. ``quality`` returns a
+    length alone; ``strata`` (N,) are those of the draw. ``per_day`` are predictions of all versions
+    in the range, so that figures are those of all traffic. ``thresholds`` are the version's own. ``quality`` returns a
     label's figures, had it been predicted from a threshold on (None: never); ``served`` those of the versions that
     decided, None if that is this one. ``fingerprint`` is the same only if figures are.
     """
@@ -92,8 +93,6 @@ def read(engine: Engine, session: Session, record: VersionRecord, length: timede
     live = live_sample(engine, session, now - length, now, now, version=record.version)
     if not len(live.ids):
         return None
-    spans = [row["ended_at"] - row["started_at"] for row in windows(engine, session, now - length, now, now)]
-    days = sum(spans, timedelta()) / timedelta(days=1)
     decided = np.array([DECISIONS.index(each) for each in live.decisions], dtype=np.int64)
     return Replay(
         labels=live.labels,
@@ -102,7 +101,7 @@ def read(engine: Engine, session: Session, record: VersionRecord, length: timede
         held=(decided == DECISIONS.index("review")) & ~live.predicted.any(axis=1),
         weights=1 / live.probabilities,
         strata=np.unique(live.strata, return_inverse=True)[1].astype(np.int64),
-        per_day=sum(each.predictions for each in live.populations) / days,
+        per_day=traffic_per_day(engine, session, now - length, now, now),
         thresholds=thresholds_of(record),
         quality=partial(_quality, frames(live), golden_counts(live), thresholds_of(record)),
         served=None,

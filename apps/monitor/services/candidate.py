@@ -6,7 +6,7 @@ designed sample: both were scored by the job.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from functools import partial
 
 import numpy as np
@@ -20,7 +20,7 @@ from moderation.jobs.queue import Job
 from moderation.policy import DECISIONS
 from moderation.review.access import Session
 from moderation.review.estimation import Frame, frames, golden_counts
-from moderation.review.sample import LiveSample, live_sample
+from moderation.review.sample import LiveSample, live_sample, traffic_per_day
 from moderation.statistics.candidate import Rescored, candidate_quality
 from moderation.statistics.live_quality import LabelQuality, refused
 from moderation.statistics.sample import BoolArray, FloatArray, GoldenCounts
@@ -65,7 +65,7 @@ def read(engine: Engine, session: Session, job: Job, now: datetime) -> Candidate
         held=(decided == DECISIONS.index("review")) & ~_asked(sample, known),
         weights=np.full(len(decided), sample.population / len(decided)),
         strata=np.zeros(len(decided), dtype=np.int64),
-        per_day=sample.population / ((end - start) / timedelta(days=1)),
+        per_day=traffic_per_day(engine, session, start, end, now),
         thresholds=thresholds_of(record),
         quality=partial(_quality, live, sample, scores, golden),
         served=partial(_served, served, golden),

@@ -11,6 +11,7 @@ from streamlit.testing.v1 import AppTest
 from apps.monitor.services import backtest, candidate
 from apps.monitor.services.backtest import Replay
 from moderation import clock
+from moderation.db import log
 from moderation.db.review_models import ReviewItem
 from moderation.errors import InvalidInputError
 from moderation.jobs.queue import jobs, request_backtest
@@ -19,7 +20,7 @@ from moderation.policy import LabelThresholds
 from moderation.review.access import local_session
 from tests.apps.monitor.reviewed import CANDIDATE, site
 from tests.apps.pages import open_page, parsed_texts
-from tests.moderation.db.records import VERSION, version
+from tests.moderation.db.records import VERSION, prediction, version
 from tests.moderation.jobs.test_jobs import shown
 from tests.moderation.review.records import Scored, policy
 
@@ -145,7 +146,7 @@ def test_a_candidate_is_asked_for_scored_and_compared(monitor: AppTest, engine: 
     assert list(jobs_shown(at).loc[0, ["State", "Scored"]]) == ["done", 1.0]
     assert "100 texts drawn at random" in parsed_texts(at)
     assert "200 of 200 texts drawn for review" in parsed_texts(at)
-    assert metrics(at)["Reviews a day"] == f"{300 / 28:.0f}"  # it reviews everything
+    assert metrics(at)["Reviews a day"] == f"300"  # it reviews everything
     frame = next(each.value for each in at.dataframe if "thresholds" in each.value)
     toxic = frame[frame["label"] == "toxic"].set_index(["figure", "thresholds"])
     assert toxic.loc[("Precision", "candidate"), "high"] < toxic.loc[("Precision", "in service"), "low"]
@@ -172,6 +173,28 @@ def test_a_candidates_figures_are_those_of_its_reviews(engine: Engine) -> None:
         backtest.for_false_positives(found.replay, lower, 0.01)
     kept = backtest.for_reviews(found.replay, found.replay.thresholds, 0)
     assert backtest.outcome(found.replay, kept).reviews_per_day.value == 0
+
+
+def test_volumes_are_those_of_all_traffic_per_day_that_has_some(engine: Engine) -> None:
+    """Another version served on two of the three days since the site is there."""
+    now = clock.now()
+    midnight = now.replace(hour=0, minute=0, second=0, microsecond=0)
+    earlier = [
+        prediction(created_at=midnight - timedelta(days=day, hours=-k), version=CANDIDATE)
+        for day in (2, 3)
+        for k in range(15)
+    ]
+    with engine.begin() as connection:
+        log.record_version(connection, version(version=CANDIDATE, name="candidate"))
+        log.insert(connection, earlier, [])
+    found = replay(engine, days=1, number=60, budget=60)
+    assert found.per_day == pytest.approx((15 + 15 + 60) / 3)
+    session = local_session(engine, now)
+    request_backtest(engine, session, CANDIDATE, (now - WEEK, now), 100, now)
+    Worker(engine, policy(), lambda _: AllToxic(), "one", shown).work()
+    other = candidate.read(engine, session, jobs(engine, session, now)[0], now)
+    assert other is not None
+    assert other.replay.per_day == pytest.approx(found.per_day)
 
 
 def test_a_job_is_cancelled_on_the_page(monitor: AppTest, engine: Engine) -> None:
