@@ -48,6 +48,7 @@ def one_run(world: str, prevalence: float, seed: int) -> Iterator[tuple[str, flo
         totals=np.bincount(day.strata, minlength=len(STRATA)),
         strata=drawn.strata,
         probabilities=drawn.probabilities,
+        answered=np.ones(len(chosen)),
         scores=scores[chosen],
         logged=drawn.scores,
         labels=drawn.labels,

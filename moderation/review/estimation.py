@@ -70,7 +70,7 @@ def frames(
     chosen, counted = part or (np.ones(len(live.ids), dtype=np.bool_), live.populations)
     populations = [each for each in counted if each.predictions]
     names = tuple(sorted({each.stratum for each in populations}))
-    probabilities = live.probabilities * _answered(live)
+    probabilities = live.probabilities * answered(live)
     strata = np.searchsorted(names, live.strata) if names else np.zeros(len(live.ids), dtype=np.int64)
     found = {}
     for label in of if names else ():
@@ -87,6 +87,17 @@ def frames(
     return found
 
 
+def answered(live: LiveSample) -> FloatArray:
+    """Return the share of the items of each one's window and stratum that are labelled (N,); 1 where none is.
+
+    A window that is half reviewed must count as much as one that is done: items come in random order within it.
+    """
+    windows, strata = (np.unique(each, return_inverse=True)[1] for each in (live.windows, live.strata))
+    cell = windows * (strata.max(initial=0) + 1) + strata
+    share = np.bincount(cell, ~np.isnan(live.consensus).any(axis=1)) / np.maximum(np.bincount(cell), 1)
+    return np.asarray(np.where(share > 0, share, 1.0)[cell])
+
+
 def golden_counts(live: LiveSample) -> dict[str, GoldenCounts]:
     """Return how reviewers did on golden items, of the labels for which there are enough (`MIN_GOLDEN`)."""
     found = {}
@@ -96,17 +107,6 @@ def golden_counts(live: LiveSample) -> dict[str, GoldenCounts]:
         if min(counts.positives, counts.negatives) >= MIN_GOLDEN:
             found[label] = counts
     return found
-
-
-def _answered(live: LiveSample) -> FloatArray:
-    """Return the share of the items of each one's window and stratum that are labelled (N,); 1 where none is.
-
-    A window that is half reviewed must count as much as one that is done: items come in random order within it.
-    """
-    windows, strata = (np.unique(each, return_inverse=True)[1] for each in (live.windows, live.strata))
-    cell = windows * (strata.max(initial=0) + 1) + strata
-    share = np.bincount(cell, ~np.isnan(live.consensus).any(axis=1)) / np.maximum(np.bincount(cell), 1)
-    return np.asarray(np.where(share > 0, share, 1.0)[cell])
 
 
 def _added_up(populations: Sequence[Counted], names: tuple[str, ...], label: str) -> tuple[IntArray, FloatArray]:

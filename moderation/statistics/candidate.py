@@ -41,13 +41,16 @@ class Rescored:
     """One label: N drawn items that the candidate could score, of strata that hold ``totals`` (H,) predictions.
 
     ``strata`` indexes ``names``, ``labels`` are 1, 0 or NaN, ``scores`` the candidate's, ``logged`` production's (NaN
-    where unknown), all (N,). ``others`` (M,) are the candidate's of a plain random sample of the same predictions.
+    where unknown), all (N,). ``probabilities`` (N,) are those of having been drawn, ``answered`` (N,) the share of what
+    was drawn alike that is labelled, in (0, 1]. ``others`` (M,) are the candidate's scores of a plain random sample of
+    the same predictions.
     """
 
     names: tuple[str, ...]
     totals: IntArray
     strata: IntArray
     probabilities: FloatArray
+    answered: FloatArray
     scores: FloatArray
     logged: FloatArray
     labels: FloatArray
@@ -62,7 +65,8 @@ def candidate_quality(
         return refused("no text of the review sample was scored")
     said = items.scores >= threshold
     beliefs = _pooled(items.scores, np.where(np.isnan(items.logged), items.scores, items.logged))
-    sample = Sample(items.strata, items.probabilities, items.scores, said, items.labels, beliefs)
+    reviewed = items.probabilities * items.answered
+    sample = Sample(items.strata, reviewed, items.scores, said, items.labels, beliefs)
     draws = _populations(items, threshold, np.random.default_rng(seed))
     counts = np.ceil(draws.mean(axis=0)).astype(np.int64)
     population = Population(items.names, counts, informative=frozenset(items.names), draws=draws)

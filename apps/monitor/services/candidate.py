@@ -4,7 +4,7 @@ Decisions and volumes come from a plain random sample of logged texts, precision
 designed sample: both were scored by the job.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
@@ -19,11 +19,14 @@ from moderation.jobs.backtest import BacktestSample, backtest_sample, period
 from moderation.jobs.queue import Job
 from moderation.policy import DECISIONS
 from moderation.review.access import Session
-from moderation.review.estimation import Frame, frames, golden_counts
-from moderation.review.sample import LiveSample, live_sample, traffic_per_day
+from moderation.review.estimation import Frame, answered, frames, golden_counts
+from moderation.review.sample import LiveSample, live_sample, traffic_per_day, windows
 from moderation.statistics.candidate import Rescored, candidate_quality
 from moderation.statistics.live_quality import LabelQuality, refused
 from moderation.statistics.sample import BoolArray, FloatArray, GoldenCounts
+
+Span = tuple[datetime, datetime]
+"""The start of a window and its end, which is not in it."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +59,7 @@ def read(engine: Engine, session: Session, job: Job, now: datetime) -> Candidate
     start, end = period(job)
     live = live_sample(engine, session, start, end, now)
     scores = _scores_of(live, sample)
+    spans = [(row["started_at"], row["ended_at"]) for row in windows(engine, session, start, end, now)]
     served, golden = frames(live), golden_counts(live)
     decided = np.array([DECISIONS.index(each) for each in sample.decisions], dtype=np.int64)
     replay = Replay(
@@ -67,7 +71,7 @@ def read(engine: Engine, session: Session, job: Job, now: datetime) -> Candidate
         strata=np.zeros(len(decided), dtype=np.int64),
         per_day=traffic_per_day(engine, session, start, end, now),
         thresholds=thresholds_of(record),
-        quality=partial(_quality, live, sample, scores, golden),
+        quality=partial(_quality, partial(rescored, live, sample, scores, spans), golden),
         served=partial(_served, served, golden),
         fingerprint=f"{job.id} {job.done} {live.fingerprint}",
     )
@@ -88,30 +92,44 @@ def _scores_of(live: LiveSample, sample: BacktestSample) -> FloatArray:
 
 
 def _quality(
-    live: LiveSample,
-    sample: BacktestSample,
-    scores: FloatArray,
-    golden: Mapping[str, GoldenCounts],
-    label: str,
-    threshold: float | None,
+    items: Callable[[str], Rescored], golden: Mapping[str, GoldenCounts], label: str, threshold: float | None
 ) -> LabelQuality:
+    return candidate_quality(items(label), NEVER if threshold is None else threshold, golden.get(label))
+
+
+def rescored(
+    live: LiveSample, sample: BacktestSample, scores: FloatArray, spans: Sequence[Span], label: str
+) -> Rescored:
+    """Return what the estimator takes of a label.
+
+    ``scores`` (N, K) are the candidate's of the drawn items, NaN where unknown; ``spans`` are the windows that those
+    were drawn from, outside of which the plain sample says nothing of their population.
+    """
     place = sample.labels.index(label)
     rows = ~np.isnan(scores[:, place])
     names = tuple(sorted({each.stratum for each in live.populations if each.predictions}))
     totals = [sum(each.predictions for each in live.populations if each.stratum == name) for name in names]
-    drawn_from = np.isin(sample.made_at.astype("datetime64[D]"), np.unique(live.windows.astype("datetime64[D]")))
-    others = sample.candidate[drawn_from, place]
-    items = Rescored(
+    others = sample.candidate[_made_within(sample, spans), place]
+    return Rescored(
         names=names,
         totals=np.array(totals, dtype=np.int64),
         strata=np.searchsorted(names, live.strata[rows]) if names else np.zeros(0, dtype=np.int64),
         probabilities=live.probabilities[rows],
+        answered=answered(live)[rows],
         scores=scores[rows, place],
         logged=live.scores[rows, place],
         labels=live.consensus[rows, place],
         others=others[~np.isnan(others)],
     )
-    return candidate_quality(items, NEVER if threshold is None else threshold, golden.get(label))
+
+
+def _made_within(sample: BacktestSample, spans: Sequence[Span]) -> BoolArray:
+    """Return which predictions of the plain sample (N,) were made in any of the windows, which do not overlap."""
+    starts, ends = (
+        np.sort(np.array([span[side].replace(tzinfo=None) for span in spans], dtype="datetime64[us]"))
+        for side in (0, 1)
+    )
+    return np.searchsorted(starts, sample.made_at, side="right") > np.searchsorted(ends, sample.made_at, side="right")
 
 
 def _served(known: Mapping[str, Frame], golden: Mapping[str, GoldenCounts], label: str) -> LabelQuality:

@@ -146,7 +146,7 @@ def test_a_candidate_is_asked_for_scored_and_compared(monitor: AppTest, engine: 
     assert list(jobs_shown(at).loc[0, ["State", "Scored"]]) == ["done", 1.0]
     assert "100 texts drawn at random" in parsed_texts(at)
     assert "200 of 200 texts drawn for review" in parsed_texts(at)
-    assert metrics(at)["Reviews a day"] == f"300"  # it reviews everything
+    assert metrics(at)["Reviews a day"] == "300"  # it reviews everything
     frame = next(each.value for each in at.dataframe if "thresholds" in each.value)
     toxic = frame[frame["label"] == "toxic"].set_index(["figure", "thresholds"])
     assert toxic.loc[("Precision", "candidate"), "high"] < toxic.loc[("Precision", "in service"), "low"]

@@ -19,6 +19,7 @@ def items(generator: np.random.Generator, number: int, drawn: int, labels: Float
         totals=np.array([number]),
         strata=np.zeros(drawn, dtype=np.int64),
         probabilities=np.full(drawn, drawn / number),
+        answered=np.ones(drawn),
         scores=scores[rows],
         logged=scores[rows],
         labels=truth,
