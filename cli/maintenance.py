@@ -51,7 +51,8 @@ def maintain() -> None:
 
 def retention(
     days: Annotated[
-        int | None, typer.Option(min=1, help="Delete predictions, shadow predictions and feedback older than this.")
+        int | None,
+        typer.Option(min=1, help="Delete predictions, shadows, feedback and back-tests older than this."),
     ] = None,
     texts_days: Annotated[
         int | None, typer.Option(min=1, help="Delete texts, text hashes and authors older than this; scores stay.")

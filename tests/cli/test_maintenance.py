@@ -50,7 +50,7 @@ def test_retention_counts_and_then_deletes(moderation: Moderation, database: Eng
     outbox.close()
     tried = moderation("retention", "--days", "365", "--texts-days", "30", "--dry-run")
     assert tried.returncode == 0, tried.stderr
-    assert "1 predictions, 0 shadow predictions, 1 feedback, 0 refused" in tried.stdout
+    assert "1 predictions, 0 shadow predictions, 1 feedback, 0 jobs, 0 backtest scores, 0 refused" in tried.stdout
     assert "text, hash or author of 2 predictions, 1 refused ones" in tried.stdout
     assert f"1 refused rows in {state_dir / 'outbox.db'}" in moderation("maintain").stdout
     done = moderation("retention", "--days", "365", "--texts-days", "30")
