@@ -112,7 +112,7 @@ def erase(
     privacy = Privacy(settings)
     # As given as well: rows from before there was a key.
     stored = sorted({name for each in authors or () for name in (each, privacy.author(each))})
-    canonical = sorted({_uuid(each) for each in ids or ()})
+    canonical = sorted({prediction_id(each) for each in ids or ()})
     engine = _open()
     _note_erasure(engine, canonical, len(set(authors or ())))
     erased = erasure.erase(engine, canonical, stored)
@@ -166,7 +166,12 @@ def _progress(items: Iterator[Any], total: int) -> Iterator[Any]:
     return iter(tqdm(items, total=total, unit="row", desc="counting predictions", disable=not total))
 
 
-def _uuid(text: str) -> str:
+def prediction_id(text: str) -> str:
+    """Return an id as it is stored.
+
+    Raises:
+        InvalidInputError: it is no UUID.
+    """
     import uuid
 
     try:
