@@ -51,7 +51,8 @@ def maintain() -> None:
 
 def retention(
     days: Annotated[
-        int | None, typer.Option(min=1, help="Delete predictions, shadow predictions and feedback older than this.")
+        int | None,
+        typer.Option(min=1, help="Delete predictions, shadows, feedback and back-tests older than this."),
     ] = None,
     texts_days: Annotated[
         int | None, typer.Option(min=1, help="Delete texts, text hashes and authors older than this; scores stay.")
@@ -98,7 +99,7 @@ def erase(
 
     That is text, hash and author of predictions, and feedback on them. Covers the database, the outbox in this state
     folder, and rows that still wait in other servers' outboxes, which are erased when they arrive. Scores stay.
-    It can be repeated. Exit code 1: nothing was found, if only because it is erased already.
+    It can be repeated; the audit log has each call. Exit code 1: nothing was found, maybe as it is erased already.
     """
     from moderation.db import erasure
     from moderation.privacy import Privacy
@@ -111,8 +112,9 @@ def erase(
     privacy = Privacy(settings)
     # As given as well: rows from before there was a key.
     stored = sorted({name for each in authors or () for name in (each, privacy.author(each))})
-    canonical = sorted({_uuid(each) for each in ids or ()})
+    canonical = sorted({prediction_id(each) for each in ids or ()})
     engine = _open()
+    _note_erasure(engine, canonical, len(set(authors or ())))
     erased = erasure.erase(engine, canonical, stored)
     waiting = erase_waiting(settings.state_dir / "outbox.db", canonical, stored)
     # They no longer say whose they were: without this, feedback on them that comes later would be kept.
@@ -125,6 +127,22 @@ def erase(
             "nothing was found under what was named: it is unknown, or erased already; what still waits in the outbox "
             "of another server will be erased when it arrives"
         )
+
+
+def _note_erasure(engine: "Engine", ids: list[str], authors: int) -> None:
+    """Write the audit log before anything is erased: one that fails is better noted than one that is not.
+
+    Authors are counted and not named, for the log outlives the erasure.
+    """
+    from cli.reviewers import operator
+    from moderation.review import audit
+
+    now, who = datetime.now(UTC), operator()
+    with engine.begin() as connection:
+        for each in ids:
+            audit.write(connection, now, who, "erase", each)
+        if authors:
+            audit.write(connection, now, who, "erase authors", str(authors))
 
 
 def _open() -> "Engine":
@@ -148,7 +166,12 @@ def _progress(items: Iterator[Any], total: int) -> Iterator[Any]:
     return iter(tqdm(items, total=total, unit="row", desc="counting predictions", disable=not total))
 
 
-def _uuid(text: str) -> str:
+def prediction_id(text: str) -> str:
+    """Return an id as it is stored.
+
+    Raises:
+        InvalidInputError: it is no UUID.
+    """
     import uuid
 
     try:

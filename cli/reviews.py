@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from cli.keys import open_database
+from cli.maintenance import prediction_id
 from cli.reviewers import operator
 from moderation.errors import InvalidInputError
 from moderation.labels import LABELS
@@ -23,23 +24,39 @@ def reviews() -> None:
 
 @app.command()
 def golden(
-    source: Annotated[Path, typer.Argument(metavar="FILE", help="A .csv, .jsonl or .parquet file.")],
+    source: Annotated[
+        Path | None, typer.Argument(metavar="[FILE]", help="A .csv, .jsonl or .parquet file.", show_default=False)
+    ] = None,
     text_column: Annotated[str, typer.Option(help="Column that holds the texts.")] = "comment_text",
+    prediction: Annotated[
+        str | None, typer.Option(help="Id of a prediction whose review is done; instead of FILE.", show_default=False)
+    ] = None,
 ) -> None:
     """Add texts with known labels, which reviewers meet unmarked.
 
-    FILE has a column of texts and the six labels, each 0 or 1 in every row.
+    FILE has a column of texts and the six labels, each 0 or 1 in every row. A reviewed prediction brings its own text
+    and the labels that its reviewers agreed on.
     """
+    from moderation.review.golden import add_golden, make_golden
+
+    if (source is None) == (prediction is None):
+        raise typer.BadParameter("say FILE or --prediction, and not both")
+    with open_database() as engine:
+        now, count = datetime.now(UTC), 1
+        if source is not None:
+            count = add_golden(engine, _rows_of(source, text_column), now, operator())
+        elif prediction is not None:
+            make_golden(engine, prediction_id(prediction), now, operator())
+    typer.echo(f"added {count} golden item{'' if count == 1 else 's'}")
+
+
+def _rows_of(source: Path, text_column: str) -> Iterator[tuple[str, dict[str, bool]]]:
     from cli.tables import open_table
-    from moderation.review.golden import add_golden
 
     table = open_table(source)
     if missing := [name for name in (text_column, *LABELS) if name not in table.schema.names]:
         raise InvalidInputError(f"{source} has no column {', '.join(missing)}")
-    rows = (row for chunk in table.chunks() for row in chunk.to_pylist())
-    with open_database() as engine:
-        count = add_golden(engine, _golden(rows, text_column), datetime.now(UTC), operator())
-    typer.echo(f"added {count} golden items")
+    return _golden((row for chunk in table.chunks() for row in chunk.to_pylist()), text_column)
 
 
 def _golden(rows: Iterator[dict[str, object]], text_column: str) -> Iterator[tuple[str, dict[str, bool]]]:

@@ -64,12 +64,18 @@ def worker(
 
 
 def _work(own: "Worker", stopped: threading.Event) -> None:
+    while True:
+        _draw(own)  # before each job: a row of long ones must not delay it
+        if stopped.is_set() or (job := own.work()) is None:
+            return
+        typer.echo(f"job {job.id} is over")
+
+
+def _draw(own: "Worker") -> None:
     for drawn in own.keep_sample():
         counts = ", ".join(f"{count} {kind}" for kind, count in drawn.items.items())
         typer.echo(f"drew {sum(drawn.items.values())} of {drawn.predictions} predictions from "
                    f"{drawn.started_at:%Y-%m-%d %H:%M} UTC on: {counts}")  # fmt: skip
-    while not stopped.is_set() and (job := own.work()) is not None:
-        typer.echo(f"job {job.id} is over")
 
 
 def _stop(stopped: threading.Event) -> None:

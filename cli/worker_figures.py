@@ -29,10 +29,17 @@ class WorkerFigures:
             "moderation_worker_looked_timestamp_seconds", "When all work was last found done.", registry=own
         )
         self._jobs = Gauge("moderation_jobs", "Jobs that are not over.", ("state",), registry=own)
-        self._raised = Gauge("moderation_drift_alarm", "1 if the label's share has changed.", ("label",), registry=own)
-        self._watched = Gauge("moderation_drift_watched", "1 if there is enough to watch.", ("label",), registry=own)
+        self._raised = Gauge(
+            "moderation_drift_alarm", "1 if the label's share has changed.", ("label", "version"), registry=own
+        )
+        self._watched = Gauge(
+            "moderation_drift_watched", "1 if there is enough to watch.", ("label", "version"), registry=own
+        )
         self._evidence = Gauge(
-            "moderation_drift_evidence_ratio", "Evidence as a share of what raises the alarm.", ("label",), registry=own
+            "moderation_drift_evidence_ratio",
+            "Evidence as a share of what raises the alarm.",
+            ("label", "version"),
+            registry=own,
         )
 
     def serve(self, host: str, port: int) -> None:
@@ -64,11 +71,12 @@ class WorkerFigures:
         if self._drift_at is None or now - self._drift_at >= DRIFT_EVERY:
             found = alarms(self._engine, now)
             for gauge in (self._raised, self._watched, self._evidence):
-                gauge.clear()  # another version begins with nothing
-            for label, alarm in found.items():
-                self._raised.labels(label).set(alarm.raised_on is not None)
-                self._watched.labels(label).set(alarm.refusal is None)
-                evidence = float(alarm.evidence[-1]) if len(alarm.evidence) else 0.0
-                self._evidence.labels(label).set(evidence / alarm.threshold)
+                gauge.clear()  # of versions that answer no more
+            for version, labels in found.items():
+                for label, alarm in labels.items():
+                    self._raised.labels(label, version).set(alarm.raised_on is not None)
+                    self._watched.labels(label, version).set(alarm.refusal is None)
+                    evidence = float(alarm.evidence[-1]) if len(alarm.evidence) else 0.0
+                    self._evidence.labels(label, version).set(evidence / alarm.threshold)
             self._drift_at = now
         self._looked.set(now.timestamp())

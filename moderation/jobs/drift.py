@@ -1,10 +1,10 @@
-"""The drift alarm over what the database counted of the version that answers, for whoever watches without a page."""
+"""The drift alarm over what the database counted of the versions that answer, for whoever watches without a page."""
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 
 import numpy as np
-from sqlalchemy import Engine, select
+from sqlalchemy import Engine, func, select
 
 from moderation.db.models import Rollup
 from moderation.db.queries import Day, days_of
@@ -13,17 +13,20 @@ from moderation.labels import LABELS
 from moderation.statistics.alarm import Alarm, DailyClasses, watch
 
 
-def alarms(engine: Engine, now: datetime) -> dict[str, Alarm]:
-    """Return what the watch says of each label of the version that answered last; nothing before its first full day.
+def alarms(engine: Engine, now: datetime) -> dict[str, dict[str, Alarm]]:
+    """Return what the watch says of each label, by version; nothing before the first full day.
+
+    Versions are those that answered on the last full day (UTC) with comments: several during a rollout.
 
     Raises:
         UnavailableError: the database went away.
     """
-    newest = select(Rollup.version).where(Rollup.period_s == DAY_S).order_by(Rollup.last_at.desc()).limit(1)
+    today = datetime.fromtimestamp(int(now.timestamp()) // DAY_S * DAY_S, UTC)
+    full = (Rollup.period_s == DAY_S, Rollup.started_at < today)
+    last = select(func.max(Rollup.started_at)).where(*full).scalar_subquery()
     with engine.connect() as connection:
-        version = connection.scalar(newest)
-    days = days_of(engine, version, now) if version is not None else []
-    return watch(daily_classes(days)) if days else {}
+        versions = connection.scalars(select(Rollup.version).where(*full, Rollup.started_at == last).distinct()).all()
+    return {version: watch(daily_classes(days_of(engine, version, now))) for version in versions}
 
 
 def daily_classes(days: Sequence[Day]) -> DailyClasses:

@@ -1,6 +1,7 @@
 """`moderation maintain`, `retention` and `erase` as commands."""
 
 import asyncio
+import getpass
 import re
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -13,6 +14,7 @@ from moderation.db.database import connect, migrate
 from moderation.db.erasure import erase
 from moderation.db.log import PredictionRecord, insert
 from moderation.db.models import Erasure, Prediction
+from moderation.db.review_models import AuditEntry
 from serve.ids import uuid7
 from serve.outbox import Outbox
 from tests.cli.conftest import Moderation
@@ -48,7 +50,7 @@ def test_retention_counts_and_then_deletes(moderation: Moderation, database: Eng
     outbox.close()
     tried = moderation("retention", "--days", "365", "--texts-days", "30", "--dry-run")
     assert tried.returncode == 0, tried.stderr
-    assert "1 predictions, 0 shadow predictions, 1 feedback, 0 refused" in tried.stdout
+    assert "1 predictions, 0 shadow predictions, 1 feedback, 0 jobs, 0 backtest scores, 0 refused" in tried.stdout
     assert "text, hash or author of 2 predictions, 1 refused ones" in tried.stdout
     assert f"1 refused rows in {state_dir / 'outbox.db'}" in moderation("maintain").stdout
     done = moderation("retention", "--days", "365", "--texts-days", "30")
@@ -83,6 +85,17 @@ def test_erase_covers_the_database_and_the_outbox_and_may_be_repeated(
     assert (unknown.returncode, "nothing was found" in unknown.stderr) == (1, True)
     with database.connect() as connection:
         assert connection.scalar(select(func.count()).select_from(Prediction)) == 1
+
+
+def test_erasures_are_in_the_audit_log_which_names_no_author(moderation: Moderation, database: Engine) -> None:
+    ours, other = uuid7(), uuid7()
+    store(database, prediction(id=ours, created_at=datetime.now(UTC), author="me"))
+    named = ("--id", ours, "--id", other, "--id", ours.upper(), "--author", "me", "--author", "you")
+    assert moderation("erase", *named).returncode == 0
+    with database.connect() as connection:
+        written = connection.execute(select(AuditEntry.reviewer, AuditEntry.action, AuditEntry.subject)).all()
+    who = f"cli:{getpass.getuser()}"
+    assert sorted(written) == sorted([(who, "erase", ours), (who, "erase", other), (who, "erase authors", "2")])
 
 
 def test_partitions_are_made_where_the_database_has_them(

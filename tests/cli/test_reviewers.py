@@ -24,15 +24,17 @@ from moderation.jobs.queue import jobs, request_backtest
 from moderation.labels import LABELS
 from moderation.registry.local import LocalRegistry
 from moderation.review.access import sign_in
+from moderation.review.draw import draw
 from moderation.review.queue import next_item, submit
 from moderation.scoring.scorer import Scorer
 from tests.cli.conftest import ROOT, Moderation
 from tests.moderation.db.records import VERSION, prediction, version
-from tests.moderation.review.records import NO, TOXIC, policy, signed_in
+from tests.moderation.review.records import NO, TOXIC, policy, signed_in, states
 from train.config import DataConfig
 from train.data.rows import load_rows
 
 PASSWORD = "correct horse battery"
+UNKNOWN = "00000000-0000-4000-8000-000000000000"
 NOW = datetime.now(UTC)
 YESTERDAY = NOW.replace(hour=0, minute=0, second=0, microsecond=0) - timedelta(days=2)
 TEXTS = [f"comment number {k} {'idiot' if k % 3 == 0 else 'thank you'}" for k in range(150)]
@@ -113,6 +115,39 @@ def test_golden_items_come_from_a_file(moderation: Moderation, database: Engine,
     done = moderation("reviews", "golden", file)
     assert (done.returncode, "row 1: toxic is 'maybe'; expected 0 or 1" in done.stderr) == (1, True)
     assert "secret" not in done.stderr
+
+
+def test_a_reviewed_prediction_is_made_golden(moderation: Moderation, logged: Engine) -> None:
+    draw(logged, policy(), NOW)
+    ann = signed_in(logged, "ann", now=NOW)
+    task = next_item(logged, ann, policy(), NOW)
+    assert task is not None
+    submit(logged, ann, task.review_id, "labels", NOW, TOXIC)
+    (settled,) = [each for each, state in states(logged).items() if state == "done"]
+    done = moderation("reviews", "golden", "--prediction", settled.upper())
+    assert (done.returncode, done.stdout) == (0, "added 1 golden item\n"), done.stderr
+    with logged.connect() as connection:
+        golden = select(ReviewItem.prediction_id, ReviewItem.labels).where(ReviewItem.kind == "golden")
+        assert connection.execute(golden).all() == [(settled, TOXIC)]
+        written = select(AuditEntry.reviewer).where(AuditEntry.action == "make golden", AuditEntry.subject == settled)
+        assert connection.scalars(written).one().startswith("cli:")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ((), "say FILE or --prediction"),
+        (("golden.csv", "--prediction", UNKNOWN), "say FILE or --prediction"),
+        (("--prediction", "p1"), "'p1' is no id of a prediction"),
+        (("--prediction", UNKNOWN), "has no review with a consensus"),
+    ],
+)
+def test_what_cannot_be_made_golden_is_one_line(
+    moderation: Moderation, database: Engine, arguments: tuple[str, ...], said: str
+) -> None:
+    done = moderation("reviews", "golden", *arguments)
+    assert (done.returncode in (1, 2), done.stderr.count("\n")) == (True, 1)
+    assert said in done.stderr
 
 
 def test_reviews_leave_weighted_and_training_reads_them(moderation: Moderation, logged: Engine, tmp_path: Path) -> None:

@@ -200,7 +200,7 @@ def test_the_tools_draw_and_work_and_people_review_in_the_monitor(owner: Engine,
     assert conflict is not None
     submit(monitor, root, conflict.review_id, "labels", CLOSED, NO)
     (settled,) = [each for each, state in states(owner).items() if state == "done"]
-    make_golden(monitor, root, settled, CLOSED)
+    make_golden(tools, settled, CLOSED, "cli:me")
     assert len(live_sample(monitor, ann, START, CLOSED, CLOSED).ids) == 6
     assert {each.reviewer for each in audit_entries(monitor, root, CLOSED)} == {"ann", "root", "cli:me", "system:draw"}
     job_id = request_backtest(monitor, ann, "candidate", (START, CLOSED), 5, CLOSED)

@@ -3,6 +3,7 @@
 import re
 import subprocess
 import sys
+from datetime import timedelta
 from pathlib import Path
 
 import httpx
@@ -11,8 +12,10 @@ from sqlalchemy import Engine
 
 from cli.worker_figures import WorkerFigures
 from moderation import clock
+from moderation.db.log import insert, record_version
 from serve.watcher import Follower, Watcher
 from tests.apps.monitor.test_drift_page import fill
+from tests.moderation.db.records import VERSION, prediction, version
 from tests.prometheus.rules import DASHBOARD, ROOT, alerts, dashboard_expressions, metrics_in
 from tests.serve.keyed import access, bearer, make
 from tests.serve.process import free_port
@@ -20,6 +23,7 @@ from tests.serve.server import served, settings_in, tiny_model
 
 # Of no use to an operator beside what is shown: bytes that are reserved and not used.
 NOT_SHOWN = {"process_virtual_memory_bytes"}
+NEWER = "e" * 64
 _NAME = re.compile(r"^# TYPE (\S+) ", re.MULTILINE)
 
 
@@ -45,16 +49,26 @@ def exposed(tmp_path_factory: pytest.TempPathFactory) -> set[str]:
         return names(server.http.get("/metrics", headers=admin).text)
 
 
+def add_newer(engine: Engine) -> None:
+    """Let another version give the last answer of yesterday."""
+    midnight = clock.now().replace(hour=0, minute=0, second=0, microsecond=0)
+    with engine.begin() as connection:
+        record_version(connection, version(version=NEWER))
+        insert(connection, [prediction(version=NEWER, created_at=midnight - timedelta(minutes=1))])
+
+
 @pytest.fixture
 def worker_exposed(engine: Engine) -> set[str]:
     """What a worker answers on its port, of a database where a label has drifted."""
     fill(engine, [0.2] * 21 + [0.8] * 10)
+    add_newer(engine)
     figures, port = WorkerFigures(engine), free_port()
     figures.serve("127.0.0.1", port)
     figures.refresh()
     text = httpx.get(f"http://127.0.0.1:{port}/metrics", trust_env=False).text
-    assert 'moderation_drift_alarm{label="toxic"} 1.0' in text
-    assert 'moderation_drift_watched{label="threat"} 0.0' in text
+    assert f'moderation_drift_alarm{{label="toxic",version="{VERSION}"}} 1.0' in text
+    assert f'moderation_drift_alarm{{label="toxic",version="{NEWER}"}} 0.0' in text  # beside it, during a rollout
+    assert f'moderation_drift_watched{{label="threat",version="{VERSION}"}} 0.0' in text
     assert 'moderation_jobs{state="waiting"} 0.0' in text
     return names(text)
 

@@ -10,11 +10,11 @@ from moderation.db.erasure import erase
 from moderation.db.export import reviewed
 from moderation.db.log import insert
 from moderation.db.review_models import ReviewItem
-from moderation.errors import ForbiddenError, UnauthorizedError
+from moderation.errors import UnauthorizedError
 from moderation.labels import LABELS
 from moderation.review.access import Session
 from moderation.review.draw import draw
-from moderation.review.golden import add_golden, make_golden
+from moderation.review.golden import add_golden
 from moderation.review.history import QueueCounts, queue_counts
 from moderation.review.queue import next_item, submit
 from moderation.review.sample import live_sample, windows
@@ -189,8 +189,3 @@ def test_settled_items_leave_with_the_inverse_of_their_probability(engine: Engin
     erase(engine, ids=[rows[0].prediction_id])
     assert [row.text for row in reviewed(engine, CLOSED, CLOSED + HOUR)].count(None) == 1
     assert list(reviewed(engine, CLOSED + HOUR, CLOSED + DAY)) == []
-
-
-def test_a_reviewer_of_a_lesser_role_cannot_make_golden_items(engine: Engine) -> None:
-    with pytest.raises(ForbiddenError):
-        make_golden(engine, signed_in(engine, "ann"), "00000000-0000-4000-8000-000000000000", CLOSED)
