@@ -4,7 +4,7 @@ from sqlalchemy import Engine
 
 from apps.ui.problem import Problem
 from moderation.db.database import connect, require_current
-from moderation.errors import ConfigurationError, ForbiddenError, InvalidInputError, ModerationError
+from moderation.errors import ConfigurationError, InvalidInputError, ModerationError
 
 
 def open_database(url: str) -> Engine:
@@ -34,8 +34,6 @@ def explain(error: ModerationError) -> Problem:
             "The line below says what to do; then refresh.",
             str(error),
         )
-    if isinstance(error, ForbiddenError):
-        return Problem("You may not do that.", "An admin can: ask one, or ask for the role.", str(error))
     if isinstance(error, InvalidInputError):
         return Problem("That cannot be done.", "Nothing was changed; the line below says why.", str(error))
     return Problem(

@@ -9,17 +9,14 @@ from apps.monitor.components import backtest as parts
 from apps.monitor.services import backtest, candidate
 from apps.monitor.services.backtest import Replay
 from apps.monitor.services.candidate import Candidate
-from apps.monitor.services.database import explain
-from apps.monitor.services.desk import SIGNED_OUT
-from apps.monitor.views.sign_in import end_session
+from apps.monitor.views.guard import guarded
 from apps.ui.colors import short_version
-from apps.ui.notice import show_problem
 from apps.ui.page import head
 from apps.ui.table import show_table
 from moderation import clock
 from moderation.db.log import VersionRecord
 from moderation.db.promotion import known_versions
-from moderation.errors import InvalidInputError, ModerationError
+from moderation.errors import InvalidInputError
 from moderation.jobs.queue import MAX_SAMPLE, Job, cancel, jobs, request_backtest
 from moderation.review.access import Session
 from moderation.review.history import newest_entry
@@ -28,29 +25,24 @@ _POLL_S = 3
 _OPEN = ("waiting", "running")
 
 
+@guarded
 def backtest_view(engine: Engine, session: Session) -> None:
     """Let the reader move thresholds, or ask for a candidate's scores."""
     head("Back-test", "What other thresholds, or another version, would have decided on logged traffic.")
     name = st.segmented_control("Look back", list(parts.RANGES), default="4 weeks", required=True, key="back_range")
     # Only what is looked at is computed.
     own, other = st.tabs(["Other thresholds", "Another version"], on_change="rerun", key="back_tab")
-    try:
-        with own:
-            if own.open:
-                _thresholds(engine, session, name)
-        with other:
-            if other.open:
-                if session.role == "viewer":
-                    st.caption("Reviewers and admins can ask for a candidate's scores.")
-                else:
-                    _ask(engine, session, name)
-                st.fragment(_jobs, run_every=_POLL_S if _running(engine, session) else None)(engine, session)
-                _results(engine, session)
-    except SIGNED_OUT as error:
-        end_session(error)
-        st.rerun()
-    except ModerationError as error:
-        show_problem(explain(error))
+    with own:
+        if own.open:
+            _thresholds(engine, session, name)
+    with other:
+        if other.open:
+            if session.role == "viewer":
+                st.caption("Reviewers and admins can ask for a candidate's scores.")
+            else:
+                _ask(engine, session, name)
+            st.fragment(_jobs, run_every=_POLL_S if _running(engine, session) else None)(engine, session)
+            _results(engine, session)
 
 
 def _thresholds(engine: Engine, session: Session, name: str) -> None:
@@ -101,15 +93,9 @@ def _running(engine: Engine, session: Session) -> bool:
     return any(job.state in _OPEN for job in jobs(engine, session, clock.now()))
 
 
+@guarded
 def _jobs(engine: Engine, session: Session) -> None:
-    try:
-        found = jobs(engine, session, clock.now())
-    except SIGNED_OUT as error:
-        end_session(error)
-        st.rerun()
-    except ModerationError as error:
-        show_problem(explain(error))
-        return
+    found = jobs(engine, session, clock.now())
     if not found:
         st.caption("No candidate was asked for yet.")
         return
@@ -119,14 +105,7 @@ def _jobs(engine: Engine, session: Session) -> None:
     }
     show_table(backtest.jobs_frame(found), "back-test-jobs", columns)
     mine = [job for job in found if session.role == "admin" or job.created_by == session.reviewer]
-    try:
-        _offer_cancel(engine, session, [job for job in mine if job.state in _OPEN])
-    except SIGNED_OUT as error:
-        end_session(error)
-        st.rerun()
-    except ModerationError as error:
-        show_problem(explain(error))
-        return
+    _offer_cancel(engine, session, [job for job in mine if job.state in _OPEN])
     done = [job.id for job in found if job.state == "done"]
     if len(done) > len(st.session_state.setdefault("jobs_done", done)):
         st.session_state["jobs_done"] = done

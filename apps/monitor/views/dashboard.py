@@ -12,14 +12,11 @@ from apps.monitor.components.panels import (
     show_newest,
     show_versions,
 )
-from apps.monitor.services.database import check_database, explain
-from apps.monitor.services.desk import SIGNED_OUT
+from apps.monitor.services.database import check_database
 from apps.monitor.services.snapshot import TimeRange, take_snapshot
-from apps.monitor.views.sign_in import end_session
-from apps.ui.notice import show_problem
+from apps.monitor.views.guard import guarded
 from apps.ui.page import head
 from moderation import clock
-from moderation.errors import ModerationError
 from moderation.review.access import Session, resume
 
 
@@ -33,17 +30,11 @@ def dashboard_view(engine: Engine, session: Session) -> None:
     st.fragment(_refreshing, run_every=refresh_s)(engine, session, time_range)
 
 
+@guarded
 def _refreshing(engine: Engine, session: Session, time_range: TimeRange) -> None:
-    try:
-        check_database(engine)
-        resume(engine, session.token, clock.now())  # by itself it refreshes without asking who looks
-        snapshot = take_snapshot(engine, time_range, clock.now())
-    except SIGNED_OUT as error:
-        end_session(error)
-        st.rerun()
-    except ModerationError as error:
-        show_problem(explain(error))
-        return
+    check_database(engine)
+    resume(engine, session.token, clock.now())  # by itself it refreshes without asking who looks
+    snapshot = take_snapshot(engine, time_range, clock.now())
     if not snapshot.predictions:
         show_emptiness(snapshot)
     else:

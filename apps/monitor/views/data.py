@@ -7,15 +7,13 @@ import streamlit as st
 from sqlalchemy import Engine
 
 from apps.monitor.services.data import PAGE_ENTRIES, audit_frame, whole_days
-from apps.monitor.services.database import explain
-from apps.monitor.services.desk import SIGNED_OUT
-from apps.monitor.views.sign_in import end_session
+from apps.monitor.views.guard import guarded
 from apps.ui.notice import show_problem
 from apps.ui.page import head
 from apps.ui.problem import Problem
 from apps.ui.table import show_table
 from moderation.db.export import Kind
-from moderation.errors import InvalidInputError, ModerationError, TooLargeError
+from moderation.errors import InvalidInputError, TooLargeError
 from moderation.review.access import Session
 from moderation.review.data import erase_predictions, export_archive
 from moderation.review.history import Entry, audit_entries
@@ -27,23 +25,18 @@ _WORDS: dict[Kind, str] = {
 }
 
 
+@guarded
 def data_view(engine: Engine, session: Session) -> None:
     """Let an admin export and erase, and show the audit log."""
     head("Data", "What people judged, as a data set to train on; erasing texts; and who did what.")
-    try:
-        export, erase, log = st.tabs(["Export", "Erase", "Audit log"], key="data-tab", on_change="rerun")
-        with export:
-            _export(engine, session)
-        with erase:
-            _erase(engine, session)
-        if log.open:
-            with log:
-                _audit(engine, session)
-    except SIGNED_OUT as error:
-        end_session(error)
-        st.rerun()
-    except ModerationError as error:
-        show_problem(explain(error))
+    export, erase, log = st.tabs(["Export", "Erase", "Audit log"], key="data-tab", on_change="rerun")
+    with export:
+        _export(engine, session)
+    with erase:
+        _erase(engine, session)
+    if log.open:
+        with log:
+            _audit(engine, session)
 
 
 def _export(engine: Engine, session: Session) -> None:

@@ -3,13 +3,11 @@
 import streamlit as st
 from sqlalchemy import Engine
 
-from apps.monitor.services.database import explain
 from apps.monitor.services.lineage import lineage, moves_frame, served_version, steps_frame, version_names
-from apps.ui.notice import show_problem
+from apps.monitor.views.guard import guarded
 from apps.ui.page import head
 from apps.ui.table import show_table
 from moderation.db.promotion import known_versions
-from moderation.errors import ModerationError
 from moderation.lineage.drawing import dot
 from moderation.review.access import Session
 
@@ -17,23 +15,20 @@ _ASKED = "version"
 """What the address calls the version."""
 
 
+@guarded
 def lineage_view(engine: Engine, session: Session) -> None:  # noqa: ARG001 - every page gets both
     """Let the reader choose a version, and draw its graph."""
     head("Lineage", "Where a version comes from, and what became of it.")
-    try:
-        records = {record.version: record for record in known_versions(engine)}
-        if not records:
-            st.info(
-                "No version is recorded yet: the API records what it serves, `moderation gate` what it judges.",
-                icon=":material/hourglass_empty:",
-            )
-            return
-        names = version_names(list(records.values()), served_version(engine))
-        chosen = _choose(names)
-        graph, moves = lineage(engine, records[chosen]), moves_frame(engine)
-    except ModerationError as error:
-        show_problem(explain(error))
+    records = {record.version: record for record in known_versions(engine)}
+    if not records:
+        st.info(
+            "No version is recorded yet: the API records what it serves, `moderation gate` what it judges.",
+            icon=":material/hourglass_empty:",
+        )
         return
+    names = version_names(list(records.values()), served_version(engine))
+    chosen = _choose(names)
+    graph, moves = lineage(engine, records[chosen]), moves_frame(engine)
     st.subheader("From its data to what came after it")
     st.caption("A click on a box with a thick frame leads to the other version that it speaks of.")
     st.graphviz_chart(dot(graph, {version: f"?{_ASKED}={version}" for version in names if version != chosen}))

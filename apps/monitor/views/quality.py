@@ -12,18 +12,15 @@ from apps.monitor.components.quality import (
     show_quality,
 )
 from apps.monitor.services import quality
-from apps.monitor.services.database import explain
-from apps.monitor.services.desk import SIGNED_OUT
 from apps.monitor.services.quality import Quality
-from apps.monitor.views.sign_in import end_session
-from apps.ui.notice import show_problem
+from apps.monitor.views.guard import guarded
 from apps.ui.page import head
 from moderation import clock
-from moderation.errors import ModerationError
 from moderation.review.access import Session
 from moderation.review.sample import LiveSample
 
 
+@guarded
 def quality_view(engine: Engine, session: Session) -> None:
     """Let the reader choose weeks, version and route, and show what is known of them."""
     head(
@@ -32,18 +29,11 @@ def quality_view(engine: Engine, session: Session) -> None:
         "back to all of it. Feedback is no part of it.",
     )
     now = clock.now()
-    try:
-        weeks = choose_weeks()
-        live = quality.read(engine, session, weeks, now)
-        version, route = choose_part(live)
-        if version or route:
-            live = quality.read(engine, session, weeks, now, version, route)
-    except SIGNED_OUT as error:
-        end_session(error)
-        st.rerun()
-    except ModerationError as error:
-        show_problem(explain(error))
-        return
+    weeks = choose_weeks()
+    live = quality.read(engine, session, weeks, now)
+    version, route = choose_part(live)
+    if version or route:
+        live = quality.read(engine, session, weeks, now, version, route)
     if not len(live.ids):
         st.info(
             "Nothing was drawn for review in these weeks. `moderation worker` draws a sample of each day an hour after "

@@ -4,12 +4,10 @@ import streamlit as st
 from sqlalchemy import Engine
 
 from apps.monitor.components.desk import show_last, show_progress, show_task
-from apps.monitor.services.database import explain
-from apps.monitor.services.desk import SIGNED_OUT, ReviewDesk
-from apps.monitor.views.sign_in import end_session
+from apps.monitor.services.desk import ReviewDesk
+from apps.monitor.views.guard import guarded
 from apps.ui.notice import show_problem
 from apps.ui.page import head, settings_or_stop
-from moderation.errors import ModerationError
 from moderation.review.access import Session
 from moderation.review.policy import read_review_policy
 from moderation.settings import ReviewSettings
@@ -27,17 +25,10 @@ def adjudication_view(engine: Engine, session: Session) -> None:
     _desk_view(engine, session, adjudicates=True)
 
 
+@guarded
 def _desk_view(engine: Engine, session: Session, adjudicates: bool) -> None:
-    try:
-        desk = _desk_of(session, adjudicates)
-        desk.look(engine)
-    except SIGNED_OUT as error:
-        end_session(error)
-        st.rerun()
-    except ModerationError as error:
-        show_problem(explain(error))
-        st.button("Try again", icon=":material/refresh:")
-        return
+    desk = _desk_of(session, adjudicates)
+    desk.look(engine)
     if desk.problem is not None:
         show_problem(desk.problem)
     if desk.task is None:

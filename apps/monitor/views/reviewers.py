@@ -6,18 +6,15 @@ import streamlit as st
 from sqlalchemy import Engine
 
 from apps.monitor.components.people import days_chart, intervals_chart
-from apps.monitor.services.database import explain
-from apps.monitor.services.desk import SIGNED_OUT
 from apps.monitor.services.people import PERIODS, People, read_people
-from apps.monitor.views.sign_in import end_session
+from apps.monitor.views.guard import guarded
 from apps.ui.colors import ink
-from apps.ui.notice import show_problem
 from apps.ui.page import head
 from apps.ui.table import show_table
-from moderation.errors import ModerationError
 from moderation.review.access import Session
 
 
+@guarded
 def reviewers_view(engine: Engine, session: Session) -> None:
     """Draw the reviewers' work; an admin sees everybody's, a reviewer the own."""
     head(
@@ -27,14 +24,7 @@ def reviewers_view(engine: Engine, session: Session) -> None:
         else "How much you review, how far reviewers agree, how often you are right.",
     )
     chosen = st.segmented_control("Look back", list(PERIODS), default="30 days", required=True, key="people-period")
-    try:
-        people = read_people(engine, session, PERIODS[chosen], datetime.now(UTC))
-    except SIGNED_OUT as error:
-        end_session(error)
-        st.rerun()
-    except ModerationError as error:
-        show_problem(explain(error))
-        return
+    people = read_people(engine, session, PERIODS[chosen], datetime.now(UTC))
     _show_days(people)
     _show_agreement(people)
     _show_golden(people)

@@ -5,26 +5,21 @@ from sqlalchemy import Engine
 
 from apps.monitor.components.intervals import intervals_chart, number_columns, show_refusals
 from apps.monitor.services import shadow
-from apps.monitor.services.database import explain
+from apps.monitor.views.guard import guarded
 from apps.ui.colors import short_version
-from apps.ui.notice import show_problem
 from apps.ui.page import head
 from apps.ui.table import show_table
 from moderation import clock
 from moderation.db.shadow import MOST_COMPARED
-from moderation.errors import ModerationError
 from moderation.review.access import Session
 
 
+@guarded
 def shadow_view(engine: Engine, session: Session) -> None:  # noqa: ARG001 - every page gets both
     """Let the reader choose a range and a candidate, and show where it agrees with production."""
     head("Shadow", "What a candidate would have decided on the same comments. It was never answered.")
     name = st.segmented_control("Look back", list(shadow.RANGES), default="1 week", required=True, key="shadow_range")
-    try:
-        found = shadow.read(engine, shadow.RANGES[name], clock.now())
-    except ModerationError as error:
-        show_problem(explain(error))
-        return
+    found = shadow.read(engine, shadow.RANGES[name], clock.now())
     if not found.candidates:
         st.info(
             "No candidate scored in this range. Name an alias of one in `MODERATION_SHADOW_ALIAS`: the API then scores "
