@@ -52,14 +52,14 @@ def all_moves(registry: "Registry") -> "list[AliasEvent]":
 
 def record(registry: "Registry", settings: "ApiSettings", version: str) -> None:
     """Record ``version``, its gate reports and the moves of every alias; a database that fails is a warning."""
-    from moderation.db.database import require_current
+    if not _has_database(settings):
+        return  # such as where models are trained, and nothing for databases is installed
+    from moderation.db.database import connect, require_current
     from moderation.db.log import record_version
     from moderation.db.promotion import record_moves, record_verdicts
 
     try:
-        engine = open_database(settings)
-        if engine is None:
-            return
+        engine = connect(settings.resolved_database_url())
         require_current(engine)
         moves = all_moves(registry)
         with engine.begin() as connection:
@@ -73,11 +73,15 @@ def record(registry: "Registry", settings: "ApiSettings", version: str) -> None:
 
 def open_database(settings: "DatabaseSettings") -> "Engine | None":
     """Return the database, or None if none is configured and the embedded one was never made."""
+    if not _has_database(settings):
+        return None
     from moderation.db.database import connect
 
-    if settings.database_url is None and not (settings.state_dir / "moderation.db").exists():
-        return None
     return connect(settings.resolved_database_url())
+
+
+def _has_database(settings: "DatabaseSettings") -> bool:
+    return settings.database_url is not None or (settings.state_dir / "moderation.db").exists()
 
 
 def version_record(registry: "Registry", settings: "ApiSettings", version: str) -> "VersionRecord":

@@ -1,6 +1,7 @@
 """`moderation lineage`: where a version comes from and what became of it."""
 
 import json
+from dataclasses import replace
 from enum import StrEnum
 from typing import Annotated
 
@@ -33,8 +34,6 @@ def lineage(
     from cli.names import find_version
     from cli.registry import open_registry
     from moderation.bundle import read_bundle
-    from moderation.db.database import require_current
-    from moderation.db.promotion import relatives, use
     from moderation.lineage.drawing import dot, outline, svg
     from moderation.lineage.graph import Facts, build
     from moderation.settings import DatabaseSettings, load
@@ -42,19 +41,21 @@ def lineage(
     registry, engine = open_registry(), open_database(load(DatabaseSettings))
     found = find_version(registry, version)
     manifest = read_bundle(registry.fetch(found)).manifest
-    if engine is not None:
-        require_current(engine)
-    graph = build(
-        Facts(
-            version=found,
-            name=manifest.name,
-            provenance=manifest.provenance.model_dump(mode="json"),
-            verdicts=verdicts(registry, found),
-            moves=all_moves(registry),
-            use=None if engine is None else use(engine, found),
-            others=() if engine is None else relatives(engine, found),
-        )
+    facts = Facts(
+        version=found,
+        name=manifest.name,
+        provenance=manifest.provenance.model_dump(mode="json"),
+        verdicts=verdicts(registry, found),
+        moves=all_moves(registry),
+        use=None,
     )
+    if engine is not None:
+        from moderation.db.database import require_current
+        from moderation.db.promotion import relatives, use
+
+        require_current(engine)
+        facts = replace(facts, use=use(engine, found), others=relatives(engine, found))
+    graph = build(facts)
     if style is Format.JSON:
         typer.echo(json.dumps(graph.as_dict(), indent=1))
     else:

@@ -26,6 +26,8 @@ from cli import (
 )
 from moderation.errors import ModerationError
 
+OURS = ("apps", "cli", "moderation", "serve", "train", "")
+
 app = typer.Typer(
     help="Multi-label comment moderation, from the command line.",
     epilog="Settings are MODERATION_ environment variables; README.md lists them.",
@@ -73,6 +75,11 @@ def main() -> None:
         sys.exit(app(sys.argv[1:] or ["--help"], prog_name="moderation", standalone_mode=False))
     except ModerationError as error:
         _fail(str(error), 1)
+    except ModuleNotFoundError as error:
+        missing = (error.name or "").partition(".")[0]
+        if missing in OURS:
+            raise
+        _fail(f"{missing} is not installed: run `make install`, to train `make install-train` too", 1)
     except typer.TyperException as error:
         context = getattr(error, "ctx", None)
         command = context.command_path if context else "moderation"

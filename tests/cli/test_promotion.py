@@ -407,3 +407,28 @@ def test_a_move_by_hand_that_left_no_record_stands() -> None:
 def test_the_fixture_bundles_are_what_they_say(bench: Bench) -> None:
     names = {read_bundle(bench.registry.fetch(v)).version for v in (bench.production, bench.sibling, bench.better)}
     assert len(names) == 3
+
+
+NOT_WITH_TRAINING = ("sqlalchemy", "alembic", "fastapi", "streamlit")
+"""What requirements/train.txt does not install."""
+
+
+def test_where_models_are_trained_promote_needs_no_database_packages(
+    bench: Bench, state_dir: Path, environment: dict[str, str]
+) -> None:
+    absent = "".join(f"sys.modules[{name!r}] = None; " for name in NOT_WITH_TRAINING)
+    source = f"import sys; {absent}from cli.main import main; main()"
+
+    def there(*arguments: str) -> "subprocess.CompletedProcess[str]":
+        command = [sys.executable, "-c", source, *arguments]
+        return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+
+    promoted = there("promote", bench.better, "--override", "a try")
+    assert (promoted.returncode, promoted.stderr) == (0, "")
+    assert there("lineage", bench.better).returncode == 0
+    assert bench.registry.resolve("production") == bench.better
+
+    (state_dir / "moderation.db").touch()
+    lost = there("keys", "list")
+    assert lost.returncode == 1
+    assert lost.stderr == "error: sqlalchemy is not installed: run `make install`, to train `make install-train` too\n"
