@@ -18,6 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from moderation.errors import BundleError
 from moderation.exports import Export
+from moderation.perspective_scale import PerspectiveScale
 from moderation.text import NORMALIZER_VERSION
 
 SCHEMA_VERSION: Literal[1] = 1
@@ -179,6 +180,8 @@ class Manifest(_Part):
     """What was fastest with a GPU where it was exported. None: not measured."""
     provenance: Provenance
     metrics: dict[str, object]
+    perspective: PerspectiveScale | None = None
+    """What carries the scores over to those of Perspective. None: not fitted."""
     reference: Reference
     probes: Probes
     files: dict[str, FileEntry]
@@ -213,6 +216,8 @@ class Manifest(_Part):
         names = self.label_names
         if len(set(names)) != len(names):
             raise ValueError(f"labels repeat: {', '.join(names)}")
+        if self.perspective and (unknown := [label for label in self.perspective.labels if label not in names]):
+            raise ValueError(f"a Perspective scale for {', '.join(unknown)}, which the bundle does not score")
         for number, probe in enumerate(self.probes.examples):
             for scores in (probe.scores, probe.exact_scores, probe.torch_scores):
                 if scores is not None and len(scores) != len(names):
@@ -231,6 +236,11 @@ class Bundle:
     path: Path
     version: str
     manifest: Manifest
+
+    @property
+    def perspective(self) -> PerspectiveScale | None:
+        """What carries the scores over to those of Perspective; None: the bundle has no such scale."""
+        return self.manifest.perspective
 
 
 def write_manifest(path: Path, manifest: Manifest) -> str:

@@ -1,0 +1,119 @@
+"""Scores that mean what Perspective's meant: a rising map per label from our probability to Perspective's score.
+
+A probability here is calibrated at the real prevalence; Perspective's scores were calibrated on a set with as many
+toxic comments as others, so the same comment has a far higher score there, and a threshold carries over only through
+such a map. This module applies a map; `train.perspective` fits it.
+"""
+
+import hashlib
+from bisect import bisect_right
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from moderation.errors import InvalidInputError
+
+ATTRIBUTES = {
+    "toxic": "TOXICITY",
+    "severe_toxic": "SEVERE_TOXICITY",
+    "obscene": "PROFANITY",
+    "threat": "THREAT",
+    "insult": "INSULT",
+    "identity_hate": "IDENTITY_ATTACK",
+}
+"""Perspective's name of each of our labels."""
+
+LEAST_SLOPE = 1e-6
+"""Of a segment, in both directions: flatter ones would tie what is apart, by rounding."""
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class AttributeScale(_Part):
+    """Knots of one label's map, both rising from 0 to 1; between two knots it is a straight line."""
+
+    probabilities: Annotated[list[float], Field(min_length=2)]
+    scores: Annotated[list[float], Field(min_length=2)]
+
+    @model_validator(mode="after")
+    def _rises(self) -> "AttributeScale":
+        if len(self.probabilities) != len(self.scores):
+            raise ValueError(f"{len(self.probabilities)} probabilities for {len(self.scores)} scores")
+        for name, knots in (("probabilities", self.probabilities), ("scores", self.scores)):
+            if (knots[0], knots[-1]) != (0.0, 1.0):
+                raise ValueError(f"{name} go from {knots[0]} to {knots[-1]}, expected from 0 to 1")
+        for (x0, y0), (x1, y1) in pairwise(zip(self.probabilities, self.scores, strict=True)):
+            if not (x1 > x0 and y1 - y0 >= LEAST_SLOPE * (x1 - x0) and x1 - x0 >= LEAST_SLOPE * (y1 - y0)):
+                raise ValueError(f"the map must rise from knot ({x0}, {y0}) to ({x1}, {y1}), both ways")
+        return self
+
+
+class PerspectiveScale(_Part):
+    """The maps of a bundle's labels, and what they were fitted on."""
+
+    method: str
+    """How the maps were fitted (docs/perspective_scale.md)."""
+    sources: dict[str, str]
+    """SHA-256 of each file of Perspective's scores, by its name."""
+    rows: Annotated[int, Field(ge=1)]
+    """Comments that the maps were fitted on."""
+    git_commit: str
+    """Code that fitted them."""
+    attributes: Annotated[dict[str, AttributeScale], Field(min_length=1)]
+    """By our label."""
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Our labels that have a map, in the bundle's order."""
+        return tuple(self.attributes)
+
+    @property
+    def id(self) -> str:
+        """Twelve hex digits that change with the maps or with what they were fitted on."""
+        return hashlib.sha256(self.model_dump_json().encode()).hexdigest()[:12]
+
+    def to_perspective(self, label: str, probability: float) -> float:
+        """Return Perspective's score, in [0, 1], of a calibrated probability.
+
+        Never falls, and rises but for rounding in the last digits of a float64, so the ranking stays.
+
+        Raises:
+            InvalidInputError: a label without a map, or a probability outside [0, 1].
+        """
+        scale = self._scale(label)
+        return _along(scale.probabilities, scale.scores, _checked("probability", probability))
+
+    def from_perspective(self, label: str, score: float) -> float:
+        """Return the calibrated probability, in [0, 1], that Perspective's ``score`` stands for.
+
+        Raises:
+            InvalidInputError: a label without a map, or a score outside [0, 1].
+        """
+        scale = self._scale(label)
+        return _along(scale.scores, scale.probabilities, _checked("Perspective score", score))
+
+    def _scale(self, label: str) -> AttributeScale:
+        try:
+            return self.attributes[label]
+        except KeyError:
+            raise InvalidInputError(
+                f"no Perspective scale for label {label!r}; the bundle has one for {', '.join(self.labels)}"
+            ) from None
+
+
+def _checked(name: str, value: float) -> float:
+    if not 0 <= value <= 1:  # never true of NaN
+        raise InvalidInputError(f"{name} {value} is outside [0, 1]")
+    return value
+
+
+def _along(xs: Sequence[float], ys: Sequence[float], x: float) -> float:
+    """Return the piecewise-linear map at ``x``: every step rounds monotonically, the end of a segment bounds it."""
+    right = min(bisect_right(xs, x), len(xs) - 1)
+    left = right - 1
+    slope = (ys[right] - ys[left]) / (xs[right] - xs[left])
+    return min(ys[left] + (x - xs[left]) * slope, ys[right])

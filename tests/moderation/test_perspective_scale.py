@@ -1,0 +1,112 @@
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from moderation.errors import InvalidInputError
+from moderation.perspective_scale import AttributeScale, PerspectiveScale
+
+
+def scale(knots: list[tuple[float, float]]) -> PerspectiveScale:
+    probabilities, scores = ([knot[side] for knot in knots] for side in (0, 1))
+    return PerspectiveScale(
+        method="by hand",
+        sources={"table.csv": "0" * 64},
+        rows=10,
+        git_commit="0" * 40,
+        attributes={"toxic": AttributeScale(probabilities=probabilities, scores=scores)},
+    )
+
+
+BENT = scale([(0.0, 0.0), (1e-4, 0.1), (0.02, 0.5), (0.7, 0.9), (1.0, 1.0)])
+
+
+@st.composite
+def scales(draw: st.DrawFn) -> PerspectiveScale:
+    size = draw(st.integers(1, 12))
+    steps = [np.cumsum(draw(st.lists(st.floats(0.01, 1.0), min_size=size, max_size=size))) for _ in range(2)]
+    probabilities, scores = ([0.0, *(step / step[-1]).tolist()] for step in steps)
+    return scale(list(zip(probabilities, scores, strict=True)))
+
+
+shares = st.floats(0, 1)
+
+
+def test_a_knot_is_met_and_between_two_it_is_a_straight_line() -> None:
+    assert BENT.to_perspective("toxic", 0.02) == 0.5
+    assert BENT.to_perspective("toxic", 0.36) == pytest.approx(0.7)
+    assert BENT.from_perspective("toxic", 0.7) == pytest.approx(0.36)
+
+
+@given(scales(), shares, shares)
+def test_the_map_never_falls_stays_in_its_range_and_keeps_the_ends(
+    drawn: PerspectiveScale, one: float, other: float
+) -> None:
+    low, high = sorted((one, other))
+    for convert in (drawn.to_perspective, drawn.from_perspective):
+        assert 0.0 <= convert("toxic", low) <= convert("toxic", high) <= 1.0
+        assert (convert("toxic", 0.0), convert("toxic", 1.0)) == (0.0, 1.0)
+        if high - low > 1e-9:
+            assert convert("toxic", low) < convert("toxic", high)
+
+
+@given(scales(), shares)
+def test_there_and_back_is_the_same_score(drawn: PerspectiveScale, score: float) -> None:
+    assert drawn.to_perspective("toxic", drawn.from_perspective("toxic", score)) == pytest.approx(score, abs=1e-12)
+
+
+@given(scales(), st.integers(0, 12))
+def test_the_map_does_not_fall_around_a_knot(drawn: PerspectiveScale, place: int) -> None:
+    knots = drawn.attributes["toxic"].probabilities
+    near = [knots[min(place, len(knots) - 1)]]
+    for _ in range(50):
+        near = [max(0.0, float(np.nextafter(near[0], -1))), *near, min(1.0, float(np.nextafter(near[-1], 2)))]
+    found = [drawn.to_perspective("toxic", each) for each in near]
+    assert all(after >= before for before, after in pairwise(found))
+
+
+def test_neighbours_among_the_highest_served_scores_do_not_tie() -> None:
+    high = np.float32(1.0)
+    for _ in range(100):
+        lower = np.nextafter(high, np.float32(0))
+        assert BENT.to_perspective("toxic", float(lower)) < BENT.to_perspective("toxic", float(high))
+        high = lower
+
+
+@pytest.mark.parametrize("value", [-0.001, 1.001, float("nan"), float("inf")])
+def test_a_score_that_is_none_is_refused_with_its_value(value: float) -> None:
+    with pytest.raises(InvalidInputError, match=rf"{value}.*\[0, 1\]"):
+        BENT.to_perspective("toxic", value)
+    with pytest.raises(InvalidInputError, match=rf"{value}.*\[0, 1\]"):
+        BENT.from_perspective("toxic", value)
+
+
+def test_a_label_without_a_map_is_refused_and_those_with_one_are_named() -> None:
+    with pytest.raises(InvalidInputError, match=r"'threat'.*toxic"):
+        BENT.to_perspective("threat", 0.5)
+
+
+@pytest.mark.parametrize(
+    "knots",
+    [
+        [(0.0, 0.0), (0.5, 0.5)],
+        [(0.1, 0.0), (1.0, 1.0)],
+        [(0.0, 0.0), (0.5, 0.7), (0.5, 0.8), (1.0, 1.0)],
+        [(0.0, 0.0), (0.5, 0.7), (0.6, 0.7), (1.0, 1.0)],
+        [(0.0, 0.0), (0.5, 0.7), (0.6, 0.6), (1.0, 1.0)],
+        [(0.0, 0.0), (0.5, 0.7), (0.6, 0.7 + 1e-9), (1.0, 1.0)],
+    ],
+)
+def test_knots_that_do_not_rise_from_0_to_1_are_refused(knots: list[tuple[float, float]]) -> None:
+    with pytest.raises(ValidationError):
+        scale(knots)
+
+
+def test_the_id_is_that_of_the_content() -> None:
+    again = PerspectiveScale.model_validate_json(BENT.model_dump_json())
+    other = BENT.model_copy(update={"rows": 11})
+    assert again.id == BENT.id != other.id
+    assert len(BENT.id) == 12
