@@ -53,6 +53,7 @@ from train.evaluation import calibration_change, compare, evaluate
 from train.export import export_int8, torch_logits
 from train.folder import write_text
 from train.metrics.identity import masks
+from train.perspective.scale import add_scale
 from train.probes import PROBES
 from train.thresholds import choose_thresholds
 
@@ -141,7 +142,9 @@ def write_bundle(
     (directory / CARD).write_text(model_card(manifest, config, rows), encoding="utf-8")
     write_manifest(directory, manifest)
     # What cannot be served is no result.
-    Scorer.load(read_bundle(directory, expected_labels=LABELS), backend=manifest.stated_backend)
+    scorer = Scorer.load(read_bundle(directory, expected_labels=LABELS), backend=manifest.stated_backend)
+    if config.perspective is not None:
+        add_scale(scorer, config.perspective, rows)
     return read_bundle(_take_place(directory, config.run_dir / "bundle"), expected_labels=LABELS), scores
 
 

@@ -22,6 +22,8 @@ from pydantic import (
 from moderation.errors import ConfigurationError
 from moderation.labels import LABELS
 from train.config_errors import explain
+from train.config_types import Label
+from train.perspective.config import PerspectiveConfig
 
 SplitName = Literal["train", "validation", "test"]
 COLUMNS = ("id", "comment_text", *LABELS, "weight", "language")
@@ -35,14 +37,6 @@ def _known_columns(columns: dict[str, str]) -> dict[str, str]:
 
 Columns = Annotated[dict[str, str], AfterValidator(_known_columns)]
 
-
-def _known_label(name: str) -> str:
-    if name not in LABELS:
-        raise ValueError(f"{name} is no label; expected one of {', '.join(LABELS)}")
-    return name
-
-
-Label = Annotated[str, AfterValidator(_known_label)]
 
 # YAML 1.1 reads a bare on or off as a boolean.
 OnOffAuto = Annotated[
@@ -338,6 +332,10 @@ class TrainConfig(_Section):
     model: ModelConfig
     fit: FitConfig = FitConfig()
     thresholds: ThresholdConfig = ThresholdConfig()
+    perspective: Annotated[
+        PerspectiveConfig | None,
+        Field(description="Also fit maps to Perspective's scores (docs/perspective_scale.md)."),
+    ] = None
     baseline: Annotated[bool, Field(description="Also fit TF-IDF with logistic regression, to compare with.")] = True
     publish: Annotated[bool, Field(description="Publish the bundle to the local registry at the end.")] = True
     tracking: TrackingConfig = TrackingConfig()

@@ -30,6 +30,7 @@ from train.data.rows import FINDINGS, exports, load_rows
 from train.fit import fit, training_arguments
 from train.folder import alone, claim, finish, finished, restart, save_weights, write_text
 from train.model import build, encoder_path, save_tokenizer
+from train.perspective.reference import require_unseen
 from train.tiny import TINY, make_encoder
 from train.tracking import Scored, Tracker, is_main
 
@@ -57,6 +58,8 @@ def run(config: TrainConfig, anew: bool = False) -> Bundle | None:
 def _run(config: TrainConfig, anew: bool) -> Bundle | None:
     rows = load_rows(config.data)
     arguments = training_arguments(config)
+    if config.perspective is not None:
+        require_unseen(config.perspective, rows)
     if is_main():
         if anew:
             _check_encoder(config)  # with the line below the last that can be wrong: no error may cost the earlier run

@@ -1,0 +1,26 @@
+"""The part of a config that says where Perspective's own scores lie."""
+
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from train.config_types import Label
+
+
+class PerspectiveSource(BaseModel):
+    """A CSV, JSON Lines, JSON or parquet file of comments with Perspective's scores in [0, 1]."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    path: Path
+    text_column: str = "comment_text"
+    scores: Annotated[dict[Label, str], Field(min_length=1, description="Column of each of our labels.")]
+
+
+class PerspectiveConfig(BaseModel):
+    """What the maps to Perspective's scores are fitted on: half of each file; the other half tests them."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    sources: Annotated[tuple[PerspectiveSource, ...], Field(min_length=1)]

@@ -1,0 +1,76 @@
+"""The report of a bundle's maps to Perspective's scores, as Markdown for its card and for people."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from moderation.perspective_scale import PerspectiveScale
+
+HEADING = "## On Perspective's scale"
+
+TEMPLATE = """{heading}
+
+A rising map per label carries a score over to what Perspective's would be ({method}; scale `{id}`), so that a threshold
+of Perspective's can be kept. Fitted on {rows:,} comments, measured on others that neither the maps nor training saw,
+with 95 % bootstrap intervals. Precision and recall take Perspective's decision at the same threshold for the truth.
+Left out: {left_out}.
+{sources}
+### The same share flagged
+
+At Perspective's threshold in the first line, the threshold of the bundle's own scores that flags the same share:
+
+{thresholds}
+"""
+
+
+def page(scale: PerspectiveScale, report: Mapping[str, Any]) -> str:
+    """Return the page of what `train.perspective.scale` reports."""
+    return TEMPLATE.format(
+        heading=HEADING,
+        method=scale.method,
+        id=scale.id,
+        rows=scale.rows,
+        left_out=", ".join(f"{count} {reason}" for reason, count in report["left_out"].items()),
+        sources="".join(_source(name, labels, report["attributes"]) for name, labels in report["sources"].items()),
+        thresholds=_thresholds(report),
+    ).rstrip()
+
+
+def _source(name: str, labels: Mapping[str, Any], attributes: Mapping[str, str]) -> str:
+    rows = max(found["rows"] for found in labels.values())
+    lines = [
+        f"\n### {name}, {rows:,} comments kept out\n",
+        "| attribute | Spearman | mean absolute difference |",
+        "|---|---|---|",
+    ]
+    for label, found in labels.items():
+        figures = found["figures"]
+        lines.append(
+            f"| {attributes[label]} | {_cell(figures['spearman'])} | {_cell(figures['mean_absolute_difference'])} |"
+        )
+    lines += [
+        "",
+        "| attribute | threshold | Perspective flags | bundle flags | precision | recall | F1 |",
+        "|---" * 7 + "|",
+    ]
+    for label, found in labels.items():
+        for threshold, at in found["at"].items():
+            cells = " | ".join(_cell(at["figures"][name]) for name in ("precision", "recall", "f1"))
+            lines.append(f"| {attributes[label]} | {threshold} | {at['theirs']} | {at['ours']} | {cells} |")
+    return "\n".join(lines) + "\n"
+
+
+def _thresholds(report: Mapping[str, Any]) -> str:
+    marks = list(next(iter(report["thresholds"].values())))
+    lines = ["| attribute | label | " + " | ".join(marks) + " |", "|---" * (len(marks) + 2) + "|"]
+    lines += [
+        f"| {report['attributes'][label]} | {label} | " + " | ".join(f"{found[mark]:.4f}" for mark in marks) + " |"
+        for label, found in report["thresholds"].items()
+    ]
+    return "\n".join(lines)
+
+
+def _cell(figure: Mapping[str, float | None]) -> str:
+    """Return a figure with its interval; a dash where it is not defined."""
+    if figure["value"] is None:
+        return "–"
+    return f"{figure['value']:.3f} ({figure['low'] or 0:.3f} to {figure['high'] or 0:.3f})"

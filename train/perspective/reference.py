@@ -1,0 +1,104 @@
+"""Comments with Perspective's own scores: read, kept apart from what the bundle was trained on, and halved.
+
+One half of the comments fits the maps and the other tests them; near duplicates stay together, so no comment is in
+both, nor a slightly changed copy of one.
+"""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from moderation.errors import InvalidInputError
+from moderation.exports import file_digest
+from moderation.labels import LABELS
+from train.data.checks import require_columns
+from train.data.near import components, fold, near_pairs, text_key
+from train.data.sources import read_table
+from train.perspective.config import PerspectiveConfig, PerspectiveSource
+
+LEFT_OUT = "left_out"
+DIGITS = 6
+"""Scores that were stored as float32 lie beside the decimal that was meant: 0.8 must reach a threshold of 0.8."""
+
+
+def read_reference(config: PerspectiveConfig, rows: pd.DataFrame) -> pd.DataFrame:
+    """Return comments with columns source, comment_text, half ("fit" or "test") and Perspective's score per label.
+
+    A label is NaN where its source has no score. ``rows`` are those of the bundle's data; comments that nearly equal
+    one of them, have no text or stand twice are left out, and counted in ``attrs["left_out"]``.
+
+    Raises:
+        InvalidInputError: a file or column that is missing, a score outside [0, 1], or a comment that is among
+            ``rows``.
+    """
+    parts = [_read(source) for source in config.sources]
+    found = pd.concat(parts, ignore_index=True)
+    found["folded"] = [fold(text or "") for text in found["comment_text"]]
+    empty = found["folded"] == ""
+    twice = found.duplicated("folded") & ~empty
+    kept = found[~empty & ~twice].reset_index(drop=True)
+    seen = rows["comment_text"].map(fold)
+    _require_unseen(kept, set(seen))
+    group, near = _groups(kept["folded"].tolist(), sorted(set(seen)))
+    kept["half"] = np.where([int(key[:8], 16) % 2 for key in group], "fit", "test")
+    result = kept[~near].drop(columns="folded").reset_index(drop=True)
+    result.attrs[LEFT_OUT] = {
+        "without text": int(empty.sum()),
+        "standing twice": int(twice.sum()),
+        "nearly in the bundle's data": int(near.sum()),
+    }
+    return result
+
+
+def digests(config: PerspectiveConfig) -> dict[str, str]:
+    """Return the SHA-256 of each file, by its name."""
+    return {source.path.name: file_digest(source.path) for source in config.sources}
+
+
+def require_unseen(config: PerspectiveConfig, rows: pd.DataFrame) -> None:
+    """Refuse ``rows`` to train on that hold one of the comments, before any time is spent on training.
+
+    Raises:
+        InvalidInputError: as `read_reference`.
+    """
+    found = pd.concat([_read(source) for source in config.sources], ignore_index=True)
+    found["folded"] = [fold(text or "") for text in found["comment_text"]]
+    _require_unseen(found[found["folded"] != ""], set(rows["comment_text"].map(fold)))
+
+
+def _require_unseen(found: pd.DataFrame, seen: set[str]) -> None:
+    known = found[found["folded"].isin(seen)]
+    if not known.empty:
+        raise InvalidInputError(
+            f"{len(known)} of {len(found)} comments with Perspective's scores are among the bundle's own data (of "
+            f"{', '.join(sorted(known['source'].unique()))}), where its scores flatter: leave them out by data.exclude"
+        )
+
+
+def _read(source: PerspectiveSource) -> pd.DataFrame:
+    table = read_table(source.path, (source.text_column,))
+    require_columns(table, [source.text_column, *source.scores.values()], str(source.path))
+    rows = pd.DataFrame({"source": source.path.name, "comment_text": table[source.text_column]})
+    for label in LABELS:
+        column = source.scores.get(label)
+        rows[label] = np.nan if column is None else _scores(table[column], column, source.path)
+    return rows
+
+
+def _scores(values: pd.Series, column: str, path: Path) -> "pd.Series[float]":
+    scores = pd.to_numeric(values, errors="coerce").astype(float).round(DIGITS)
+    wrong = ~scores.between(0, 1) & values.notna()
+    if wrong.any():
+        row = int(np.flatnonzero(wrong)[0])
+        raise InvalidInputError(f"{path}, row {row + 1}: column {column} holds no score in [0, 1]")
+    return scores
+
+
+def _groups(folded: list[str], seen: list[str]) -> tuple[list[str], "np.ndarray[tuple[int], np.dtype[np.bool_]]"]:
+    """Return the key of each text's group of near duplicates, and whether a text of ``seen`` is in that group."""
+    pairs = near_pairs([*folded, *seen])
+    numbers = components(len(folded) + len(seen), pairs)
+    of_seen = np.unique(numbers[len(folded) :])
+    own = pd.Series([text_key(text) for text in folded])
+    return own.groupby(numbers[: len(folded)]).transform("min").tolist(), np.isin(numbers[: len(folded)], of_seen)
