@@ -4,9 +4,11 @@ from collections import Counter
 from collections.abc import Callable
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
 from moderation.errors import InvalidInputError
+from moderation.perspective_scale import ATTRIBUTES, PerspectiveScale
 from moderation.policy import Policy
 from moderation.scoring.scorer import Scored, Scorer
 from moderation.text import normalize
@@ -36,16 +38,25 @@ def check_text_column(schema: pa.Schema, name: str) -> None:
 class TableScorer:
     """Scores one text column; ``decisions`` counts what was decided, ``without_text`` the rows with nothing to read."""
 
-    def __init__(self, scorer: Scorer, policy: Policy, text_column: str, prefix: str = "") -> None:
-        """Name the new columns with ``prefix`` in front."""
+    def __init__(
+        self,
+        scorer: Scorer,
+        policy: Policy,
+        text_column: str,
+        prefix: str = "",
+        scale: PerspectiveScale | None = None,
+    ) -> None:
+        """Name the new columns with ``prefix`` in front; ``scale`` adds one per attribute of Perspective's."""
         self.version = scorer.bundle.version
         self.decisions: Counter[str] = Counter()
         self.without_text = 0
         self._scorer = scorer
         self._policy = policy
         self._text_column = text_column
+        self._scale = scale
         self._new_fields = [
             *(pa.field(prefix + label, pa.float32()) for label in scorer.labels),
+            *(pa.field(prefix + ATTRIBUTES[label], pa.float64()) for label in (scale.labels if scale else ())),
             pa.field(prefix + "decision", pa.string()),
             pa.field(prefix + "reasons", pa.string()),
             pa.field(prefix + "version", pa.string()),
@@ -96,6 +107,7 @@ class TableScorer:
         self.decisions.update(verdict.decision for verdict in decided)
         values = [
             *scores.T,
+            *self._mapped(scores),
             [verdict.decision for verdict in decided],
             [", ".join(verdict.reasons) for verdict in decided],
             [self.version] * len(decided),
@@ -103,3 +115,11 @@ class TableScorer:
             truncated,
         ]
         return [pa.array(column, field.type) for column, field in zip(values, self._new_fields, strict=True)]
+
+    def _mapped(self, scores: npt.NDArray[np.float32]) -> list[list[float]]:
+        """Return each attribute's column of scores on Perspective's scale."""
+        columns = dict(zip(self._scorer.labels, scores.T.tolist(), strict=True))
+        scale = self._scale
+        return (
+            [[scale.to_perspective(label, each) for each in columns[label]] for label in scale.labels] if scale else []
+        )

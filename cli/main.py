@@ -15,8 +15,10 @@ from cli import (
     keys,
     lineage,
     maintenance,
+    migrate_check,
     promote,
     registry,
+    rescore,
     reviewers,
     reviews,
     roles,
@@ -41,6 +43,8 @@ app.command("retention")(maintenance.retention)
 app.command("erase")(maintenance.erase)
 app.command("roles")(roles.roles)
 app.command("score")(score.score)
+app.command("rescore")(rescore.rescore)
+app.command("migrate-check")(migrate_check.migrate_check)
 app.command("gate")(gate.gate)
 app.command("promote", short_help="Make a candidate the served version, if it passed.")(promote.promote)
 app.command("rollback")(promote.rollback)

@@ -1,8 +1,9 @@
 """`moderation score`: a file of texts in, the same file with scores and decisions out."""
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,7 +14,9 @@ from moderation.errors import InvalidInputError
 if TYPE_CHECKING:
     from cli.bulk import TableScorer
     from moderation.bundle import Bundle
-    from moderation.settings import RegistrySettings
+    from moderation.perspective_scale import PerspectiveScale
+    from moderation.scoring.scorer import Scorer
+    from moderation.settings import ApiSettings, RegistrySettings
 
 
 def score(
@@ -34,31 +37,74 @@ def score(
     version (of the bundle), tokens_read and truncated; a row without text leaves them empty. The columns of a CSV are
     text, exactly as written. An empty registry is given the starter bundle.
     """
-    from cli.bulk import TableScorer, check_text_column
-    from cli.output import check_output, replaced_when_complete
-    from cli.tables import SUFFIXES, create_table, open_table
-    from moderation.policy_file import read_policy
-    from moderation.scoring.scorer import Scorer
     from moderation.settings import ApiSettings, load
 
     settings = load(ApiSettings)
-    if output.resolve() == source.resolve():
+    file = TextFile(source, text_column, output, prefix, overwrite)
+    check_file(file)
+    scorer = score_file(file, _find_bundle(settings, bundle, alias), settings)
+    typer.echo(summary(output, scorer))
+
+
+@dataclass(frozen=True)
+class TextFile:
+    """What is scored, and where the scores go."""
+
+    source: Path
+    text_column: str
+    output: Path
+    prefix: str
+    overwrite: bool
+
+
+def check_file(file: TextFile) -> None:
+    """Refuse what cannot be scored or written, before a model is loaded.
+
+    Raises:
+        InvalidInputError: an output that cannot be written, or a column that cannot be read.
+        NotFoundError: no input.
+    """
+    from cli.bulk import check_text_column
+    from cli.output import check_output
+    from cli.tables import SUFFIXES, open_table
+
+    if file.output.resolve() == file.source.resolve():
         raise InvalidInputError("the output is the input; give another --output")
-    check_output(output, SUFFIXES, overwrite)
-    table = open_table(source)
-    check_text_column(table.schema, text_column)
-    found = _find_bundle(settings, bundle, alias)
-    policy = read_policy(settings.policy_path, found.manifest.thresholds)
-    scorer = TableScorer(Scorer.load(found, settings.threads, settings.backend), policy, text_column, prefix)
+    check_output(file.output, SUFFIXES, file.overwrite)
+    check_text_column(open_table(file.source).schema, file.text_column)
+
+
+def score_file(
+    file: TextFile,
+    bundle: "Bundle",
+    settings: "ApiSettings",
+    scale: "PerspectiveScale | None" = None,
+    header: "Callable[[Scorer], Mapping[str, object]] | None" = None,
+) -> "TableScorer":
+    """Write the rows of ``file`` with their scores; return what scored them, with its counts.
+
+    With ``scale``, columns of Perspective's attributes follow the labels; ``header`` says what stands above the rows.
+    """
+    from cli.bulk import TableScorer
+    from cli.output import replaced_when_complete
+    from cli.tables import create_table, open_table
+    from moderation.policy_file import read_policy
+    from moderation.scoring.scorer import Scorer
+
+    table = open_table(file.source)
+    policy = read_policy(settings.policy_path, bundle.manifest.thresholds)
+    loaded = Scorer.load(bundle, settings.threads, settings.backend)
+    scorer = TableScorer(loaded, policy, file.text_column, file.prefix, scale)
     schema = scorer.output_schema(table.schema)
+    above = header(loaded) if header else None
     with (
-        replaced_when_complete(output) as partial,
-        closing(create_table(partial, output.suffix, schema)) as writer,
-        _progress(table.num_rows) as advance,
+        replaced_when_complete(file.output) as partial,
+        closing(create_table(partial, file.output.suffix, schema, above)) as writer,
+        progress(table.num_rows) as advance,
     ):
         for chunk in table.chunks():
             writer.write(scorer.add_scores(chunk, advance))
-    typer.echo(_summary(output, scorer))
+    return scorer
 
 
 def _find_bundle(settings: "RegistrySettings", directory: Path | None, alias: str | None) -> "Bundle":
@@ -77,7 +123,8 @@ def _find_bundle(settings: "RegistrySettings", directory: Path | None, alias: st
 
 
 @contextmanager
-def _progress(num_rows: int) -> Iterator[Callable[[int], object]]:
+def progress(num_rows: int) -> Iterator[Callable[[int], object]]:
+    """Yield what is told how many more texts are done, and draws a bar on stderr."""
     from tqdm import tqdm
 
     # Not a terminal: a log, which needs no line per second.
@@ -86,7 +133,8 @@ def _progress(num_rows: int) -> Iterator[Callable[[int], object]]:
         yield bar.update
 
 
-def _summary(output: Path, scorer: "TableScorer") -> str:
+def summary(output: Path, scorer: "TableScorer") -> str:
+    """Say what was written."""
     counts = ", ".join(f"{count} {decision}" for decision, count in sorted(scorer.decisions.items())) or "no texts"
     left = f"; {scorer.without_text} rows without text have no scores" if scorer.without_text else ""
     return f"Wrote {output}: {counts}{left}. Version {scorer.version}."

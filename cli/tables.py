@@ -8,7 +8,7 @@ twice, first to check them and learn their columns and size, so a pipe cannot be
 import csv
 import json
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import islice
 from pathlib import Path
 from typing import Protocol, TypeVar
@@ -20,6 +20,7 @@ from moderation.errors import InvalidInputError, NotFoundError
 
 SUFFIXES = (".csv", ".jsonl", ".parquet")
 CHUNK_ROWS = 1024
+HEADER = "provenance"
 Item = TypeVar("Item")
 
 
@@ -66,9 +67,13 @@ def open_table(path: Path) -> Table:
     return table
 
 
-def create_table(path: Path, suffix: str, schema: pa.Schema) -> Writer:
-    """Return a writer of the new file ``path``, in the format that ``suffix`` names."""
-    return _WRITERS[suffix](path, schema)
+def create_table(path: Path, suffix: str, schema: pa.Schema, header: Mapping[str, object] | None = None) -> Writer:
+    """Return a writer of the new file ``path``, in the format that ``suffix`` names.
+
+    ``header`` stands above the rows: in a CSV as a first line of ``# `` and JSON, in JSON Lines as a first object
+    ``{"provenance": …}``, in parquet under that key of the file's metadata.
+    """
+    return _WRITERS[suffix](path, schema, header)
 
 
 class CsvTable:
@@ -180,8 +185,10 @@ class ParquetTable:
 
 
 class _CsvWriter:
-    def __init__(self, path: Path, schema: pa.Schema) -> None:
+    def __init__(self, path: Path, schema: pa.Schema, header: Mapping[str, object] | None) -> None:
         self._file = path.open("x", encoding="utf-8", newline="")
+        if header is not None:
+            self._file.write(f"# {_json(header)}\n")
         self._writer = csv.writer(self._file, lineterminator="\n")
         self._writer.writerow(schema.names)
 
@@ -193,8 +200,10 @@ class _CsvWriter:
 
 
 class _JsonLinesWriter:
-    def __init__(self, path: Path, _schema: pa.Schema) -> None:
+    def __init__(self, path: Path, _schema: pa.Schema, header: Mapping[str, object] | None) -> None:
         self._file = path.open("x", encoding="utf-8")
+        if header is not None:
+            self._file.write(_json({HEADER: header}) + "\n")
 
     def write(self, chunk: pa.RecordBatch) -> None:
         self._file.writelines(_json(row) + "\n" for row in chunk.to_pylist())
@@ -204,14 +213,17 @@ class _JsonLinesWriter:
 
 
 class _ParquetWriter:
-    def __init__(self, path: Path, schema: pa.Schema) -> None:
+    def __init__(self, path: Path, schema: pa.Schema, header: Mapping[str, object] | None) -> None:
+        if header is not None:
+            schema = schema.with_metadata({HEADER: _json(header)})
+        self._schema = schema
         try:
             self._writer = pq.ParquetWriter(path, schema)
         except pa.ArrowNotImplementedError as error:
             raise InvalidInputError(f"parquet cannot hold the input's columns ({error}); write a .jsonl") from None
 
     def write(self, chunk: pa.RecordBatch) -> None:
-        self._writer.write_batch(chunk)
+        self._writer.write_batch(chunk.replace_schema_metadata(self._schema.metadata))
 
     def close(self) -> None:
         self._writer.close()
@@ -222,7 +234,7 @@ _READERS: dict[str, Callable[[Path], Table]] = {
     ".jsonl": JsonLinesTable,
     ".parquet": ParquetTable,
 }
-_WRITERS: dict[str, Callable[[Path, pa.Schema], Writer]] = {
+_WRITERS: dict[str, Callable[[Path, pa.Schema, Mapping[str, object] | None], Writer]] = {
     ".csv": _CsvWriter,
     ".jsonl": _JsonLinesWriter,
     ".parquet": _ParquetWriter,

@@ -1,0 +1,203 @@
+"""`moderation migrate-check`: what changes for a site that leaves Perspective for a bundle of ours."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from moderation.errors import InvalidInputError
+from moderation.labels import LABELS
+from moderation.perspective_scale import ATTRIBUTES
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from cli.perspective_log import PerspectiveLog
+    from moderation.bundle import Bundle
+
+RESAMPLES = 200
+FEWEST = 10
+"""Fewer comments say nothing of an attribute."""
+MOST_BAD_ROWS = 20
+
+
+def migrate_check(
+    perspective_log: Annotated[
+        Path, typer.Option(help="CSV or JSON Lines of comments and their scores.", metavar="FILE")
+    ],
+    threshold: Annotated[float, typer.Option(min=0, max=1, help="The site's threshold on Perspective's scores.")] = 0.8,
+    bundle: Annotated[
+        str | None,
+        typer.Option(
+            help="A version or its beginning, an alias, or a folder; the served alias if not given.", metavar="NAME"
+        ),
+    ] = None,
+    text_column: Annotated[
+        str | None, typer.Option(help="Column of the texts; text, comment_text, comment or body if not given.")
+    ] = None,
+    column: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Column of a label's scores, such as toxic=score; may be repeated. If not given, columns named "
+            "TOXICITY, INSULT and so on, in any case, or Perspective's answer in attributeScores.",
+            metavar="LABEL=COLUMN",
+        ),
+    ] = None,
+    plot: Annotated[
+        Path | None, typer.Option(help="Draw the scores against each other (.svg, .png or .pdf).", metavar="FILE")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Compare a bundle with a site's own log of Perspective's scores.
+
+    Says per attribute how the scores agree on Perspective's scale, which decisions would change at the site's
+    threshold, and which threshold changes fewest. Bad rows are left out, each named on stderr by its line. Nothing is
+    stored.
+    """
+    from cli.names import find_bundle
+    from cli.perspective_log import read_log
+    from cli.registry import open_registry
+    from moderation.settings import ApiSettings, load
+
+    settings = load(ApiSettings)
+    columns = dict(_pair(given) for given in column or [])
+    if plot is not None and plot.suffix not in (".svg", ".png", ".pdf"):
+        raise InvalidInputError(f"{plot} ends in {plot.suffix!r}; expected .svg, .png or .pdf")
+    log = read_log(perspective_log, text_column, columns)
+    _say_bad(log)
+    found = find_bundle(open_registry(), bundle or settings.alias)
+    own = _scored(found, log, settings.threads, settings.backend)
+    scores = _on_scale(found, own)
+    report = _report(found, log, scores, threshold)
+    if plot is not None:
+        from cli.migrate_plot import draw
+
+        draw(plot, {label: (log.scores[label], scores[label]) for label in report["attributes"]}, threshold)
+    typer.echo(json.dumps(report, indent=2) if as_json else _page(report))
+
+
+def _pair(given: str) -> tuple[str, str]:
+    label, separator, name = given.partition("=")
+    label = {attribute: ours for ours, attribute in ATTRIBUTES.items()}.get(label, label)
+    if not separator or label not in LABELS:
+        raise InvalidInputError(f"--column {given!r}: expected LABEL=COLUMN with a label of {', '.join(LABELS)}")
+    return label, name
+
+
+def _say_bad(log: "PerspectiveLog") -> None:
+    for said in log.bad[:MOST_BAD_ROWS]:
+        typer.echo(f"left out: {said}", err=True)
+    if len(log.bad) > MOST_BAD_ROWS:
+        typer.echo(f"left out: {len(log.bad) - MOST_BAD_ROWS} rows more", err=True)
+
+
+def _scored(bundle: "Bundle", log: "PerspectiveLog", threads: int, backend: str) -> "np.ndarray[Any, Any]":
+    import numpy as np
+
+    from cli.bulk import TEXTS_PER_CALL
+    from cli.score import progress
+    from moderation.scoring.scorer import Scorer
+
+    scorer, parts = Scorer.load(bundle, threads, backend), []
+    with progress(len(log.texts)) as advance:
+        for start in range(0, len(log.texts), TEXTS_PER_CALL):
+            part = log.texts[start : start + TEXTS_PER_CALL]
+            parts.append(scorer.score(part).scores)
+            advance(len(part))
+    return np.concatenate(parts)
+
+
+def _on_scale(bundle: "Bundle", own: "np.ndarray[Any, Any]") -> dict[str, list[float]]:
+    """Return each label's scores on Perspective's scale, or as they are where the bundle has none for it."""
+    scale = bundle.perspective
+    columns = dict(zip(bundle.manifest.label_names, own.astype(float).T.tolist(), strict=True))
+    mapped = scale.labels if scale is not None else ()
+    return {
+        label: [scale.to_perspective(label, each) for each in scores] if scale and label in mapped else scores
+        for label, scores in columns.items()
+    }
+
+
+def _report(
+    bundle: "Bundle", log: "PerspectiveLog", scores: dict[str, list[float]], threshold: float
+) -> dict[str, Any]:
+    import numpy as np
+
+    attributes = {}
+    for label in LABELS:
+        theirs = np.array(log.scores.get(label, []))
+        known = ~np.isnan(theirs)
+        if known.sum() >= FEWEST:
+            attributes[label] = _compared(np.array(scores[label])[known], theirs[known], threshold)
+            if bundle.perspective and label in bundle.perspective.labels:
+                nearest = attributes[label]["fewest_changes"]
+                nearest["own_threshold"] = bundle.perspective.from_perspective(label, nearest["threshold"])
+    if not attributes:
+        raise InvalidInputError(f"no attribute has scores of {FEWEST} comments; {len(log.texts)} were read")
+    return {
+        "version": bundle.version,
+        "scale": bundle.perspective.id if bundle.perspective else None,
+        "threshold": threshold,
+        "rows": len(log.texts),
+        "left_out": len(log.bad),
+        "attributes": attributes,
+    }
+
+
+def _compared(ours: "np.ndarray[Any, Any]", theirs: "np.ndarray[Any, Any]", threshold: float) -> dict[str, Any]:
+    from train.perspective.agreement import agreement, nearest_threshold
+
+    found = agreement(ours, theirs, (threshold,), RESAMPLES)
+    at, nearest = found.at[threshold], nearest_threshold(ours, theirs >= threshold)
+    return {
+        "rows": found.rows,
+        **{name: figure.plain() for name, figure in (found.figures | at.figures).items()},
+        "flagged_by_perspective": at.theirs,
+        "flagged": at.ours,
+        "newly_flagged": int(((ours >= threshold) & (theirs < threshold)).sum()),
+        "no_longer_flagged": int(((ours < threshold) & (theirs >= threshold)).sum()),
+        "fewest_changes": {
+            "threshold": nearest.threshold,
+            "newly_flagged": nearest.added,
+            "no_longer_flagged": nearest.lost,
+        },
+    }
+
+
+def _page(report: dict[str, Any]) -> str:
+    scale = (
+        f"on Perspective's scale ({report['scale']})" if report["scale"] else "as plain probabilities: it has no scale"
+    )
+    lines = [
+        f"{report['rows']} comments, {report['left_out']} rows left out. Version {report['version'][:12]}, {scale}."
+    ]
+    for label, found in report["attributes"].items():
+        nearest = found["fewest_changes"]
+        own = f" (of the plain probability: {nearest['own_threshold']:.4f})" if "own_threshold" in nearest else ""
+        lines += [
+            f"\n{ATTRIBUTES[label]} ({label}), {found['rows']} comments",
+            (
+                f"  agreement        Spearman {_cell(found['spearman'])}, "
+                f"mean absolute difference {_cell(found['mean_absolute_difference'])}"
+            ),
+            (
+                f"  at {report['threshold']:<13g} Perspective flags {found['flagged_by_perspective']}, this bundle "
+                f"{found['flagged']}: {found['newly_flagged']} newly, {found['no_longer_flagged']} no longer"
+            ),
+            (
+                f"                   precision {_cell(found['precision'])}, recall {_cell(found['recall'])}, "
+                f"F1 {_cell(found['f1'])}"
+            ),
+            (
+                f"  fewest changes   threshold {nearest['threshold']:.4f}{own}: {nearest['newly_flagged']} newly, "
+                f"{nearest['no_longer_flagged']} no longer"
+            ),
+        ]
+    return "\n".join(lines)
+
+
+def _cell(figure: dict[str, float | None]) -> str:
+    if figure["value"] is None or figure["low"] is None or figure["high"] is None:
+        return "–"
+    return f"{figure['value']:.3f} ({figure['low']:.3f} to {figure['high']:.3f})"

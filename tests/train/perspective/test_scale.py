@@ -1,0 +1,136 @@
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from moderation.bundle import Bundle, read_bundle
+from moderation.errors import InvalidInputError
+from moderation.scoring.scorer import Scorer
+from tests.bundles import build_tiny_bundle
+from tests.train.perspective.comments import rows_without, scored_comments
+from train.perspective.config import PerspectiveConfig
+from train.perspective.reference import LEFT_OUT, read_reference
+from train.perspective.scale import add_scale
+
+ROOT = Path(__file__).resolve().parents[3]
+
+
+def config(*paths: Path) -> PerspectiveConfig:
+    scores = {"toxic": "TOXICITY", "insult": "INSULT"}
+    return PerspectiveConfig.model_validate(
+        {"sources": [{"path": path, "text_column": "text", "scores": scores} for path in paths]}
+    )
+
+
+@pytest.fixture
+def bundle(tmp_path: Path) -> Path:
+    return build_tiny_bundle(tmp_path / "bundle")
+
+
+@pytest.fixture
+def comments(tmp_path: Path, bundle: Path) -> Path:
+    scored_comments(bundle).to_csv(tmp_path / "comments.csv", index=False)
+    return tmp_path / "comments.csv"
+
+
+def fitted(bundle: Path, comments: Path) -> tuple[Bundle, Any]:
+    written = add_scale(Scorer.load(read_bundle(bundle)), config(comments), rows_without())
+    return written, written.manifest.metrics["perspective"]
+
+
+def test_the_bundle_gets_a_new_version_with_maps_that_carry_the_scores_over(bundle: Path, comments: Path) -> None:
+    before = read_bundle(bundle)
+    written, report = fitted(bundle, comments)
+    assert written.version == read_bundle(bundle).version != before.version
+    assert written.manifest.files["model.int8.onnx"] == before.manifest.files["model.int8.onnx"]
+    assert written.manifest.probes == before.manifest.probes
+    scale = written.perspective
+    assert scale is not None
+    assert scale.labels == ("toxic", "insult")
+    found = report["sources"]["comments.csv"]["toxic"]
+    assert found["figures"]["mean_absolute_difference"]["value"] < 0.05  # by plain probabilities 0.2
+    assert found["at"]["0.5"]["figures"]["f1"]["value"] > 0.9
+    assert report["thresholds"]["toxic"]["0.8"] == scale.from_perspective("toxic", 0.8)
+    assert "## On Perspective's scale" in (bundle / "README.md").read_text()
+
+
+def test_a_second_fit_takes_the_place_of_the_first_and_finds_the_same(bundle: Path, comments: Path) -> None:
+    first, _ = fitted(bundle, comments)
+    card = (bundle / "README.md").read_text()
+    second, _ = fitted(bundle, comments)
+    assert second.version == first.version
+    assert (bundle / "README.md").read_text() == card
+
+
+def test_no_comment_nor_its_near_duplicate_is_in_both_halves(tmp_path: Path, bundle: Path) -> None:
+    table = scored_comments(bundle, 120)
+    longer = table["text"] + " " + " ".join(["a sentence that all of them share"] * 3) + table.index.astype(str) * 9
+    doubled = pd.concat([table.assign(text=longer), table.assign(text=longer + "!"), table.assign(text=longer)])
+    doubled.to_csv(tmp_path / "doubled.csv", index=False)
+    found = read_reference(config(tmp_path / "doubled.csv"), rows_without())
+    assert found.attrs[LEFT_OUT]["standing twice"] == 120
+    assert len(found) == 240
+    halves = found.assign(base=found["comment_text"].str.rstrip("!")).groupby("base")["half"].nunique()
+    assert set(halves) == {1}
+    assert set(found["half"]) == {"fit", "test"}
+
+
+def test_a_comment_that_is_nearly_or_wholly_in_the_training_is_left_out(comments: Path) -> None:
+    texts = pd.read_csv(comments)["text"]
+    longest = texts.loc[texts.str.len().idxmax()]
+    found = read_reference(config(comments), rows_without(texts[3].upper(), longest + "s"))
+    assert found.attrs[LEFT_OUT]["in the bundle's data"] == 1
+    assert found.attrs[LEFT_OUT]["nearly in the bundle's data"] == 1
+    assert not {texts[3], longest} & set(found["comment_text"])
+
+
+def test_a_file_that_was_trained_on_is_refused(comments: Path) -> None:
+    texts = pd.read_csv(comments)["text"]
+    with pytest.raises(InvalidInputError, match=r"^7 of the 600 comments of comments\.csv .*data\.exclude") as refused:
+        read_reference(config(comments), rows_without(*texts[:7]))
+    assert texts[3] not in str(refused.value)
+
+
+def test_a_score_that_is_none_is_named_by_row_and_column_and_never_by_its_text(comments: Path) -> None:
+    table = pd.read_csv(comments).astype({"INSULT": object})
+    table.loc[4, "INSULT"] = "1.5"
+    table.to_csv(comments, index=False)
+    with pytest.raises(InvalidInputError, match=r"comments\.csv, row 5: column INSULT holds no score in \[0, 1\]"):
+        read_reference(config(comments), rows_without())
+
+
+def test_a_training_refuses_its_own_comments_before_it_trains(tmp_path: Path) -> None:
+    done = train(tmp_path, ROOT / "tests/fixtures/comments.csv")
+    assert done.returncode == 1
+    assert "comments.csv are among the bundle's own data" in done.stderr.splitlines()[-1]
+    assert not (tmp_path / "runs" / "tiny" / "checkpoints").exists()
+
+
+@pytest.mark.full
+@pytest.mark.timeout(600)
+def test_a_training_with_perspectives_scores_ends_in_a_bundle_with_a_scale(tmp_path: Path, comments: Path) -> None:
+    table = pd.read_csv(comments).rename(columns={"text": "comment_text", "TOXICITY": "toxic"})
+    table.to_csv(tmp_path / "scores.csv", index=False)
+    done = train(tmp_path, tmp_path / "scores.csv")
+    assert done.returncode == 0, done.stderr
+    scale = read_bundle(tmp_path / "runs" / "tiny" / "bundle").perspective
+    assert scale is not None
+    assert scale.labels == ("toxic",)
+
+
+def train(directory: Path, scores: Path) -> "subprocess.CompletedProcess[str]":
+    block = f"perspective={{sources: [{{path: {scores}, scores: {{toxic: toxic}}}}]}}"
+    settings = ["publish=false", f"output_dir={directory / 'runs'}", block]
+    return subprocess.run(
+        [sys.executable, "-m", "train", "configs/train/tiny.yaml", "--set", *settings],
+        cwd=ROOT,
+        env={**os.environ, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1", "MODERATION_STATE_DIR": str(directory)},
+        capture_output=True,
+        text=True,
+        timeout=500,
+        check=False,
+    )
