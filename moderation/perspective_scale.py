@@ -6,6 +6,7 @@ such a map. This module applies a map; `train.perspective` fits it.
 """
 
 import hashlib
+import json
 from bisect import bisect_right
 from collections.abc import Sequence
 from itertools import pairwise
@@ -14,6 +15,7 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from moderation.errors import InvalidInputError
+from moderation.labels import LABELS
 
 ATTRIBUTES = {
     "toxic": "TOXICITY",
@@ -68,13 +70,14 @@ class PerspectiveScale(_Part):
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """Our labels that have a map, in the bundle's order."""
-        return tuple(self.attributes)
+        """Our labels that have a map, in their usual order."""
+        return tuple(label for label in LABELS if label in self.attributes)
 
     @property
     def id(self) -> str:
         """Twelve hex digits that change with the maps or with what they were fitted on."""
-        return hashlib.sha256(self.model_dump_json().encode()).hexdigest()[:12]
+        stated = json.dumps(self.model_dump(mode="json"), sort_keys=True)  # a manifest is sorted as well
+        return hashlib.sha256(stated.encode()).hexdigest()[:12]
 
     def to_perspective(self, label: str, probability: float) -> float:
         """Return Perspective's score, in [0, 1], of a calibrated probability.

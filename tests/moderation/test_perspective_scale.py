@@ -21,6 +21,7 @@ def scale(knots: list[tuple[float, float]]) -> PerspectiveScale:
     )
 
 
+CURVE = AttributeScale(probabilities=[0.0, 1.0], scores=[0.0, 1.0])
 BENT = scale([(0.0, 0.0), (1e-4, 0.1), (0.02, 0.5), (0.7, 0.9), (1.0, 1.0)])
 
 
@@ -107,6 +108,10 @@ def test_knots_that_do_not_rise_from_0_to_1_are_refused(knots: list[tuple[float,
 
 def test_the_id_is_that_of_the_content() -> None:
     again = PerspectiveScale.model_validate_json(BENT.model_dump_json())
+    turned = scale([(0.0, 0.0), (1.0, 1.0)]).model_copy(update={"attributes": {**BENT.attributes, "insult": CURVE}})
+    sorted_by_name = turned.model_copy(update={"attributes": dict(sorted(turned.attributes.items()))})
+    assert sorted_by_name.id == turned.id
+    assert sorted_by_name.labels == ("toxic", "insult")
     other = BENT.model_copy(update={"rows": 11})
     assert again.id == BENT.id != other.id
     assert len(BENT.id) == 12

@@ -76,12 +76,13 @@ def nearest_threshold(scores: npt.ArrayLike, flagged: npt.ArrayLike) -> Nearest:
     values, place = np.unique(np.asarray(scores, dtype=np.float64), return_inverse=True)
     flags = np.asarray(flagged, dtype=bool)
     with_flag, without = (np.bincount(place, chosen, len(values)) for chosen in (flags, ~flags))
-    # Cut k flags the values from k on; the last one none.
+    # Cut k flags the values from k on; the last one none, which no threshold does where a score is 1.
     lost = np.append(0, np.cumsum(with_flag))
     added = np.append(np.cumsum(without[::-1])[::-1], 0)
-    best = int(np.argmin(lost + added))
-    edges = np.concatenate(([0.0], values, [1.0]))
-    return Nearest(float(edges[best] + edges[best + 1]) / 2, int(added[best]), int(lost[best]))
+    best = int(np.argmin((lost + added)[: len(values) + (values[-1] < 1)]))
+    below, above = np.concatenate(([0.0], values, [1.0]))[best : best + 2].tolist()
+    middle = (below + above) / 2
+    return Nearest(middle if middle > below else above, int(added[best]), int(lost[best]))
 
 
 def _midranks(ranks: npt.NDArray[np.intp], weights: FloatArray) -> FloatArray:

@@ -3,16 +3,17 @@
 from collections.abc import Mapping
 from typing import Any
 
+from moderation.labels import LABELS
 from moderation.perspective_scale import PerspectiveScale
 
 HEADING = "## On Perspective's scale"
 
 TEMPLATE = """{heading}
 
-A rising map per label carries a score over to what Perspective's would be ({method}; scale `{id}`), so that a threshold
-of Perspective's can be kept. Fitted on {rows:,} comments, measured on others that neither the maps nor training saw,
-with 95 % bootstrap intervals. Precision and recall take Perspective's decision at the same threshold for the truth.
-Left out: {left_out}.
+A rising map per label carries a score over to what Perspective's would be, so that a threshold of Perspective's can be
+kept. Scale `{id}`: {method}; fitted on {rows:,} comments.
+Measured on others that neither the maps nor training saw, with 95 % bootstrap intervals. Precision and recall take
+Perspective's decision at the same threshold for the truth. Left out: {left_out}.
 {sources}
 ### The same share flagged
 
@@ -29,7 +30,7 @@ def page(scale: PerspectiveScale, report: Mapping[str, Any]) -> str:
         method=scale.method,
         id=scale.id,
         rows=scale.rows,
-        left_out=", ".join(f"{count} {reason}" for reason, count in report["left_out"].items()),
+        left_out=", ".join(f"{count} {reason}" for reason, count in report["left_out"].items() if count) or "none",
         sources="".join(_source(name, labels, report["attributes"]) for name, labels in report["sources"].items()),
         thresholds=_thresholds(report),
     ).rstrip()
@@ -42,7 +43,8 @@ def _source(name: str, labels: Mapping[str, Any], attributes: Mapping[str, str])
         "| attribute | Spearman | mean absolute difference |",
         "|---|---|---|",
     ]
-    for label, found in labels.items():
+    ordered = [(label, labels[label]) for label in LABELS if label in labels]
+    for label, found in ordered:
         figures = found["figures"]
         lines.append(
             f"| {attributes[label]} | {_cell(figures['spearman'])} | {_cell(figures['mean_absolute_difference'])} |"
@@ -52,7 +54,7 @@ def _source(name: str, labels: Mapping[str, Any], attributes: Mapping[str, str])
         "| attribute | threshold | Perspective flags | bundle flags | precision | recall | F1 |",
         "|---" * 7 + "|",
     ]
-    for label, found in labels.items():
+    for label, found in ordered:
         for threshold, at in found["at"].items():
             cells = " | ".join(_cell(at["figures"][name]) for name in ("precision", "recall", "f1"))
             lines.append(f"| {attributes[label]} | {threshold} | {at['theirs']} | {at['ours']} | {cells} |")
@@ -64,7 +66,8 @@ def _thresholds(report: Mapping[str, Any]) -> str:
     lines = ["| attribute | label | " + " | ".join(marks) + " |", "|---" * (len(marks) + 2) + "|"]
     lines += [
         f"| {report['attributes'][label]} | {label} | " + " | ".join(f"{found[mark]:.4f}" for mark in marks) + " |"
-        for label, found in report["thresholds"].items()
+        for label in LABELS
+        if (found := report["thresholds"].get(label))
     ]
     return "\n".join(lines)
 

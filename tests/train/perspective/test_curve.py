@@ -25,7 +25,7 @@ def test_as_many_comments_are_flagged_as_perspective_flags_on_comments_of_neithe
 
 
 @given(st.integers(0, 2**32 - 1), st.integers(100, 400), st.integers(1, 4))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 def test_whatever_ties_and_empty_ends_there_are_the_map_rises_from_0_to_1(seed: int, count: int, digits: int) -> None:
     generator = np.random.default_rng(seed)
     probabilities = generator.beta(0.05, 1, count).round(digits + 3)
