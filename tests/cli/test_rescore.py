@@ -38,8 +38,9 @@ def write(path: Path, texts: list[str]) -> Path:
 def test_the_scores_are_those_that_a_server_answered_in_any_batch_bit_for_bit(
     moderation: Moderation, state_dir: Path, tmp_path: Path
 ) -> None:
+    assert moderation("migrate").returncode == 0
     registry = LocalRegistry(state_dir / "registry")
-    version = registry.publish(STARTER_DIR)
+    before, version = registry.resolve("production"), registry.publish(STARTER_DIR)
     registry.point("production", version, Move("test", "the real model"))
     with (
         running(server_environment(state_dir), tmp_path / "errors.txt") as (url, _),
@@ -58,8 +59,8 @@ def test_the_scores_are_those_that_a_server_answered_in_any_batch_bit_for_bit(
 
     order = random.Random(0).sample(range(len(TEXTS)), len(TEXTS))
     source = write(tmp_path / "in.csv", [TEXTS[place] for place in order])
-    # Another alias in force, another process, another company of each text.
-    registry.point("production", registry.resolve("production"), Move("test", "again"))
+    # Another version is served meanwhile; another process, and each text in another company.
+    registry.point("production", before, Move("test", "rolled back"))
     done = moderation("rescore", source, "--version", version[:10], "--out", tmp_path / "out.jsonl")
     assert done.returncode == 0, done.stderr
     header, *rows = map(json.loads, (tmp_path / "out.jsonl").read_text().splitlines())

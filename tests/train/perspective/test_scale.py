@@ -55,7 +55,7 @@ def test_the_bundle_gets_a_new_version_with_maps_that_carry_the_scores_over(bund
     assert found["figures"]["mean_absolute_difference"]["value"] < 0.05  # by plain probabilities 0.2
     assert found["at"]["0.5"]["figures"]["f1"]["value"] > 0.9
     assert report["thresholds"]["toxic"]["0.8"] == scale.from_perspective("toxic", 0.8)
-    assert f"scale `{scale.id}`" in (bundle / "README.md").read_text()
+    assert f"Scale `{scale.id}`" in (bundle / "README.md").read_text()
 
 
 def test_a_second_fit_takes_the_place_of_the_first_and_finds_the_same(bundle: Path, comments: Path) -> None:
