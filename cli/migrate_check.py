@@ -58,6 +58,7 @@ def migrate_check(
     from cli.names import find_bundle
     from cli.perspective_log import read_log
     from cli.registry import open_registry
+    from cli.score import find_served
     from moderation.settings import ApiSettings, load
 
     settings = load(ApiSettings)
@@ -66,7 +67,7 @@ def migrate_check(
         raise InvalidInputError(f"{plot} ends in {plot.suffix!r}; expected .svg, .png or .pdf")
     log = read_log(perspective_log, text_column, columns)
     _say_bad(log)
-    found = find_bundle(open_registry(), bundle or settings.alias)
+    found = find_bundle(open_registry(), bundle) if bundle else find_served(settings, None, None)
     own = _scored(found, log, settings.threads, settings.backend)
     scores = _on_scale(found, own)
     report = _report(found, log, scores, threshold)

@@ -70,7 +70,7 @@ class _Columns:
             raise InvalidInputError(f"{path} has no column {found or ' or '.join(TEXT_COLUMNS)}; give --text-column")
         if missing := [name for name in given.values() if name not in names]:
             raise InvalidInputError(f"{path} has no column {missing[0]!r}, which --column names")
-        usual = {name.partition("@")[0].upper(): name for name in names}
+        usual = {name.partition("@")[0].upper(): name for name in reversed(names)}  # of two versions the first
         scores = {label: usual[name] for label, name in ATTRIBUTES.items() if name in usual} | dict(given)
         if not scores and ANSWER not in names:
             raise InvalidInputError(

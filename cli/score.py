@@ -42,7 +42,7 @@ def score(
     settings = load(ApiSettings)
     file = TextFile(source, text_column, output, prefix, overwrite)
     check_file(file)
-    scorer = score_file(file, _find_bundle(settings, bundle, alias), settings)
+    scorer = score_file(file, find_served(settings, bundle, alias), settings)
     typer.echo(summary(output, scorer))
 
 
@@ -107,7 +107,8 @@ def score_file(
     return scorer
 
 
-def _find_bundle(settings: "RegistrySettings", directory: Path | None, alias: str | None) -> "Bundle":
+def find_served(settings: "RegistrySettings", directory: Path | None, alias: str | None) -> "Bundle":
+    """Return the bundle of a folder or alias, else the served one; an empty registry is given the starter."""
     from moderation.bundle import read_bundle
     from moderation.registry.opening import open_registry
     from moderation.registry.starter import seed

@@ -115,7 +115,7 @@ def test_every_bad_row_is_named_by_its_line_and_never_by_its_text(tmp_path: Path
 def test_a_line_of_a_csv_is_where_its_row_begins(tmp_path: Path) -> None:
     path = tmp_path / "log.csv"
     path.write_text(
-        'comment,TOXICITY@6,THREAT\n"one\ntwo",0.5,\n\nthree,0.1,0.2,0.3\n"four\nfive",nan,0.5\nsix,0.7,0.9\n'
+        'comment,TOXICITY@6,THREAT,TOXICITY@5\n"one\ntwo",0.5,,1\n\nthree,0.1,0.2\n"four\nfive",nan,0.5,1\nsix,0.7,0.9,1\n'
     )
     found = read_log(path, None, {})
     assert found.texts == ["one\ntwo", "six"]
@@ -123,7 +123,7 @@ def test_a_line_of_a_csv_is_where_its_row_begins(tmp_path: Path) -> None:
     assert math.isnan(found.scores["threat"][0])
     assert found.scores["threat"][1] == 0.9
     assert found.bad == [
-        "line 5: 4 fields, the header has 3",
+        "line 5: 3 fields, the header has 4",
         "line 6: the score of TOXICITY is no number in [0, 1]",
     ]
 

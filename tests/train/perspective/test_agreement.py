@@ -50,8 +50,9 @@ def test_an_interval_covers_and_narrows_with_the_number_of_comments() -> None:
     few, many = (agreement(ours[:count], theirs[:count], (0.5,), 200) for count in (100, 2000))
     for found in (few, many):
         assert found.figures["spearman"].low < found.figures["spearman"].value < found.figures["spearman"].high
-    widths = [each.at[0.5].figures["f1"].high - each.at[0.5].figures["f1"].low for each in (few, many)]
+    widths = [each.figures["spearman"].high - each.figures["spearman"].low for each in (few, many)]
     assert widths[0] > 2 * widths[1]
+    assert 0.0 < many.at[0.5].figures["f1"].low < many.at[0.5].figures["f1"].value < many.at[0.5].figures["f1"].high
 
 
 def test_where_nothing_is_flagged_there_is_no_f1() -> None:
