@@ -13,7 +13,7 @@ from tests.serve.process import environment, running
 
 COMMANDS: list[tuple[str, ...]] = [
     *((), ("up",), ("migrate",), ("serve",), ("score",), ("registry",)),
-    *(("maintain",), ("retention",), ("erase",)),
+    *(("maintain",), ("retention",), ("erase",), ("rescore",), ("migrate-check",)),
     *(("keys",), ("keys", "create"), ("keys", "list"), ("keys", "revoke"), ("roles",)),
     *(("gate",), ("promote",), ("rollback",), ("compare",), ("lineage",)),
 ]
