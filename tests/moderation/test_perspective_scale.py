@@ -6,8 +6,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from moderation.bundle import read_bundle
 from moderation.errors import InvalidInputError
+from moderation.labels import LABELS
 from moderation.perspective_scale import AttributeScale, PerspectiveScale
+from moderation.registry.starter import STARTER_DIR
 
 
 def scale(knots: list[tuple[float, float]]) -> PerspectiveScale:
@@ -115,3 +118,13 @@ def test_the_id_is_that_of_the_content() -> None:
     other = BENT.model_copy(update={"rows": 11})
     assert again.id == BENT.id != other.id
     assert len(BENT.id) == 12
+
+
+def test_the_starter_has_a_map_of_every_label_and_its_card_says_which() -> None:
+    starter = read_bundle(STARTER_DIR, LABELS)
+    assert starter.perspective is not None
+    assert starter.perspective.labels == LABELS
+    assert f"Scale `{starter.perspective.id}`" in (STARTER_DIR / "README.md").read_text()
+    for label in LABELS:
+        own = starter.perspective.from_perspective(label, 0.8)
+        assert starter.perspective.to_perspective(label, own) == pytest.approx(0.8)
