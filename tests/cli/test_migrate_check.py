@@ -80,6 +80,8 @@ def test_the_report_for_people_says_the_same_and_progress_stays_off_it(
     log = write(tmp_path / "log.csv", [*rows, {"body": SECRET, "score": "high"}])
     done = moderation("migrate-check", "--perspective-log", log, "--column", "TOXICITY=score", "--bundle", scaled)
     assert done.returncode == 0, done.stderr
+    plain = moderation("migrate-check", "--perspective-log", log, "--column", "TOXICITY=score")
+    assert "as plain probabilities: it has no scale" in plain.stdout, plain.stderr  # the served bundle
     assert done.stdout.startswith("30 comments, 1 rows left out.")
     assert "at 0.8 " in done.stdout
     assert "Spearman 1.000" in done.stdout

@@ -102,6 +102,6 @@ def test_the_output_lies_beside_the_input_and_a_scale_that_is_not_there_is_said(
     assert "has no scale to Perspective's scores" in done.stderr
     assert moderation("rescore", source, "--version", "production").returncode == 0
     assert (tmp_path / "in.rescored.csv").exists()
-    done = moderation("rescore", source, "--version", "ffff")
+    done = moderation("rescore", source, "--version", "ffff", "--overwrite")
     assert done.returncode == 1
     assert "ffff" in done.stderr
