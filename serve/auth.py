@@ -216,7 +216,7 @@ def shown_in(scope: HttpScope) -> str:
     """
     headers = Headers(scope=scope)
     if dialect_of(scope["path"]) == "perspective" and (key := _query_key(scope) or headers.get("x-goog-api-key", "")):
-        return key.strip()
+        return str(key).strip()
     scheme, _, credentials = headers.get("authorization", "").partition(" ")
     if scheme.lower() == "bearer":
         return credentials.strip()

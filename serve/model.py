@@ -5,7 +5,7 @@
 
 import hashlib
 import logging
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -212,7 +212,7 @@ def _calibration_id(manifest: Manifest) -> str:
 
 def _languages(manifest: Manifest) -> tuple[str, ...]:
     """Return the languages that at least `LANGUAGE_SHARE` of the reference are in; English where it does not say."""
-    shares: Counter[str] = Counter()
+    shares: defaultdict[str, float] = defaultdict(float)
     for tag, share in (manifest.reference.language_shares or {}).items():
         shares[tag.partition("-")[0]] += share
     return tuple(tag for tag, share in shares.items() if share >= LANGUAGE_SHARE and tag != UNDETERMINED) or ("en",)

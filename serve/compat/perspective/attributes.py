@@ -40,13 +40,13 @@ UNSCORABLE = frozenset(
 """What Perspective had and no label of ours is."""
 
 PROBABILITY = "PROBABILITY"
-_SCORE_TYPES = (None, PROBABILITY, "SCORE_TYPE_UNSPECIFIED")
+_SCORE_TYPES = (PROBABILITY, "SCORE_TYPE_UNSPECIFIED")
 _NAME = re.compile(r"(?P<name>[A-Z_]+)(@(?P<version>[0-9]{1,7}|[0-9a-f]{8,64}))?")
 
 
 @dataclass(frozen=True)
 class Attribute:
-    """A name as it was asked for, the label that answers it, and the version of ours that it pins (None: production)."""
+    """A name as it was asked for, the label that answers, and the version of ours that it pins (None: production)."""
 
     name: str
     label: str
@@ -66,17 +66,17 @@ def scorable(requested: Mapping[str, AttributeConfig | None]) -> tuple[list[Attr
         name = match["name"] if match else ""
         if match is None or (name not in LABEL_OF and name not in UNSCORABLE):
             raise unknown_attribute(asked)
-        config = config or AttributeConfig()
-        if config.score_type not in _SCORE_TYPES:
+        stated = config or AttributeConfig()
+        if stated.score_type is not None and stated.score_type not in _SCORE_TYPES:
             raise PerspectiveError(
-                f"Requested score type {config.score_type[:64]} is not supported by attribute {asked}"
+                f"Requested score type {stated.score_type[:64]} is not supported by attribute {asked}"
             )
         if name in UNSCORABLE:
             unscorable.append(asked)
         else:
             version = match["version"] or ""
             pinned = version if len(version) >= 8 else None
-            found.append(Attribute(asked, LABEL_OF[name], pinned, config.score_threshold))
+            found.append(Attribute(asked, LABEL_OF[name], pinned, stated.score_threshold))
     return found, unscorable
 
 

@@ -1,10 +1,11 @@
 """What Perspective's clients send, read as they send it: any Content-Type or none, and JSON as JavaScript writes it.
 
-Google's own parsers take ``languages`` as a word and names in either case (``doNotStore``, ``do_not_store``), so clients
-send both. Fields that Perspective never had are ignored; no message repeats what a caller wrote.
+Google's own parsers take names in either case (``doNotStore``, ``do_not_store``) and a word for a list, so clients send
+them. Fields that Perspective never had are ignored; no message repeats what a caller wrote.
 """
 
 import json
+from collections.abc import Sized
 from typing import Annotated, Any, TypeVar
 
 import pyjson5
@@ -83,6 +84,11 @@ class _AboutComment(_Message):
         """The comment, once `check_comment` has found it."""
         return (self.comment and self.comment.text) or ""
 
+    @property
+    def named(self) -> Sized | None:
+        """What is said or asked, by attribute."""
+        raise NotImplementedError
+
 
 class AnalyzeRequest(_AboutComment):
     """``comments:analyze``."""
@@ -91,11 +97,21 @@ class AnalyzeRequest(_AboutComment):
     span_annotations: bool | None = None
     drop_unsupported_attributes: bool | None = None
 
+    @property
+    def named(self) -> Sized | None:
+        """What is asked, by attribute."""
+        return self.requested_attributes
+
 
 class SuggestRequest(_AboutComment):
     """``comments:suggestscore``."""
 
     attribute_scores: dict[str, SuggestedScores] | None = None
+
+    @property
+    def named(self) -> Sized | None:
+        """What is said, by attribute."""
+        return self.attribute_scores
 
 
 R = TypeVar("R", bound=_AboutComment)
@@ -120,11 +136,10 @@ def read(body: bytes, model: type[R], max_text_bytes: int) -> R:
     except ValidationError as error:
         raise PerspectiveError(f"Invalid value at '{_where(error)}'") from None
     _check_comment(request, max_text_bytes)
-    named = request.requested_attributes if isinstance(request, AnalyzeRequest) else request.attribute_scores  # type: ignore[attr-defined]
-    if not named:
+    if not request.named:
         raise no_attributes()
-    if len(named) > MAX_ATTRIBUTES:
-        raise PerspectiveError(f"{len(named)} attributes are requested; at most {MAX_ATTRIBUTES} are taken")
+    if len(request.named) > MAX_ATTRIBUTES:
+        raise PerspectiveError(f"{len(request.named)} attributes are requested; at most {MAX_ATTRIBUTES} are taken")
     return request
 
 
