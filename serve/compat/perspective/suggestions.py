@@ -80,12 +80,10 @@ class SuggestionDesk:
             raise comment_empty() from None
         (prediction,) = answered.predictions
         values = {attribute.name: suggested[attribute.name].summary_score.value for attribute in attributes}
-        origin = {
-            "community_id": request.community_id,
-            "session_id": request.session_id,
-            "client_token": request.client_token,
-            "suggested": values,
-        }
+        origin: dict[str, Any] = {"suggested": values}
+        if not request.do_not_store:
+            named = {"community_id", "session_id", "client_token"}
+            origin |= request.model_dump(include=named, exclude_none=True)
         await self._desk.suggested(prediction.id, self._agrees(attributes, values, prediction), origin, call)
         body: dict[str, Any] = {} if request.client_token is None else {"clientToken": request.client_token}
         body["detectedLanguages"] = answered.languages
