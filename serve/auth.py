@@ -74,11 +74,6 @@ class Caller:
         if not any(scope in self._scopes for scope in scopes):
             raise ForbiddenError(f"this key lacks the scope {' or '.join(scopes)}")
 
-    @property
-    def quota(self) -> int | None:
-        """Comments per minute; None: as much as the server can."""
-        return self._quota
-
     async def charge(self, texts: int) -> None:
         """Charge ``texts`` comments to the caller's quota.
 

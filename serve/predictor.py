@@ -130,8 +130,9 @@ class Predictor:
         # Beyond the deadline: given up in the midst of the commit, it would be in the log as answered, and be a 504.
         await self._outbox.append(records)
         answers = outcomes[: len(records)]
-        self._metrics.predicted(used.served.version, [record.decision for record in records], answers)
-        if model is None and call.is_traffic and not call.do_not_store:
+        if call.is_traffic:
+            self._metrics.predicted(used.served.version, [record.decision for record in records], answers)
+        if call.is_traffic and model is None and not call.do_not_store:
             for text, record in zip(texts.values(), records, strict=True):
                 self._shadow.offer(record.id, record.created_at, text)
         return Answered(

@@ -68,8 +68,7 @@ def error_response(error: ModerationError, scope: Scope) -> JSONResponse:
         detail = {"@type": _ERROR, "errorType": error.error_type} | error.detail
         return _response(400, str(error), headers, detail)
     if isinstance(error, OverQuotaError):
-        # A bound that holds without a quota says in the message what it is.
-        limit = {"quota_limit": "CommentsPerMinutePerKey", "quota_limit_value": str(scope["state"]["caller"].quota)}
+        limit = {"quota_limit": "PerMinutePerKey", "quota_limit_value": str(error.limit)}
         return _response(429, str(error), headers, _error_info("RATE_LIMIT_EXCEEDED", limit))
     if isinstance(error, DeadlineError):
         headers["Retry-After"] = _RETRY_S

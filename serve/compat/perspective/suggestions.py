@@ -11,6 +11,7 @@ from typing import Any
 
 from moderation.contracts import Prediction, ServedVersion
 from moderation.errors import InvalidInputError, OverQuotaError
+from moderation.language import UNDETERMINED
 from serve.compat.headers import UNSUPPORTED
 from serve.compat.perspective.attributes import Attribute, scorable
 from serve.compat.perspective.errors import comment_empty, language_not_supported
@@ -46,6 +47,7 @@ class PerMinute:
             raise OverQuotaError(
                 f"more than {self._most} suggestions in a minute; try again later",
                 retry_after_s=max(1, round(began + _MINUTE_S - now)),
+                limit=self._most,
             )
 
 
@@ -73,7 +75,9 @@ class SuggestionDesk:
         suggested = request.attribute_scores or {}
         attributes, unscorable = scorable(dict.fromkeys(suggested))
         if not attributes:
-            raise language_not_supported(unscorable[0], request.languages or [], requested=True)
+            raise language_not_supported(
+                unscorable[0], request.languages or [UNDETERMINED], requested=bool(request.languages)
+            )
         try:
             answered = await self._predictor.answer({"comment.text": request.text}, call)
         except InvalidInputError:  # nothing that a reader could see
