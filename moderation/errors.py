@@ -58,7 +58,7 @@ class DeadlineError(ModerationError):
 
 
 class OverQuotaError(ModerationError):
-    """There is less left of a ``limit`` per minute than was asked for; more may be asked after ``retry_after_s`` seconds."""
+    """Less is left of a ``limit`` per minute than was asked for; ask again after ``retry_after_s`` seconds."""
 
     code = "over_quota"
 

@@ -38,14 +38,17 @@ def test_a_suggestion_that_differs_is_shown_to_a_person(engine: Engine) -> None:
 
 
 def test_verdicts_come_before_suggestions(engine: Engine) -> None:
-    answered = prediction(created_at=AT)
-    store(engine, [answered])
-    draw(engine, policy(daily_budget=0), CLOSED)
-    store(engine, [], [feedback(prediction_id=answered.id, agree=False, created_at=CLOSED + HOUR)])
+    answered = traffic(40)
+    store(engine, answered)
+    draw(engine, policy(daily_budget=5, floor=1), CLOSED)
+    with engine.connect() as connection:
+        drawn = set(connection.scalars(select(ReviewItem.prediction_id)))
+    disputed = next(each.id for each in answered if each.id not in drawn)
+    store(engine, [], [feedback(prediction_id=disputed, agree=False, created_at=CLOSED + HOUR)])
     for _ in range(5):
         suggestion(engine, False)
     assert triage(engine, policy(daily_triage=2), CLOSED + 2 * HOUR) == 2
-    assert triaged(engine)[0] == answered.id
+    assert triaged(engine)[0] == disputed
 
 
 def test_a_suggestion_is_in_no_count_and_no_sample(engine: Engine) -> None:
