@@ -211,7 +211,7 @@ def shown_in(scope: HttpScope) -> str:
     """
     headers = Headers(scope=scope)
     if dialect_of(scope["path"]) == "perspective" and (key := _query_key(scope) or headers.get("x-goog-api-key", "")):
-        return str(key).strip()
+        return key.strip()
     scheme, _, credentials = headers.get("authorization", "").partition(" ")
     if scheme.lower() == "bearer":
         return credentials.strip()
@@ -219,8 +219,9 @@ def shown_in(scope: HttpScope) -> str:
 
 
 def _query_key(scope: HttpScope) -> str:
+    query: str = scope["query_string"].decode("latin-1")
     try:
-        return parse_qs(scope["query_string"].decode("latin-1"), max_num_fields=100).get("key", [""])[0]
+        return parse_qs(query, max_num_fields=100).get("key", [""])[0]
     except ValueError:  # too many fields
         return ""
 
