@@ -131,6 +131,7 @@ def test_training_throughput_measures_training_without_padding() -> None:
     assert re.search(r"^\| packed \| \d", done.stdout, re.MULTILINE), done.stdout
 
 
+@pytest.mark.full
 def test_perspectives_benchmark_runs(tmp_path: Path) -> None:
     run = benchmark("perspective", "--quick", "--bundle", build_tiny_bundle(tmp_path / "tiny"))
     assert "times single calls one after another" in run.stdout, run.stderr

@@ -5,10 +5,12 @@ from typing import Any
 
 import httpx
 import pytest
+from sqlalchemy import select
 
+from moderation.db.models import Feedback, Prediction
 from serve.compat.perspective.attributes import LABEL_OF, UNSCORABLE
 from tests.serve.compat.asking import ANALYZE, ERROR, SUGGEST, analyze, body, refused, score, send
-from tests.serve.server import Server
+from tests.serve.server import Server, wait_until
 
 TEXT = "You are disgusting."
 EMPTY = (400, "Comment must be non-empty.", "INVALID_ARGUMENT", "COMMENT_EMPTY")
@@ -259,6 +261,37 @@ def test_a_suggestion_is_answered_as_there(server: Server, case: str) -> None:
     answer = response.json()
     assert answer.pop("detectedLanguages")
     assert answer == {name: value for name, value in expected.items() if name != "detectedLanguages"}
+
+
+@pytest.mark.parametrize(("value", "agrees"), [(1, True), (0.5, True), (0.4, False), (0, False)])
+def test_a_suggestion_becomes_feedback_with_its_origin(server: Server, value: float, agrees: bool) -> None:
+    scores = {"TOXICITY@6": {"summaryScore": {"value": value}}, "SPAM": {"summaryScore": {"value": 1}}}
+    said = suggestion(attributeScores=scores, communityId="story", clientToken="comment:1")
+    response = send(server, said, SUGGEST, headers={"X-Request-Id": f"suggests-{value}"})
+    assert response.headers["x-moderation-unsupported-attributes"] == "SPAM"
+
+    def found() -> list[Any]:
+        same = Feedback.prediction_id == Prediction.id
+        query = select(Feedback.agree, Feedback.labels, Feedback.origin, Prediction.text, Prediction.route).join(
+            Prediction, same
+        )
+        with server.engine.connect() as connection:
+            return [tuple(row) for row in connection.execute(query.where(Feedback.request_id == f"suggests-{value}"))]
+
+    wait_until(found)
+    origin = {"community_id": "story", "client_token": "comment:1", "suggested": {"TOXICITY@6": value}}
+    assert found() == [(agrees, None, origin, TEXT, SUGGEST)]
+
+
+def test_suggestions_are_no_predictions_in_the_metrics(server: Server) -> None:
+    def predictions() -> list[str]:
+        return [
+            line for line in server.http.get("/metrics").text.splitlines() if "moderation_predictions_total" in line
+        ]
+
+    before = predictions()
+    assert send(server, suggestion(), SUGGEST).status_code == 200
+    assert predictions() == before
 
 
 @pytest.mark.parametrize("case", SUGGESTED_WRONG)
