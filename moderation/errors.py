@@ -58,13 +58,14 @@ class DeadlineError(ModerationError):
 
 
 class OverQuotaError(ModerationError):
-    """The key has less of its quota left than was asked for; more may be asked after ``retry_after_s`` seconds."""
+    """Less is left of a ``limit`` per minute than was asked for; ask again after ``retry_after_s`` seconds."""
 
     code = "over_quota"
 
-    def __init__(self, message: str, retry_after_s: int = 60) -> None:
+    def __init__(self, message: str, retry_after_s: int = 60, limit: int | None = None) -> None:
         super().__init__(message)
         self.retry_after_s = retry_after_s
+        self.limit = limit
 
 
 class UnavailableError(ModerationError):

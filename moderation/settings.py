@@ -164,6 +164,26 @@ class ApiSettings(DatabaseSettings, RegistrySettings, PrivacySettings):
     cache_texts: Annotated[
         int, Field(ge=0, description="Results kept so that duplicates need no inference; 0: none.")
     ] = 20_000
+    public_url: Annotated[
+        str | None,
+        Field(
+            description="Base URL under which Google's libraries call this server; unset: as they call it.",
+            pattern=r"^https?://\S+$",
+        ),
+    ] = None
+    perspective_scale: Annotated[
+        Literal["perspective", "probability"],
+        Field(description="What Perspective's routes answer: scores on its scale, or plain probabilities."),
+    ] = "perspective"
+    perspective_strict: Annotated[
+        bool, Field(description="Refuse attributes and texts that cannot be scored or read, as Perspective did.")
+    ] = False
+    pinned_versions: Annotated[
+        int, Field(ge=0, description="Versions kept loaded beside the current one for callers who name them; 0: none.")
+    ] = 2
+    suggestions_per_minute: Annotated[
+        int, Field(ge=1, description="Scores that one caller may suggest in a minute.")
+    ] = 600
     max_outbox_rows: Annotated[
         int, Field(ge=1, description="Rows kept for a database that is away; beyond it predictions are refused.")
     ] = 1_000_000

@@ -20,9 +20,9 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi_offline import FastAPIOffline
 from starlette.exceptions import HTTPException
-from starlette.responses import JSONResponse
+from starlette.responses import Response
 
-from moderation.errors import ConfigurationError
+from moderation.errors import ConfigurationError, NotFoundError
 from moderation.privacy import Privacy
 from moderation.scoring.onnx import available_cores
 from moderation.settings import ApiSettings
@@ -30,12 +30,20 @@ from serve import auth, payload
 from serve.auth import Access
 from serve.batcher import Batcher
 from serve.cache import Cache
+from serve.compat.errors import answer_to, answer_to_http
+from serve.compat.headers import bundle_headers
+from serve.compat.openai import moderations as openai
+from serve.compat.perspective import routes as perspective
+from serve.compat.perspective.analysis import Analyzer, Rules
+from serve.compat.perspective.suggestions import PerMinute, SuggestionDesk
 from serve.edge import Edge
-from serve.errors import UnreadableError, body_response, error_response
+from serve.errors import UnreadableError, body_response
 from serve.feedback import FeedbackDesk
 from serve.limits import BodyLimit
 from serve.metrics import Metrics
+from serve.model import Model
 from serve.outbox import Outbox
+from serve.pinned import PinnedModels
 from serve.prediction_log import PredictionLog
 from serve.predictor import Limits, Predictor
 from serve.routes import admin, feedback, page, predictions, status
@@ -62,12 +70,14 @@ def create_app(
     access: Access | None = None,
     body_timeout_s: float = BODY_TIMEOUT_S,
     flush_s: float = FLUSH_S,
+    load_version: Callable[[str], Model] | None = None,
 ) -> FastAPI:
     """Return the app around its parts; starting it starts the threads, stopping it ends them.
 
     The outbox and the log stay the caller's to close. Without ``access`` there are no keys, and this machine alone
     is answered. ``body_timeout_s`` bounds how long a request's body may
-    take to arrive, ``flush_s`` how long the outbox is emptied at the end.
+    take to arrive, ``flush_s`` how long the outbox is emptied at the end. ``load_version`` returns the model of a
+    version that a caller names by its first digits (blocking); without it there is only the current one.
 
     Raises:
         ConfigurationError: limits that contradict each other.
@@ -95,6 +105,9 @@ def create_app(
     )
     shipper = Shipper(outbox, log)
     desk = FeedbackDesk(lambda: watcher.current.served, outbox, log, lambda: shipper.database_reachable)
+    pinned = PinnedModels(
+        lambda: watcher.current, load_version or _no_version, settings.pinned_versions if load_version else 0
+    )
     access = access or Access(settings)
     metrics = _metrics(watcher, batcher, outbox, shipper, shadow, access)
     _show_bounds(metrics, settings)
@@ -116,6 +129,7 @@ def create_app(
         lag.cancel()
         access.close()
         desk.close()
+        pinned.close()
         watcher.close()
         await shadow.close()
         await asyncio.to_thread(batcher.close)
@@ -135,20 +149,50 @@ def create_app(
     app.state.metrics = metrics  # the server counts there what never becomes a request
     readiness = functools.partial(_readiness, watcher, batcher, outbox, shipper, access)
     limits = Limits(settings.max_text_bytes, settings.deadline_s)
-    privacy = Privacy(settings)
-    predictor = Predictor(lambda: watcher.current, batcher, outbox, shadow, metrics, limits, privacy)
+    predictor = Predictor(lambda: watcher.current, batcher, outbox, shadow, metrics, limits, Privacy(settings))
     app.include_router(predictions.router(predictor, settings.max_batch_texts))
     app.include_router(feedback.router(desk))
     app.include_router(status.router(lambda: watcher.current.served, metrics, readiness))
     app.include_router(admin.router(watcher))
+    _include_compat(app, settings, predictor, pinned, desk, watcher)
     app.include_router(page.router())
     app.exception_handler(HTTPException)(_http_error)
     app.exception_handler(RequestValidationError)(_validation_error)
     app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes, timeout_s=body_timeout_s)
-    app.add_middleware(Edge, metrics=metrics, access=access, require_room=require_room)  # added last: outermost
+    app.add_middleware(  # added last: outermost
+        Edge,
+        metrics=metrics,
+        access=access,
+        require_room=require_room,
+        bundle_headers=lambda: bundle_headers([watcher.current], settings.perspective_scale == "perspective"),
+    )
     if access.keys is not None:
         _describe_keys(app)
     return app
+
+
+def _include_compat(
+    app: FastAPI,
+    settings: ApiSettings,
+    predictor: Predictor,
+    pinned: PinnedModels,
+    desk: FeedbackDesk,
+    watcher: Watcher,
+) -> None:
+    rules = Rules(settings.perspective_strict, settings.deadline_s)
+    analyzer = Analyzer(predictor, pinned, lambda: watcher.current, rules)
+    per_minute = PerMinute(settings.suggestions_per_minute)
+    suggestions = SuggestionDesk(predictor, desk, lambda: watcher.current.served, per_minute)
+    app.include_router(
+        perspective.router(
+            analyzer, suggestions, settings.perspective_scale, settings.max_text_bytes, settings.public_url
+        )
+    )
+    app.include_router(openai.router(predictor, settings.max_batch_texts))
+
+
+def _no_version(version: str) -> Model:
+    raise NotFoundError(f"version {version} is not served here")
 
 
 def _describe_keys(app: FastAPI) -> None:
@@ -242,8 +286,10 @@ def _disk(folder: Path) -> tuple[float, float]:
     return found.total, found.free
 
 
-async def _http_error(request: Request, error: HTTPException) -> JSONResponse:
+async def _http_error(request: Request, error: HTTPException) -> Response:
     """Answer what the framework refuses: no such path, no such method."""
+    if (answer := answer_to_http(error, request.scope)) is not None:
+        return answer
     message = HTTPStatus(error.status_code).phrase
     code, headers = message.lower().replace(" ", "_"), dict(error.headers or {})
     if methods := headers.get("Allow"):
@@ -252,6 +298,6 @@ async def _http_error(request: Request, error: HTTPException) -> JSONResponse:
     return body_response(error.status_code, code, message, request.state.request_id, headers)
 
 
-async def _validation_error(request: Request, _: RequestValidationError) -> JSONResponse:
+async def _validation_error(request: Request, _: RequestValidationError) -> Response:
     """Answer what FastAPI's own validation refuses, without the input that its default answer repeats."""
-    return error_response(UnreadableError("the request is not what the contract asks for"), request.state.request_id)
+    return answer_to(UnreadableError("the request is not what the contract asks for"), request.scope)

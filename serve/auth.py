@@ -7,6 +7,7 @@ with keys any origin may, and CORS only decides whose pages may read the answer.
 
 import re
 from typing import Any
+from urllib.parse import parse_qs
 
 from starlette.datastructures import Headers
 from starlette.types import Scope as HttpScope
@@ -14,14 +15,15 @@ from starlette.types import Scope as HttpScope
 from moderation.db.keys import ANONYMOUS, SCOPES, Key, Scope
 from moderation.errors import ForbiddenError, NotFoundError, UnauthorizedError, UnavailableError
 from moderation.settings import ApiSettings
+from serve.compat.paths import ANALYZE, MODERATIONS, SUGGEST, dialect_of
 from serve.keys import KeyRing
 from serve.quotas import Quotas
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 HEALTH = frozenset({"/health", "/ready"})
 """Answered whatever the caller calls this server: load balancers use its address."""
-OPEN = HEALTH | {"/", "/docs", "/openapi.json", "/static", "/static-offline-docs"}
-"""Answered without a key, with all that is below them."""
+OPEN = HEALTH | {"/", "/docs", "/openapi.json", "/static", "/static-offline-docs", "/$discovery", "/batch"}
+"""Answered without a key, with all that is below them; of a batch, each part shows its own."""
 PRIVATE = frozenset({"/metrics", "/admin"})
 """Where there is a private port, answered only there."""
 ON_PRIVATE_PORT = PRIVATE | HEALTH | {"/version"}
@@ -32,8 +34,11 @@ NEEDED: dict[str, tuple[Scope, ...]] = {
     "/metrics": ("admin",),
     "/admin": ("admin",),
     "/version": SCOPES,
+    ANALYZE: ("predict",),
+    SUGGEST: ("feedback",),
+    MODERATIONS: ("predict",),
 }
-"""Which scopes open a path by its first part, any one of them; every other path takes any key."""
+"""Which scopes open a path, or all below its first part, any one of them; every other path takes any key."""
 REFUSED = "this needs an API key that is known and holds; send it as Authorization: Bearer KEY or as X-API-Key: KEY"
 """One message for none, unknown, revoked and expired keys. How long it takes may differ: an unknown key can make the
 server look for it in the database."""
@@ -65,7 +70,7 @@ class Caller:
 
     def check_scope(self, path: str) -> None:
         """Raise ForbiddenError if the caller's key does not open ``path``."""
-        scopes = NEEDED.get(root_of(path), SCOPES)
+        scopes = needed(path)
         if not any(scope in self._scopes for scope in scopes):
             raise ForbiddenError(f"this key lacks the scope {' or '.join(scopes)}")
 
@@ -97,7 +102,12 @@ STRANGER = Caller(known=False)
 
 def is_scoring(path: str) -> bool:
     """Return whether ``path`` is one that comments are sent to."""
-    return NEEDED.get(root_of(path)) == ("predict",)
+    return needed(path) == ("predict",)
+
+
+def needed(path: str) -> tuple[Scope, ...]:
+    """Return the scopes of which one opens ``path``."""
+    return NEEDED.get(path) or NEEDED.get(root_of(path), SCOPES)
 
 
 class Access:
@@ -142,10 +152,10 @@ class Access:
         if self.keys is None or (private and root != "/admin"):
             return ANYONE
         if root == "/ready":
-            return await self._operator_or_stranger(self.keys, _shown(headers))
-        if root in OPEN:
+            return await self._operator_or_stranger(self.keys, shown_in(scope))
+        if root in OPEN or (scope["method"] == "OPTIONS" and dialect_of(scope["path"])):
             return STRANGER
-        key = await self.keys.find(_shown(headers))
+        key = await self.keys.find(shown_in(scope))
         if key is None:
             raise UnauthorizedError(REFUSED)
         return Caller(key, self._quotas)
@@ -185,20 +195,35 @@ def describe(schema: dict[str, Any]) -> dict[str, Any]:
     """Return an OpenAPI description with the keys that its paths need."""
     schema.setdefault("components", {})["securitySchemes"] = _SCHEMES
     for path, methods in schema["paths"].items():
-        if (root := root_of(path)) not in OPEN:
+        if root_of(path) not in OPEN:
             for operation in methods.values():
                 operation["security"] = [{name: []} for name in _SCHEMES]
-                needs = f"Needs a key with the scope {' or '.join(NEEDED.get(root, SCOPES))}."
+                needs = f"Needs a key with the scope {' or '.join(needed(path))}."
                 operation["description"] = f"{operation.get('description', '')}\n\n{needs}"
     return schema
 
 
-def _shown(headers: Headers) -> str:
-    """Return the key that the caller shows, whatever it is; empty if none."""
+def shown_in(scope: HttpScope) -> str:
+    """Return the key that the caller shows, whatever it is; empty if none.
+
+    Perspective's clients show it as ``?key=`` or ``X-Goog-Api-Key``, and those that came through Google's libraries may
+    show a token for Google as well.
+    """
+    headers = Headers(scope=scope)
+    if dialect_of(scope["path"]) == "perspective" and (key := _query_key(scope) or headers.get("x-goog-api-key", "")):
+        return key.strip()
     scheme, _, credentials = headers.get("authorization", "").partition(" ")
     if scheme.lower() == "bearer":
         return credentials.strip()
     return headers.get("x-api-key", "").strip()
+
+
+def _query_key(scope: HttpScope) -> str:
+    query: str = scope["query_string"].decode("latin-1")
+    try:
+        return parse_qs(query, max_num_fields=100).get("key", [""])[0]
+    except ValueError:  # too many fields
+        return ""
 
 
 def _listed(names: str | None) -> tuple[str, ...]:

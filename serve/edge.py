@@ -6,7 +6,7 @@ Security headers stand on every answer, but for HSTS: that is for the proxy that
 import logging
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from starlette.datastructures import Headers
@@ -15,7 +15,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from moderation.errors import ModerationError
 from serve.auth import ANYONE, RATE_HEADERS, Access, is_scoring
-from serve.errors import error_response
+from serve.compat.errors import answer_to
+from serve.compat.headers import BUNDLE_HEADERS
+from serve.compat.paths import dialect_of
 from serve.ids import uuid7
 from serve.metrics import SCORING_ROUTES, Metrics
 
@@ -34,8 +36,15 @@ logger = logging.getLogger(__name__)
 class Edge:
     """ASGI middleware: lets callers in, answers every error, logs and counts every request."""
 
-    def __init__(self, app: ASGIApp, metrics: Metrics, access: Access, require_room: Callable[[], None]) -> None:
-        """Wrap ``app``; ``access`` decides who may ask.
+    def __init__(
+        self,
+        app: ASGIApp,
+        metrics: Metrics,
+        access: Access,
+        require_room: Callable[[], None],
+        bundle_headers: Callable[[], dict[str, str]],
+    ) -> None:
+        """Wrap ``app``; ``access`` decides who may ask, ``bundle_headers`` say what serves, on other services' paths.
 
         ``require_room`` raises what a caller who wants scores hears while there is no room for a single comment. That
         is said before the body is read: at three times the capacity, most requests cost only this.
@@ -44,16 +53,24 @@ class Edge:
         self._metrics = metrics
         self._access = access
         self._require_room = require_room
-        self._inner: ASGIApp = self._answer
-        if access.origins:  # around the errors' answers too, so that pages can read those
-            self._inner = CORSMiddleware(
-                self._answer,
-                allow_origins=access.origins,
-                allow_methods=("GET", "POST"),
-                allow_headers=("Authorization", "X-API-Key", "X-Request-Id"),
-                expose_headers=("X-Request-Id", "Retry-After", *RATE_HEADERS),
-                max_age=CORS_MAX_AGE_S,
-            )
+        self._bundle_headers = bundle_headers
+        self._inner = self._with_cors(access.origins, ("Authorization", "X-API-Key", "X-Request-Id"))
+        # Pages of any site called Perspective, with a key; their libraries send headers of their own.
+        anybody = access.origins or (("*",) if access.keys is not None else ())
+        self._inner_compat = self._with_cors(anybody, ("*",))
+
+    def _with_cors(self, origins: Sequence[str], allow_headers: Sequence[str]) -> ASGIApp:
+        """Return what answers, around the errors' answers too, so that pages of ``origins`` can read those."""
+        if not origins:
+            return self._answer
+        return CORSMiddleware(
+            self._answer,
+            allow_origins=origins,
+            allow_methods=("GET", "POST"),
+            allow_headers=allow_headers,
+            expose_headers=("X-Request-Id", "Retry-After", *RATE_HEADERS, *BUNDLE_HEADERS),
+            max_age=CORS_MAX_AGE_S,
+        )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection event."""
@@ -68,10 +85,13 @@ class Edge:
             if message["type"] == "http.response.start":
                 state["status"] = message["status"]
                 message["headers"] = _complete(message, state)
+                if dialect_of(scope["path"]) is not None:
+                    _add_missing(message["headers"], self._bundle_headers())
             await send(message)
 
         try:
-            await self._inner(scope, receive, send_complete)
+            inner = self._inner if dialect_of(scope["path"]) is None else self._inner_compat
+            await inner(scope, receive, send_complete)
         finally:
             self._record(scope, time.perf_counter() - started)
 
@@ -89,7 +109,7 @@ class Edge:
                 logger.error("unexpected error", exc_info=error, extra={"fields": fields})
                 error = ModerationError("internal error")
             if state["status"] == CALLER_LEFT:
-                await error_response(error, state["request_id"])(scope, receive, send)
+                await answer_to(error, scope)(scope, receive, send)
 
     def _record(self, scope: Scope, seconds: float) -> None:
         state = scope["state"]
@@ -106,6 +126,12 @@ class Edge:
 def _request_id(headers: Headers) -> str:
     given = headers.get("x-request-id", "")
     return given if _REQUEST_ID.fullmatch(given) else uuid7()
+
+
+def _add_missing(headers: list[tuple[bytes, bytes]], more: dict[str, str]) -> None:
+    names = {name for name, _ in headers}
+    found = [(name.lower().encode(), value.encode()) for name, value in more.items()]
+    headers += [header for header in found if header[0] not in names]
 
 
 def _complete(message: Message, state: dict[str, Any]) -> list[tuple[bytes, bytes]]:

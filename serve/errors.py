@@ -43,6 +43,17 @@ class ContradictoryError(ModerationError):
     code = "contradictory"
 
 
+class PerspectiveError(ModerationError):
+    """Refused as the Perspective API refused it; ``error_type`` and ``detail`` are what its clients branch on."""
+
+    code = "perspective"
+
+    def __init__(self, message: str, error_type: str = "INVALID_REQUEST", detail: dict[str, Any] | None = None) -> None:
+        super().__init__(message)
+        self.error_type = error_type
+        self.detail = detail or {}
+
+
 class EncodedError(ModerationError):
     """The body is compressed."""
 
@@ -54,6 +65,7 @@ AWAY_S = 5
 
 STATUS: dict[type[ModerationError], int] = {
     InvalidInputError: 400,
+    PerspectiveError: 400,
     UnauthorizedError: 401,
     ForbiddenError: 403,
     NotFoundError: 404,
@@ -102,16 +114,20 @@ def status_of(error: ModerationError) -> int:
 
 def error_response(error: ModerationError, request_id: str) -> JSONResponse:
     """Return the answer that tells a caller of ``error``."""
-    status, headers = status_of(error), {}
+    return body_response(status_of(error), error.code, str(error), request_id, error_headers(error))
+
+
+def error_headers(error: ModerationError) -> dict[str, str]:
+    """Return the headers that go with the answer, whatever the shape of its body."""
     if isinstance(error, OverloadedError | OverQuotaError):
-        headers["Retry-After"] = str(error.retry_after_s)
-    elif isinstance(error, UnavailableError):
-        headers["Retry-After"] = str(AWAY_S)
-    elif isinstance(error, UnauthorizedError):
-        headers["WWW-Authenticate"] = 'Bearer realm="moderation"'
-    elif isinstance(error, SlowBodyError):
-        headers["Connection"] = "close"  # what is left of the body must not be read as the next request
-    return body_response(status, error.code, str(error), request_id, headers)
+        return {"Retry-After": str(error.retry_after_s)}
+    if isinstance(error, UnavailableError):
+        return {"Retry-After": str(AWAY_S)}
+    if isinstance(error, UnauthorizedError):
+        return {"WWW-Authenticate": 'Bearer realm="moderation"'}
+    if isinstance(error, SlowBodyError):
+        return {"Connection": "close"}  # what is left of the body must not be read as the next request
+    return {}
 
 
 def body_response(

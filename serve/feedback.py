@@ -4,6 +4,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 from moderation import clock
 from moderation.contracts import FeedbackReceipt, FeedbackRequest, ServedVersion
@@ -77,6 +78,26 @@ class FeedbackDesk:
         )
         await self._outbox.append([record])
         return FeedbackReceipt(id=record.id)
+
+    async def suggested(self, prediction_id: str, agree: bool, origin: dict[str, Any], call: Call) -> None:
+        """Record what a caller suggested of a comment that was scored for it; ``origin`` says what, and where from.
+
+        Raises:
+            OverloadedError: no room in the outbox.
+            UnavailableError: the outbox cannot be written.
+        """
+        at = clock.now()
+        record = FeedbackRecord(
+            id=uuid7(at),
+            created_at=at,
+            request_id=call.request_id,
+            client=call.client,
+            prediction_id=prediction_id,
+            agree=agree,
+            labels=None,
+            origin=origin,
+        )
+        await self._outbox.append([record])
 
     async def _check(self, request: FeedbackRequest, prediction_id: str) -> None:
         """Raise if there surely is no such prediction, or if it is not what the caller agrees with."""

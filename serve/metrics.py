@@ -10,12 +10,13 @@ from prometheus_client.registry import Collector
 from moderation.contracts import ServedVersion
 from moderation.policy import DECISIONS, Decision
 from serve.batcher import Outcome
+from serve.compat.paths import ANALYZE, MODERATIONS
 from serve.protocol import REFUSALS
 from serve.stages import Found
 
 _SECONDS = (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
 _PART_SECONDS = (0.0001, 0.0002, 0.0005, 0.001, *_SECONDS)
-SCORING_ROUTES = ("/predict", "/predict/batch")
+SCORING_ROUTES = ("/predict", "/predict/batch", ANALYZE, MODERATIONS)
 _FAILURES = (500, 503, 504)
 _METHODS = ("GET", "POST", "HEAD", "OPTIONS")
 

@@ -37,7 +37,7 @@ async def read(request: HttpRequest, model: type[M], max_items: int) -> M:
     if not _is_json(request.headers.get("content-type", "")):
         raise UnreadableError("send the body as Content-Type: application/json")
     body = await request.body()
-    _check_count(body, max_items)
+    check_count(body, max_items)
     try:
         # Keys only: a cache of values would keep comments.
         payload = from_json(body, allow_inf_nan=False, cache_strings="keys")
@@ -66,8 +66,11 @@ def _is_json(content_type: str) -> bool:
     return content_type.partition(";")[0].strip().lower() == "application/json"
 
 
-def _check_count(body: bytes, max_items: int) -> None:
+def check_count(body: bytes, max_items: int) -> None:
     """Refuse what would become very many objects: to parse 2.7 million empty lists holds the event loop for seconds.
+
+    Raises:
+        TooLargeError: far more than ``max_items``, in a body of more than `UNCOUNTED_BYTES`.
 
     Counts what opens or parts values outside of strings, by whole passes over the bytes that take milliseconds.
     """

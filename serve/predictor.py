@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from moderation import clock
-from moderation.contracts import ExplainedSpan, Prediction
+from moderation.contracts import Prediction
 from moderation.db.keys import ANONYMOUS
 from moderation.db.log import PredictionRecord
 from moderation.errors import DeadlineError
@@ -31,7 +31,10 @@ async def free_of_charge(texts: int) -> None:
 
 @dataclass(frozen=True)
 class Call:
-    """Who asks what; ``started`` is the request's begin on `time.perf_counter`, ``charge`` takes from a quota."""
+    """Who asks what; ``started`` is the request's begin on `time.perf_counter`, ``charge`` takes from a quota.
+
+    ``is_traffic`` is False for a text that nobody wants a decision on.
+    """
 
     request_id: str
     route: str
@@ -40,6 +43,17 @@ class Call:
     do_not_store: bool = False
     author_id: str | None = None
     charge: Callable[[int], Awaitable[None]] = free_of_charge
+    is_traffic: bool = True
+
+
+@dataclass(frozen=True)
+class Answered:
+    """A prediction and a language tag per text, the scores of each part, and the model that gave them all."""
+
+    model: Model
+    predictions: list[Prediction]
+    languages: list[str]
+    part_scores: list[dict[str, float]]
 
 
 @dataclass(frozen=True)
@@ -75,9 +89,28 @@ class Predictor:
     async def predict(self, texts: Mapping[str, str], call: Call, explain: bool = False) -> list[Prediction]:
         """Return a prediction for each text, in order; ``texts`` maps the field as callers know it to its text.
 
-        A text of which nothing may be stored meets neither the cache nor the candidate. To ``explain`` a single text,
-        it is scored without each of its parts as well: they are charged as comments, take turns with other requests,
-        and are neither logged nor cached.
+        To ``explain`` a single text, it is scored without each of its parts as well.
+
+        Raises:
+            ModerationError: as `answer` does.
+        """
+        if not explain:
+            return (await self.answer(texts, call)).predictions
+        await check_texts(texts, self._limits.max_text_bytes)
+        (text,) = texts.values()
+        spans = await asyncio.to_thread(spans_in, text)
+        answered = await self.answer(texts, call, [without(text, span) for span in spans])
+        (prediction,) = answered.predictions
+        explanation = explanation_of(spans, prediction.scores, answered.part_scores)
+        return [prediction.model_copy(update={"explanation": explanation})]
+
+    async def answer(
+        self, texts: Mapping[str, str], call: Call, parts: Sequence[str] = (), model: Model | None = None
+    ) -> Answered:
+        """Return a prediction for each text, in order, by ``model``, or by the current one.
+
+        A text of which nothing may be stored meets neither the cache nor the candidate. ``parts`` are texts that are
+        scored besides: they are charged as comments, take turns with other requests, and are neither logged nor cached.
 
         Raises:
             TooLargeError: a text over its limit, or more parts than this server ever has room for.
@@ -89,44 +122,47 @@ class Predictor:
         """
         try:
             async with asyncio.timeout(self._limits.deadline_s):
-                records, outcomes, explanation = await self._score(texts, call, explain)
+                used, records, outcomes = await self._score(texts, call, parts, model)
         except TimeoutError:
             raise DeadlineError(
                 f"no answer within {self._limits.deadline_s:g} s; send fewer comments at once or try again later"
             ) from None
         # Beyond the deadline: given up in the midst of the commit, it would be in the log as answered, and be a 504.
         await self._outbox.append(records)
-        self._metrics.predicted(records[0].version, [record.decision for record in records], outcomes)
-        if not call.do_not_store:
+        answers = outcomes[: len(records)]
+        if call.is_traffic:
+            self._metrics.predicted(used.served.version, [record.decision for record in records], answers)
+        if call.is_traffic and model is None and not call.do_not_store:
             for text, record in zip(texts.values(), records, strict=True):
                 self._shadow.offer(record.id, record.created_at, text)
-        return [_answer(record, explanation) for record in records]
+        return Answered(
+            used,
+            [_answer(record) for record in records],
+            [outcome.result.scores.traits.language for outcome in answers],
+            [outcome.result.scores.scores for outcome in outcomes[len(records) :]],
+        )
 
     async def _score(
-        self, texts: Mapping[str, str], call: Call, explain: bool
-    ) -> tuple[list[PredictionRecord], list[Outcome[Found]], list[ExplainedSpan] | None]:
+        self, texts: Mapping[str, str], call: Call, parts: Sequence[str], model: Model | None
+    ) -> tuple[Model, list[PredictionRecord], list[Outcome[Found]]]:
+        """Return the model, a record per text, and the outcomes of texts and parts."""
         await check_texts(texts, self._limits.max_text_bytes)
         comments = list(texts.values())
-        parts = await asyncio.to_thread(spans_in, comments[0]) if explain else []
         # Before the work and before a quota is leased; what fills up meanwhile is refused after.
         cost = len(comments) + len(parts)
         self._outbox.require_room(len(comments))
         self._batcher.require_room(cost)
         await call.charge(cost)
-        model = self._model()
+        model = model or self._model()
         asked = [Asked(model, text, keep=not call.do_not_store) for text in comments]
-        asked += [Asked(model, without(comments[0], part), keep=False) for part in parts]
-        answered = await self._batcher.score(asked)
-        outcomes, missing = answered[: len(comments)], answered[len(comments) :]
-        kept = await self._kept(comments, call)
+        asked += [Asked(model, part, keep=False) for part in parts]
+        outcomes = await self._batcher.score(asked)
         records: list[PredictionRecord] = []
-        for part, outcome in zip(kept, outcomes, strict=True):
-            records.append(_record(model, part, outcome, call))
+        for kept, outcome in zip(await self._kept(comments, call), outcomes, strict=False):
+            records.append(_record(model, kept, outcome, call))
             if len(records) % _RECORDS_PER_TURN == 0:
                 await asyncio.sleep(0)  # a thousand of them would hold the event loop up for 50 ms
-        without_parts = [outcome.result.scores.scores for outcome in missing]
-        explanation = explanation_of(parts, records[0].scores, without_parts) if explain else None
-        return records, outcomes, explanation
+        return model, records, outcomes
 
     async def _kept(self, texts: Sequence[str], call: Call) -> list[Kept]:
         if call.do_not_store:
@@ -167,7 +203,7 @@ def _record(model: Model, kept: Kept, outcome: Outcome[Found], call: Call) -> Pr
     )
 
 
-def _answer(record: PredictionRecord, explanation: list[ExplainedSpan] | None) -> Prediction:
+def _answer(record: PredictionRecord) -> Prediction:
     return Prediction(
         id=record.id,
         scores=record.scores,
@@ -176,5 +212,4 @@ def _answer(record: PredictionRecord, explanation: list[ExplainedSpan] | None) -
         version=record.version,
         tokens_read=record.tokens_read,
         truncated=record.truncated,
-        explanation=explanation,
     )

@@ -92,7 +92,14 @@ def prepared(settings: ApiSettings) -> Iterator[tuple[FastAPI, list[socket.socke
             record(model)
         else:
             watcher.record_later(model)
-        app = create_app(settings, watcher=watcher, outbox=outbox, log=PredictionLog(engine), access=access)
+        app = create_app(
+            settings,
+            watcher=watcher,
+            outbox=outbox,
+            log=PredictionLog(engine),
+            access=access,
+            load_version=functools.partial(_load_version, source, watcher),
+        )
         logger.info("serving %s, version %s", model.served.name, model.served.version)
         yield app, listeners
 
@@ -191,6 +198,13 @@ def _serve(app: FastAPI, listeners: list[socket.socket], drain_s: int) -> None:
 
 def _ignore(number: int, frame: object) -> None:
     pass
+
+
+def _load_version(source: ModelSource, watcher: Watcher, version: str) -> Model:
+    """Load what a caller names, and let the database know of it: its predictions are logged as all others are."""
+    model = source.load_pinned(version)
+    watcher.record_later(model)
+    return model
 
 
 def _record(engine: Engine, model: Model) -> None:

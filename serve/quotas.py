@@ -81,8 +81,8 @@ def _over_quota(now: Standing, texts: int) -> OverQuotaError:
     quota = f"the quota of this key, {now.quota} comments per minute,"
     if now.left:
         left = f"{quota} has {now.left} left, and the request counts as {texts}; send fewer, or try again later"
-        return OverQuotaError(left, now.reset_s)
-    return OverQuotaError(f"{quota} is used up; try again later", now.reset_s)
+        return OverQuotaError(left, now.reset_s, now.quota)
+    return OverQuotaError(f"{quota} is used up; try again later", now.reset_s, now.quota)
 
 
 class Quotas:

@@ -20,13 +20,13 @@ from moderation.db import erasure, rollups
 from moderation.db.base import Base, storable
 from moderation.db.database import begin_writing
 from moderation.db.ids import made_near
-from moderation.db.models import SCORE_COLUMNS, Feedback, Prediction, ShadowPrediction, Version
+from moderation.db.models import SCORE_COLUMNS, SUGGESTED, Feedback, Prediction, ShadowPrediction, Version
 from moderation.errors import InvalidInputError
 from moderation.policy import DECISIONS, Decision
 
 _MAY_BE_NONE = (
     *("text", "text_hash", "author", "queue_ms", "tokenize_ms", "inference_ms", "labels", "provenance"),
-    *("language", "characters", "unknown_tokens", "operating_points"),
+    *("language", "characters", "unknown_tokens", "operating_points", "origin"),
 )
 _UUID = re.compile("[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 _R = TypeVar("_R", "PredictionRecord", "ShadowRecord", "FeedbackRecord", "VersionRecord")
@@ -130,6 +130,8 @@ class ShadowRecord:
 class FeedbackRecord:
     """A verdict on one prediction; ``labels`` are the right ones, as far as the caller is sure.
 
+    ``origin`` is that of what a caller suggested in Perspective's way: no verdict until a person has looked at it.
+
     Raises:
         InvalidInputError: ``id`` or ``prediction_id`` is no UUID in its usual form, ``created_at`` is not in UTC,
             or a label is unknown.
@@ -142,6 +144,7 @@ class FeedbackRecord:
     prediction_id: str
     agree: bool
     labels: dict[str, bool] | None
+    origin: dict[str, Any] | None = None
 
     def __post_init__(self) -> None:
         _require_uuid("id", self.id)
@@ -211,7 +214,8 @@ def insert(
     judged = [vars(record) | {"labels": record.labels or None} for record in feedback]
     received = _insert_missing(connection, Feedback, judged)
     # Last: other processes wait from here on until this one commits.
-    rollups.add(connection, list({record.id: record for record in predictions if record.id in inserted}.values()))
+    traffic = [record for record in predictions if record.id in inserted and record.route != SUGGESTED]
+    rollups.add(connection, list({record.id: record for record in traffic}.values()))
     return len(inserted) + len(shadowed) + len(received)
 
 

@@ -31,6 +31,9 @@ import moderation.db.review_models  # noqa: F401 - its tables belong to the same
 from moderation.db.base import Base
 from moderation.labels import LABELS
 
+SUGGESTED = "/v1alpha1/comments:suggestscore"
+"""Route of predictions that were made to compare a caller's suggestion with: no traffic, in no count and no sample."""
+
 _HAS_AUTHOR = sql.text("author IS NOT NULL")
 _HAS_TEXT = sql.text("text IS NOT NULL OR text_hash IS NOT NULL OR author IS NOT NULL")
 
@@ -165,6 +168,8 @@ class Feedback(Base):
     client: Mapped[str]
     request_id: Mapped[str]
     labels: Mapped[dict[str, bool] | None]
+    # NULL: a verdict. Else what a caller suggested in Perspective's way, and where from: counted nowhere.
+    origin: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
 
 
 class Version(Base):

@@ -91,7 +91,7 @@ def _judged(version: str, first_at: datetime, last_at: datetime) -> Select[int, 
     of_its_time = (
         select(Feedback.prediction_id, Feedback.agree)
         .where(Feedback.prediction_id >= first_id(first_at - TOLERANCE))
-        .where(Feedback.prediction_id < first_id(last_at + TOLERANCE))
+        .where(Feedback.prediction_id < first_id(last_at + TOLERANCE), Feedback.origin.is_(None))
         .order_by(Feedback.prediction_id.desc())
         .limit(MAX_JUDGED)
         .subquery()

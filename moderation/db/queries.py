@@ -187,7 +187,7 @@ def feedback_summary(engine: Engine, start: datetime, end: datetime) -> Feedback
     Corrections are counted among the newest `MAX_CORRECTIONS`, where prediction and version are in the database.
     """
     _check_range(start, end)
-    within = _within(Feedback.created_at, start, end)
+    within = (*_within(Feedback.created_at, start, end), Feedback.origin.is_(None))
     totals = select(func.count(), func.count(case((Feedback.agree, 1)))).where(*within)
     with engine.connect() as connection:
         received, agreed = connection.execute(totals).one()

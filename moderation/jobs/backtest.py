@@ -32,7 +32,7 @@ from sqlalchemy import (
 
 from moderation.db.database import begin_reading, lift_time_limit
 from moderation.db.ids import with_dashes
-from moderation.db.models import SCORE_COLUMNS, Prediction
+from moderation.db.models import SCORE_COLUMNS, SUGGESTED, Prediction
 from moderation.db.review_models import BacktestScore, ReviewItem
 from moderation.jobs.queue import Job, find_job, hold
 from moderation.labels import LABELS
@@ -172,7 +172,8 @@ def _matrix(rows: Sequence[Sequence[float | None]], columns: int) -> npt.NDArray
 def _plan(engine: Engine, job: Job, worker: str, clock: Callable[[], datetime]) -> None:
     """Draw the plain sample, at random without replacement from the job's seed, and add the designed one."""
     start, end = period(job)
-    within = (Prediction.created_at >= start, Prediction.created_at < end, Prediction.text.is_not(None))
+    within = (Prediction.created_at >= start, Prediction.created_at < end, Prediction.text.is_not(None),
+              Prediction.route != SUGGESTED)  # fmt: skip
     place = func.row_number().over(order_by=(Prediction.created_at, Prediction.id))
     ranked = select(Prediction.id, Prediction.created_at, place.label("place")).where(*within).subquery()
     found: dict[str, tuple[Any, bool]] = {}

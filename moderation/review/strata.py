@@ -12,7 +12,7 @@ from sqlalchemy import ColumnElement, Connection, Select, and_, case, false, lit
 from sqlalchemy.orm import InstrumentedAttribute, aliased
 
 from moderation.db.ids import TOLERANCE
-from moderation.db.models import SCORE_COLUMNS, Feedback, Prediction, Rollup, ShadowPrediction
+from moderation.db.models import SCORE_COLUMNS, SUGGESTED, Feedback, Prediction, Rollup, ShadowPrediction
 from moderation.db.rollups import HOUR_S, Thresholds, read_thresholds
 from moderation.review.policy import ReviewPolicy, Stratum
 
@@ -46,7 +46,7 @@ def frame(
         stratum.label("stratum"),
         *SCORE_COLUMNS.values(),
         *(_predicted(label, thresholds).label(f"predicted_{label}") for label in SCORE_COLUMNS),
-    ).where(Prediction.created_at >= start, Prediction.created_at < end)
+    ).where(Prediction.created_at >= start, Prediction.created_at < end, Prediction.route != SUGGESTED)
 
 
 def predicted_labels(scores: Mapping[str, float], thresholds: Mapping[str, float]) -> list[str]:

@@ -1,9 +1,12 @@
-"""Disagreements that come after the draw: people look at them, but they are no part of any estimate."""
+"""Disagreements that come after the draw: people look at them, but they are no part of any estimate.
+
+So are those between us and what callers suggest in Perspective's way, whose predictions are in no window's sample.
+"""
 
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Engine, Select, exists, func, insert, select
+from sqlalchemy import Engine, Select, case, exists, func, insert, or_, select
 from sqlalchemy.exc import IntegrityError
 
 from moderation.db.models import SCORE_COLUMNS, Feedback, Prediction
@@ -17,7 +20,9 @@ _DAY = timedelta(days=1)
 
 
 def triage(engine: Engine, policy: ReviewPolicy, now: datetime) -> int:
-    """Put disagreements on predictions of drawn windows into the queue, newest first; return how many.
+    """Put disagreements on predictions of drawn windows, and suggestions that differ, into the queue; return how many.
+
+    Verdicts come before suggestions, of which anybody with a key can send many, and the newest of each come first.
 
     Never more than the policy's number per day, nothing that is an item already, nothing older than an item's life.
     """
@@ -45,17 +50,18 @@ def _disagreements(since: datetime, now: datetime, limit: int) -> Select[*tuple[
     columns = (Prediction.id, Prediction.created_at, Prediction.version, Prediction.route, Prediction.decision)
     known = exists().where(ReviewItem.prediction_id == Prediction.id)
     last = func.max(Feedback.created_at)
+    is_suggested = Feedback.origin.is_not(None)
     return (
         select(*columns, *SCORE_COLUMNS.values())
         .join(Feedback, Feedback.prediction_id == Prediction.id)
-        .join(
+        .outerjoin(
             ReviewWindow,
             (Prediction.created_at >= ReviewWindow.started_at) & (Prediction.created_at < ReviewWindow.ended_at),
         )
         .where(Feedback.created_at > since, Feedback.created_at <= now, ~Feedback.agree)
-        .where(Feedback.created_at > ReviewWindow.drawn_at, Prediction.text.is_not(None), ~known)
+        .where(or_(is_suggested, Feedback.created_at > ReviewWindow.drawn_at), Prediction.text.is_not(None), ~known)
         .where(Prediction.created_at > since - _DAY)
         .group_by(*columns, *SCORE_COLUMNS.values())
-        .order_by(last.desc(), Prediction.id)
+        .order_by(func.min(case((is_suggested, 1), else_=0)), last.desc(), Prediction.id)
         .limit(limit)
     )

@@ -5,7 +5,9 @@ from fastapi import Request
 from serve.predictor import Call
 
 
-def call_of(request: Request, do_not_store: bool = False, author_id: str | None = None) -> Call:
+def call_of(
+    request: Request, do_not_store: bool = False, author_id: str | None = None, is_traffic: bool = True
+) -> Call:
     """Return who asks, for which route, since when, how they are charged, and what may be kept."""
     state = request.state
     return Call(
@@ -16,4 +18,5 @@ def call_of(request: Request, do_not_store: bool = False, author_id: str | None 
         do_not_store=do_not_store,
         author_id=author_id,
         charge=state.caller.charge,
+        is_traffic=is_traffic,
     )

@@ -129,3 +129,9 @@ def test_training_throughput_measures_training_without_padding() -> None:
     done = benchmark("training_throughput", "--count", 16, "--rounds", 1, "--variants", "ours", "packed", timeout_s=300)
     assert done.returncode == 0, done.stderr
     assert re.search(r"^\| packed \| \d", done.stdout, re.MULTILINE), done.stdout
+
+
+@pytest.mark.full
+def test_perspectives_benchmark_runs(tmp_path: Path) -> None:
+    run = benchmark("perspective", "--quick", "--bundle", build_tiny_bundle(tmp_path / "tiny"))
+    assert "times single calls one after another" in run.stdout, run.stderr
