@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 def migrate() -> None:
     """Bring the database to this release's schema.
 
-    Does nothing if it is there already, or at a newer one on which this release works. The database is MODERATION_DATABASE_URL, or a SQLite file in the state folder.
+    Does nothing if it is there already, or at a newer one on which this release works. The database is
+    MODERATION_DATABASE_URL, or a SQLite file in the state folder.
     """
     from moderation.db import database
     from moderation.settings import DatabaseSettings, load
