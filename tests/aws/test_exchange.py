@@ -1,6 +1,5 @@
 """The script around a command that is run by hand, from the template: files come from the bucket, and go there."""
 
-import os
 import subprocess
 import sys
 from collections.abc import Callable

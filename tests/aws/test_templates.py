@@ -8,7 +8,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import costs
 import pytest
+import yaml
 from environment import HERE, LAYERS, SETTINGS, read_environment
 from stacks import DeploymentError, read_template
 
@@ -219,3 +221,19 @@ def test_the_user_data_is_shell_and_fits() -> None:
     plain = re.sub(r"\$\{[\w:]+\}", "x", script)
     for part in (plain, *re.findall(r"<<'END'\n(.*?)\nEND\n", plain, flags=re.DOTALL)):
         assert subprocess.run(["bash", "-n"], input=part, text=True, capture_output=True, check=False).stderr == ""
+
+
+def test_the_costs_in_the_docs_are_those_of_the_templates_and_prices() -> None:
+    assert f"\n{costs.table()}\n" in (HERE.parents[1] / "docs/aws.md").read_text()
+    prices = yaml.safe_load((HERE / "prices.yaml").read_text())
+    bought = {
+        what for setup in (costs.SMALLEST, costs.TYPICAL) for row in costs.parts(setup).values() for _, what in row
+    }
+    assert bought == {name for kind in prices.values() for name in kind}
+    defaults = read_template(HERE / "tasks.yaml")["Parameters"]
+    assert (defaults["TasksCpu"]["Default"], defaults["TasksMemory"]["Default"]) == ("1024", "2048")
+
+
+def test_every_alarm_stands_in_the_docs() -> None:
+    text = (HERE.parents[1] / "docs/aws.md").read_text()
+    assert [name for name in resources("AWS::CloudWatch::Alarm") if name.partition(".")[2] not in text] == []
