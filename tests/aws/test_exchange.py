@@ -11,8 +11,10 @@ from deploy import HERE
 from stacks import read_template
 
 from moderation.db.database import connect, migrate
+from moderation.db.log import insert, record_version
 from moderation.registry.local import LocalRegistry
 from tests.aws.conftest import REGION, Clients
+from tests.moderation.db.records import feedback, prediction, version
 
 ROOT = Path(__file__).resolve().parents[2]
 BUCKET = "exchange"
@@ -78,6 +80,10 @@ def test_an_export_gets_into_the_bucket_and_a_failure_stays_one(s3: Any, task: T
     (tmp_path / "state").mkdir()
     engine = connect(f"sqlite:///{tmp_path / 'state/moderation.db'}")
     migrate(engine)
+    with engine.begin() as connection:
+        record_version(connection, version())
+        record = prediction(text="You fool.")
+        insert(connection, [record], [feedback(prediction_id=record.id, agree=False, labels={"insult": True})])
     engine.dispose()
     s3.put_object(Bucket=BUCKET, Key="gate/test.parquet", Body=b"rows")
     done = task("export", "feedback", "/tmp/exchange/out/feedback.jsonl")
