@@ -76,7 +76,7 @@ destroy: $(AWS) ## Delete what is on AWS: ENV=prod
 	@$(PYTHON) docker/aws/deploy.py destroy $(ENV) $(if $(YES),--yes)
 
 aws-run: $(AWS) ## Run a command there once: ENV=prod RUN="keys list"
-	@$(PYTHON) docker/aws/deploy.py run $(if $(OWNER),--owner) $(ENV) $(RUN)
+	@$(PYTHON) docker/aws/deploy.py run $(if $(OWNER),--owner) $(if $(HANDOVER),--handover $(HANDOVER)) $(ENV) $(RUN)
 
 clean: ## Remove .venv and caches; data under var/ stays
 	@rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis

@@ -17,14 +17,16 @@ if TYPE_CHECKING:
 def migrate() -> None:
     """Bring the database to this release's schema.
 
-    Does nothing if it is there already. The database is MODERATION_DATABASE_URL, or a SQLite file in the state folder.
+    Does nothing if it is there already, or at a newer one on which this release works. The database is
+    MODERATION_DATABASE_URL, or a SQLite file in the state folder.
     """
     from moderation.db import database
     from moderation.settings import DatabaseSettings, load
 
     url = load(DatabaseSettings).resolved_database_url()
-    database.migrate(database.connect(url), _progress)
-    typer.echo(f"{database.describe(url)} has this release's schema")
+    is_own = database.migrate(database.connect(url), _progress)
+    schema = "this release's schema" if is_own else "a newer release's schema, on which this one works"
+    typer.echo(f"{database.describe(url)} has {schema}")
 
 
 def maintain() -> None:

@@ -3,6 +3,7 @@
 import getpass
 import sys
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -19,6 +20,7 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 Name = Annotated[str, typer.Argument(help="Reviews and the audit log know the reviewer by it; never given out again.")]
+PasswordFile = Annotated[Path | None, typer.Option(help="File with the password, where nobody can be asked for it.")]
 
 
 @app.command()
@@ -31,17 +33,20 @@ def add(
     expires: Annotated[
         str | None, typer.Option(help="Days from now, or a date such as 2027-01-31 (UTC).", metavar="DAYS|DATE")
     ] = None,
+    password_file: PasswordFile = None,
 ) -> None:
     """Add a reviewer.
 
-    The password is asked for, or read from stdin: it never stands in an argument, where others could see it.
+    The password is asked for, or read from a file or stdin: it never stands in an argument, where others could see it.
     """
     from moderation.review import accounts
 
+    if email is not None and password_file is not None:
+        raise typer.BadParameter("--email needs no --password-file: an identity provider signs that person in")
     accounts.check_name(name)
     until = moment(expires)
     with open_database() as engine:
-        password = None if email is not None else _password()
+        password = None if email is not None else _password(password_file)
         accounts.add(engine, (name, role), datetime.now(UTC), operator(), email, password, until)
     typer.echo(f"{name} is added, as {role}")
 
@@ -71,13 +76,13 @@ def disable(name: Name) -> None:
 
 
 @app.command()
-def password(name: Name) -> None:
-    """Give a reviewer another password, asked for or read from stdin; open sessions end."""
+def password(name: Name, password_file: PasswordFile = None) -> None:
+    """Give a reviewer another password, asked for or read from a file or stdin; open sessions end."""
     from moderation.review import accounts
 
     accounts.check_name(name)
     with open_database() as engine:
-        accounts.set_password(engine, name, _password(), datetime.now(UTC), operator())
+        accounts.set_password(engine, name, _password(password_file), datetime.now(UTC), operator())
     typer.echo(f"{name} has another password")
 
 
@@ -86,7 +91,11 @@ def operator() -> str:
     return f"cli:{getpass.getuser()}"
 
 
-def _password() -> str:
+def _password(file: Path | None) -> str:
+    from moderation.settings import read_secret
+
+    if file is not None:
+        return read_secret(file, "--password-file")
     if not sys.stdin.isatty():
         if not (line := sys.stdin.readline().rstrip("\r\n")):
             raise InvalidInputError("no password on stdin")

@@ -8,11 +8,14 @@ import threading
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 if TYPE_CHECKING:
+    from sqlalchemy import Engine
+
     from moderation.jobs.queue import Job
     from moderation.jobs.worker import Worker
     from moderation.scoring.scorer import Scorer
@@ -28,7 +31,7 @@ def worker(
     Any number may run, on any machine that reaches the database and the registry: each window is drawn once, and each
     job is one worker's at a time. One that is killed loses nothing: another takes its job up where it was, after a
     minute. Ctrl-C ends it after the job at hand, a second one at once. With MODERATION_WORKER_PORT it answers /metrics
-    there: jobs, and alarms of drift.
+    there: jobs, and alarms of drift; with --once it prints those alarms.
     """
     from cli.worker_figures import WorkerFigures
     from moderation.db.database import connect, require_current
@@ -59,6 +62,8 @@ def worker(
                 raise
             figures.failed()
             typer.echo(f"warning: {error}", err=True)
+        if once:
+            _say_drift(engine)
         if once or stopped.wait(poll_s):
             return
 
@@ -69,6 +74,16 @@ def _work(own: "Worker", stopped: threading.Event) -> None:
         if stopped.is_set() or (job := own.work()) is None:
             return
         typer.echo(f"job {job.id} is over")
+
+
+def _say_drift(engine: "Engine") -> None:
+    """Print the alarms of drift: nobody reads the figures of a process that ends."""
+    from moderation.jobs.drift import alarms
+
+    for version, labels in alarms(engine, datetime.now(UTC)).items():
+        for label, alarm in labels.items():
+            if alarm.raised_on is not None:
+                typer.echo(f"alert Drift: {label} of version {version[:12]}, since {alarm.raised_on}")
 
 
 def _draw(own: "Worker") -> None:

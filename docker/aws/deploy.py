@@ -1,32 +1,24 @@
 """Brings an environment to AWS, runs commands in it, and takes it away: `python docker/aws/deploy.py --help`."""
 
 import argparse
-import difflib
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import boto3
-import yaml
 from botocore.exceptions import BotoCoreError, ClientError
-from images import push_images, release_of
+from environment import HERE, LAYERS, SERVICES, Environment, parameters, read_environment
+from images import keep_images, push_images, release_of
 from stacks import Change, DeploymentError, Stacks, State, read_template
 from tasks import run_task
 
-HERE = Path(__file__).resolve().parent
 IMAGES = ("api", "moderator", "monitor", "tools")
 SHARED_IMAGES = "moderation-images"
-LAYERS = ("network", "data", "tasks")
-"""Stacks below the services, each made from the template of its name, in the order in which they are made."""
-SERVICES = {
-    "api": {"Port": "8001", "HealthPath": "/ready"},
-    "moderator": {"Port": "8501", "HealthPath": "/_stcore/health"},
-    "monitor": {"Port": "8502", "HealthPath": "/_stcore/health"},
-}
 SECRETS = "/tmp/secrets"  # noqa: S108 - in a container of its own (tasks.yaml)
+HANDOVER = f"{SECRETS}/HANDOVER"
 PREPARATION = (
     ("owner", ("migrate",)),
     ("owner", ("roles", "--apply", "--account", f"api={SECRETS}/API_DATABASE_URL",
@@ -38,57 +30,6 @@ PREPARATION = (
 )  # fmt: skip
 """What runs before the services are replaced; each of it can run again."""
 HEALTHY_WITHIN_S = 300.0
-
-
-@dataclass(frozen=True)
-class Environment:
-    """One environment: its name, its region, and what its file says of the templates' parameters."""
-
-    name: str
-    region: str
-    values: Mapping[str, str]
-
-    def stack(self, part: str) -> str:
-        """Return the name of the stack of ``part``."""
-        return f"moderation-{self.name}-{part}"
-
-
-def read_environment(name: str, folder: Path = HERE / "environments") -> Environment:
-    """Read ``<folder>/<name>.yaml``.
-
-    Raises:
-        DeploymentError: there is no such file, or it names a parameter that no template has.
-    """
-    path = folder / f"{name}.yaml"
-    if not path.exists():
-        raise DeploymentError(f"there is no {path}; copy {folder / 'example.yaml'} and fill it in")
-    values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    if not isinstance(values, dict) or "Region" not in values:
-        raise DeploymentError(f"{path} must be lines `Name: value`, Region among them")
-    known = known_parameters()
-    for key in values:
-        if key not in known:
-            near = difflib.get_close_matches(str(key), known, n=1)
-            raise DeploymentError(f"{path}: unknown parameter {key}" + (f"; did you mean {near[0]}?" if near else ""))
-    texts = {key: _text(value) for key, value in values.items()}
-    return Environment(name, texts.pop("Region"), texts)
-
-
-def known_parameters() -> set[str]:
-    """Return what an environment's file may say."""
-    known = {"Region"}
-    for layer in LAYERS:
-        known |= set(_parameters(layer))
-    return known | {f"{service.title()}{name}" for service in SERVICES for name in _parameters("service")}
-
-
-def _text(value: object) -> str:
-    return str(value).lower() if isinstance(value, bool) else str(value)
-
-
-def _parameters(template: str) -> dict[str, dict[str, Any]]:
-    found: dict[str, dict[str, Any]] = read_template(HERE / f"{template}.yaml").get("Parameters", {})
-    return found
 
 
 class Deployment:
@@ -109,6 +50,7 @@ class Deployment:
         self._dry_run = dry_run
         self._poll_s = poll_s
         self._stacks = Stacks(clients("cloudformation"), poll_s=poll_s)
+        self._tasks_before: State | None = None
         self._outputs: dict[str, str] = {}
         for layer in LAYERS:
             self._outputs |= self._stacks.outputs(environment.stack(layer))
@@ -118,32 +60,71 @@ class Deployment:
         self._change(SHARED_IMAGES, self._wanted("images", {}))
         if not self._dry_run:
             push_images(self._clients("ecr"), IMAGES, release, build=build)
+            keep_images(self._clients("ecr"), IMAGES, release, self._environment.name)
 
     def layers(self, release: str) -> None:
         """Bring network, data and tasks up to date."""
+        self._tasks_before = self._stacks.state(self._environment.stack("tasks"))
         for layer in LAYERS:
             stack = self._environment.stack(layer)
             self._change(stack, self._wanted(layer, self._computed(release)))
             self._outputs |= self._stacks.outputs(stack)
 
     def prepare(self) -> None:
-        """Migrate the database and make what the services need, each as a task that runs once."""
+        """Migrate the database and make what the services need, each as a task that runs once.
+
+        Raises:
+            DeploymentError: one failed; what runs by the clock went back to the release that serves.
+        """
         for account, command in PREPARATION:
             if self._dry_run:
                 print(f"would run: moderation {' '.join(command)}")
-            else:
+                continue
+            try:
                 self.run(account, command)
+            except DeploymentError as error:
+                if self._tasks_before is not None:
+                    self._remake("tasks", self._tasks_before)
+                raise DeploymentError(f"{error}; services and scheduled tasks are as they were before") from error
 
-    def run(self, account: str, command: Sequence[str]) -> None:
+    def run(self, account: str, command: Sequence[str], handover: Path | None = None, files: bool = False) -> None:
         """Run ``moderation COMMAND`` once, as ``owner`` or ``tools``, and show its log.
 
+        ``tools`` finds what ``handover`` holds in /tmp/secrets/HANDOVER, and with ``files`` those of the environment's
+        bucket in /tmp/exchange.
+
         Raises:
-            DeploymentError: there is no such environment, or the command failed.
+            DeploymentError: there is no such environment, ``handover`` cannot be read, or the command failed.
         """
         if "Cluster" not in self._outputs:
             raise DeploymentError(f"{self._environment.name} is not deployed: run `make deploy ENV=...` first")
-        definition = self._outputs["OwnerTask" if account == "owner" else "ToolsTask"]
-        run_task(self._clients("ecs"), self._clients("logs"), self._outputs, definition, account, command, self._poll_s)
+        is_owner = account == "owner"
+        if is_owner and handover is not None:
+            raise DeploymentError("nothing is handed over to commands that the owner of the tables runs")
+        definition = self._outputs["OwnerTask" if is_owner else "ToolsTask"]
+        variables = {"EXCHANGE": self._outputs["Exchange"]} if files and not is_owner else {}
+        clients = (self._clients("ecs"), self._clients("logs"))
+        with self._handed_over(handover):
+            run_task(*clients, self._outputs, definition, account, command, self._poll_s, variables)
+
+    @contextmanager
+    def _handed_over(self, file: Path | None) -> Iterator[None]:
+        """Let the secret that tasks of ``tools`` get hold what is in ``file``, and afterwards nothing."""
+        if file is None:
+            yield
+            return
+        try:
+            content = file.read_text(encoding="utf-8").strip()
+        except (OSError, UnicodeDecodeError) as error:
+            raise DeploymentError(f"{file} cannot be read: {error}") from error
+        if not content:
+            raise DeploymentError(f"{file} is empty; expected what to hand over")
+        secrets, secret = self._clients("secretsmanager"), self._outputs["Handover"]
+        secrets.put_secret_value(SecretId=secret, SecretString=content)
+        try:
+            yield
+        finally:
+            secrets.put_secret_value(SecretId=secret, SecretString="empty")
 
     def service(self, name: str, release: str) -> None:
         """Replace the instances of a service; go back if the load balancer does not find the new ones well.
@@ -159,27 +140,39 @@ class Deployment:
         print(f"{stack}: the load balancer does not find it well within {HEALTHY_WITHIN_S:.0f} s; going back")
         if before is None:
             self._stacks.delete(stack)
-        elif change := self._stacks.plan(stack, before, self._tags()):
-            self._stacks.apply(change)
+        else:
+            self._remake(name, before)
         raise DeploymentError(f"{stack} was not well and is as it was before; its log group says why")
 
     def destroy(self) -> None:
         """Delete the environment; what holds data that may be nowhere else stays, and is said."""
-        if not self._confirm(f"Delete {self._environment.name}, its database included? A last snapshot is kept"):
+        kept = "its database and its bucket included? A last snapshot of the database is kept"
+        if not self._confirm(f"Delete {self._environment.name}, {kept}"):
             raise DeploymentError("nothing was deleted")
         for part in (*reversed(SERVICES), "tasks"):
             self._delete(part)
+        if bucket := self._outputs.get("Exchange"):
+            self._empty(bucket)
         data = self._environment.stack("data")
         if (state := self._stacks.state(data)) is not None:
-            open_ = State(state.template, {**state.parameters, "DatabaseProtection": "false"})
-            if change := self._stacks.plan(data, open_, self._tags()):
-                self._stacks.apply(change)
+            self._remake("data", State(state.template, {**state.parameters, "DatabaseProtection": "false"}))
         for part in ("data", "network"):
             self._delete(part)
         print(
             "Kept: the database's last snapshot, the registry's file system, image repositories, volumes whose outbox "
             "was not empty; `docs/aws.md` says how to delete them"
         )
+
+    def _remake(self, part: str, state: State) -> None:
+        """Make a stack from ``state``, which needs no question."""
+        if change := self._stacks.plan(self._environment.stack(part), state, self._tags()):
+            self._stacks.apply(change)
+
+    def _empty(self, bucket: str) -> None:
+        client = self._clients("s3")
+        for page in client.get_paginator("list_objects_v2").paginate(Bucket=bucket):
+            if keys := [{"Key": it["Key"]} for it in page.get("Contents", ())]:
+                client.delete_objects(Bucket=bucket, Delete={"Objects": keys})
 
     def _delete(self, part: str) -> None:
         stack = self._environment.stack(part)
@@ -208,18 +201,18 @@ class Deployment:
         """Return what a stack is to be made from; None: a dry run cannot know what an earlier stack would say."""
         body = (HERE / f"{template}.yaml").read_text(encoding="utf-8")
         sources = (computed, self._environment.values, self._outputs)
-        parameters: dict[str, str] = {}
-        for name, declared in _parameters(template).items():
+        given: dict[str, str] = {}
+        for name, declared in parameters(template).items():
             found = [it[key] for key in dict.fromkeys((f"{prefix}{name}", name)) for it in sources if key in it]
             if found:
-                parameters[name] = found[0]
+                given[name] = found[0]
             elif "Default" not in declared:
                 if self._dry_run and "stack" in declared["Description"]:
                     count = len(read_template(HERE / f"{template}.yaml")["Resources"])
                     print(f"{prefix or template}: up to {count} resources would be made; {name} is not known yet")
                     return None
                 raise DeploymentError(f"{self._environment.name}.yaml lacks {name}: {declared['Description']}")
-        return State(body, parameters)
+        return State(body, given)
 
     def _computed(self, release: str) -> dict[str, str]:
         """Return the parameters that follow from something else."""
@@ -270,6 +263,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         command.add_argument("environment", help="name of a file in docker/aws/environments, without .yaml")
         if name == "run":
             command.add_argument("--owner", action="store_true", help="as the owner of the tables (migrate, maintain)")
+            command.add_argument("--handover", type=Path, metavar="FILE", help="the command finds it in " + HANDOVER)
             command.add_argument("words", nargs=argparse.REMAINDER, help="what follows `moderation`")
             continue
         command.add_argument("--yes", action="store_true", help="do not ask")
@@ -293,7 +287,8 @@ def _run(options: argparse.Namespace) -> None:
     if options.command == "destroy":
         deployment.destroy()
     elif options.command == "run":
-        deployment.run("owner" if options.owner else "tools", options.words)
+        account = "owner" if options.owner else "tools"
+        deployment.run(account, options.words, options.handover, files=True)
     else:
         release = options.release or release_of(HERE.parents[1])
         deployment.images(release, build=not options.release)

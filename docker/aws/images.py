@@ -8,6 +8,8 @@ from typing import Any
 
 from stacks import DeploymentError
 
+KEPT = 10
+"""How many releases of an environment are kept for going back, however many others push meanwhile."""
 ROOT = Path(__file__).resolve().parents[2]
 Run = Callable[[Sequence[str], str | None], None]
 
@@ -49,6 +51,30 @@ def push_images(ecr: Any, names: Sequence[str], release: str, run: Run | None = 
         target = ["--file", "docker/Dockerfile", "--target", name, "--build-arg", f"GIT_COMMIT={release}"]
         run(["docker", "build", *target, "--tag", tag, "."], None)
         run(["docker", "push", "--quiet", tag], None)
+
+
+def keep_images(ecr: Any, names: Sequence[str], release: str, environment: str) -> None:
+    """Tag the images of ``release`` as used by ``environment``, which no rule deletes, and untag all but the newest.
+
+    The repositories are shared: without a tag of its own, what one environment serves goes once others pushed enough.
+    """
+    tag = f"{environment}-{release}"
+    for name in names:
+        repository = f"moderation-{name}"
+        if not _is_there(ecr, name, tag):
+            wanted = ecr.batch_get_image(repositoryName=repository, imageIds=[{"imageTag": release}])["images"][0]
+            ecr.put_image(repositoryName=repository, imageManifest=wanted["imageManifest"], imageTag=tag)
+        pages = ecr.get_paginator("describe_images").paginate(repositoryName=repository)
+        pushed = {
+            each: image["imagePushedAt"]
+            for page in pages
+            for image in page["imageDetails"]
+            for each in image.get("imageTags", ())
+            if each.rpartition("-")[0] == environment
+        }
+        others = sorted((it for it in pushed if it != tag), key=lambda it: pushed[it], reverse=True)
+        if old := [{"imageTag": it} for it in others[KEPT - 1 :]]:
+            ecr.batch_delete_image(repositoryName=repository, imageIds=old)  # the tag alone, while there is another
 
 
 def _is_there(ecr: Any, name: str, release: str) -> bool:

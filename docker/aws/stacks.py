@@ -10,7 +10,8 @@ import yaml
 from botocore.exceptions import ClientError
 
 POLL_S = 5.0
-_GONE = ("DELETE_COMPLETE", "REVIEW_IN_PROGRESS")
+_UNMADE = "REVIEW_IN_PROGRESS"
+"""A stack of which nobody executed the first change set: nothing is in it, but it is there, and has the name."""
 _CAPABILITIES = ["CAPABILITY_IAM", "CAPABILITY_NAMED_IAM"]
 
 
@@ -80,9 +81,9 @@ class Stacks:
         return self._describe(stack) is not None
 
     def state(self, stack: str) -> State | None:
-        """Return what a stack was made from; None: there is none."""
+        """Return what a stack was made from; None: there is none, or nothing in it."""
         found = self._describe(stack)
-        if found is None:
+        if found is None or found["StackStatus"] == _UNMADE:
             return None
         body = self._client.get_template(StackName=stack, TemplateStage="Original")["TemplateBody"]
         parameters = {it["ParameterKey"]: it["ParameterValue"] for it in found.get("Parameters", ())}
@@ -143,7 +144,7 @@ class Stacks:
         begun = time.time() - 5
         self._client.delete_stack(StackName=stack)
         status = self._wait_for_stack(stack)
-        if status not in _GONE:
+        if status != "DELETE_COMPLETE":
             for line in self._failures(stack, begun):
                 self._say(f"  {line}")
             raise DeploymentError(f"{stack} is {status}: mend what is said above and run it again")
@@ -155,12 +156,12 @@ class Stacks:
             if error.response["Error"]["Code"] == "ValidationError":  # that is how it says that there is none
                 return None
             raise
-        return None if found["StackStatus"] in _GONE else found
+        return None if found["StackStatus"] == "DELETE_COMPLETE" else found
 
     def _clear(self, stack: str) -> bool:
         """Return whether the stack is to be made; one that never came to be is removed first."""
         found = self._describe(stack)
-        if found is None:
+        if found is None or found["StackStatus"] == _UNMADE:
             return True
         status = found["StackStatus"]
         if status.endswith("_IN_PROGRESS"):

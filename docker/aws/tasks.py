@@ -17,20 +17,24 @@ def run_task(
     stream: str,
     command: Sequence[str],
     poll_s: float,
+    variables: Mapping[str, str] | None = None,
 ) -> None:
     """Start a task of ``definition`` with ``moderation COMMAND``, wait for its end, and print its log.
+
+    ``variables`` are added to its environment.
 
     Raises:
         DeploymentError: it could not be started, did not end within an hour, or its exit code is not 0.
     """
     said = f"moderation {' '.join(command)}"
     network = {"subnets": outputs["TaskSubnets"].split(","), "securityGroups": [outputs["TaskGroup"]]}
+    added = [{"name": name, "value": value} for name, value in (variables or {}).items()]
     answer = ecs.run_task(
         cluster=outputs["Cluster"],
         taskDefinition=definition,
         launchType="FARGATE",
         networkConfiguration={"awsvpcConfiguration": {**network, "assignPublicIp": "DISABLED"}},
-        overrides={"containerOverrides": [{"name": "task", "command": list(command)}]},
+        overrides={"containerOverrides": [{"name": "task", "command": list(command), "environment": added}]},
     )
     if answer.get("failures") or not answer["tasks"]:
         reasons = ", ".join(it.get("reason", "?") for it in answer.get("failures", ()))
@@ -43,7 +47,7 @@ def run_task(
     code = task["containers"][0].get("exitCode")
     if code != 0:
         what = f"exit code {code}" if code is not None else task.get("stoppedReason", "it never ran")
-        raise DeploymentError(f"`{said}` failed ({what}); the services are as they were before")
+        raise DeploymentError(f"`{said}` failed ({what})")
 
 
 def _wait(ecs: Any, cluster: str, arn: str, poll_s: float) -> dict[str, Any]:

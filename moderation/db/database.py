@@ -14,7 +14,7 @@ from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import URL, Connection, Engine, ExceptionContext, create_engine, event, make_url
+from sqlalchemy import URL, Connection, Engine, ExceptionContext, create_engine, event, inspect, make_url, text
 from sqlalchemy.engine.interfaces import DBAPIConnection, DBAPICursor
 from sqlalchemy.exc import ArgumentError, DatabaseError, InterfaceError, OperationalError
 
@@ -61,21 +61,28 @@ def describe(url: str) -> str:
     return kept.render_as_string()
 
 
-def migrate(engine: Engine, progress: Progress[Any] = lambda items, _: items) -> None:
+def migrate(engine: Engine, progress: Progress[Any] = lambda items, _: items) -> bool:
     """Bring the tables to this release's revision, all of it or nothing; processes that do so at once take turns.
 
     ``progress`` gets what takes long: the existing rows that a migration reads, and their number.
 
+    Returns:
+        Whether they are at it now; if not, they are at a newer one on which this release works, and stay there.
+
     Raises:
-        ConfigurationError: a newer release migrated the database, or it is not in UTF-8.
+        ConfigurationError: a newer release migrated the database, and this one no longer works on it; or it is not in
+            UTF-8.
         UnavailableError: it cannot be reached, or a lock was not got in time.
     """
     with engine.begin() as connection:
         _take_turn(connection)
-        _refuse_unknown(connection)
+        if _is_newer(connection):
+            return False
         config = _config()
         config.attributes.update(connection=connection, progress=progress)
         command.upgrade(config, "head")
+        _note_oldest(connection)
+    return True
 
 
 def begin_writing(connection: Connection) -> None:
@@ -115,14 +122,15 @@ def forget_deleted(engine: Engine) -> None:
 
 
 def require_current(engine: Engine) -> None:
-    """Make sure that the tables are at this release's revision.
+    """Make sure that the tables are at this release's revision, or at a newer one on which it works.
 
     Raises:
         ConfigurationError: they are not; the message says what to do.
         UnavailableError: the database cannot be reached.
     """
     with engine.connect() as connection:
-        _refuse_unknown(connection)
+        if _is_newer(connection):
+            return
         found = MigrationContext.configure(connection).get_current_revision()
     needed = ScriptDirectory.from_config(_config()).get_current_head()
     if found != needed:
@@ -237,14 +245,47 @@ def _take_turn(connection: Connection) -> None:
     connection.exec_driver_sql(f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT_S}s'")
 
 
-def _refuse_unknown(connection: Connection) -> None:
-    known = {script.revision for script in ScriptDirectory.from_config(_config()).walk_revisions()}
-    for found in MigrationContext.configure(connection).get_current_heads():
-        if found not in known:
-            raise ConfigurationError(
-                f"database is at revision {found}, which this release does not know: "
-                "a newer release migrated it, run that one or restore a backup"
-            )
+def _is_newer(connection: Connection) -> bool:
+    """Return whether a newer release migrated the tables, which says that this one still works on them.
+
+    Raises:
+        ConfigurationError: it says that this one does not, or nothing.
+    """
+    scripts = ScriptDirectory.from_config(_config())
+    known = {script.revision for script in scripts.walk_revisions()}
+    unknown = [it for it in MigrationContext.configure(connection).get_current_heads() if it not in known]
+    if not unknown:
+        return False
+    oldest, own = _oldest(connection), str(scripts.get_current_head())
+    if oldest is not None and int(oldest) <= int(own):
+        return True
+    bound = "" if oldest is None else f" for releases from revision {oldest} on, this one is of {own}"
+    raise ConfigurationError(
+        f"database is at revision {unknown[0]}, which this release does not know: "
+        f"a newer release migrated it{bound}; run that one or restore a backup"
+    )
+
+
+def _oldest(connection: Connection) -> str | None:
+    """Return the revision of the oldest release that works on the tables; None: they do not say."""
+    if not _says_oldest(connection):
+        return None
+    found: str | None = connection.execute(text("SELECT oldest FROM alembic_version")).scalar_one()
+    return found
+
+
+def _note_oldest(connection: Connection) -> None:
+    """Keep beside the revision what its migration states as ``oldest``; one that states nothing is for itself alone."""
+    if not _says_oldest(connection):
+        # Here and not in a migration: it is no table of this release's, and its rights are there already.
+        connection.execute(text("ALTER TABLE alembic_version ADD COLUMN oldest VARCHAR(32)"))
+    head = ScriptDirectory.from_config(_config()).get_revision("head")
+    oldest = getattr(head.module, "oldest", head.revision)
+    connection.execute(text("UPDATE alembic_version SET oldest = :oldest"), {"oldest": oldest})
+
+
+def _says_oldest(connection: Connection) -> bool:
+    return any(column["name"] == "oldest" for column in inspect(connection).get_columns("alembic_version"))
 
 
 def _config() -> Config:

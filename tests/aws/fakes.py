@@ -15,12 +15,17 @@ class Tasks:
 
     def __init__(self, codes: dict[str, int | None] | None = None) -> None:
         self.codes = codes or {}
+        self.during: Callable[[], object] = lambda: None
         self.ran: list[tuple[str, list[str]]] = []
+        self.variables: list[dict[str, str]] = []
         self.networks: list[dict[str, Any]] = []
 
     def run_task(self, **call: Any) -> dict[str, Any]:
         family = call["taskDefinition"].rpartition("/")[2].partition(":")[0]
-        self.ran.append((family, call["overrides"]["containerOverrides"][0]["command"]))
+        overrides = call["overrides"]["containerOverrides"][0]
+        self.ran.append((family, overrides["command"]))
+        self.variables.append({it["name"]: it["value"] for it in overrides["environment"]})
+        self.during()
         self.networks.append(call["networkConfiguration"]["awsvpcConfiguration"])
         return {"tasks": [{"taskArn": f"arn:aws:ecs:eu-central-1:1:task/moderation/{len(self.ran)}"}], "failures": []}
 

@@ -1,16 +1,19 @@
 """A deployment from end to end: the stacks in moto, tasks and the load balancer's opinion by hand-written fakes."""
 
+import json
 import subprocess
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import deploy
+import images
 import pytest
 from deploy import Deployment, Environment
-from images import push_images, release_of
-from stacks import DeploymentError, Stacks, State
+from images import keep_images, push_images, release_of
+from stacks import Change, DeploymentError, Stacks, State
 
 from tests.aws.conftest import REGION, Clients
 from tests.aws.fakes import Balancers, Deleting, Repositories, Tasks
@@ -133,7 +136,8 @@ def test_a_failed_migration_leaves_the_services_alone(world: World, code: int | 
     world.tasks.codes = {"migrate": code}
     with pytest.raises(DeploymentError, match=rf"`moderation migrate` failed \({what}\)"):
         world.deploy(SECOND)
-    assert {world.release(name) for name in deploy.SERVICES} == {FIRST}
+    # What runs by the clock must not run the new release on the old schema.
+    assert {world.release(name) for name in ("tasks", *deploy.SERVICES)} == {FIRST}
     assert world.tasks.ran[-1][1] == ["migrate"]
 
 
@@ -179,6 +183,96 @@ def test_a_command_needs_an_environment(world: World) -> None:
         world.deployment().run("tools", ["keys", "list"])
 
 
+def test_a_secret_is_handed_to_one_command_and_then_gone(world: World, tmp_path: Path) -> None:
+    world.deploy(FIRST)
+    file = tmp_path / "password"
+    file.write_text("correct horse battery\n")
+    secrets, seen = world.client("secretsmanager"), []
+    secret = Stacks(world.cloudformation).outputs("moderation-test-data")["Handover"]
+
+    def read() -> str:
+        return str(secrets.get_secret_value(SecretId=secret)["SecretString"])
+
+    world.tasks.during = lambda: seen.append(read())
+    words = ["reviewers", "add", "ann", "--role", "reviewer", "--password-file", deploy.HANDOVER]
+    world.deployment().run("tools", words, file, files=True)
+    assert (seen, read()) == (["correct horse battery"], "empty")
+    assert world.tasks.variables[-1] == {"EXCHANGE": f"moderation-test-123456789012-{REGION}"}
+    assert not any(world.tasks.variables[:-1])  # scheduled tasks and those of a deployment fetch no files
+    world.tasks.codes = {"reviewers": 1}
+    with pytest.raises(DeploymentError, match="exit code 1"):
+        world.deployment().run("tools", words, file)
+    assert read() == "empty"
+    file.write_text(" ")
+    with pytest.raises(DeploymentError, match="password is empty"):
+        world.deployment().run("tools", words, file)
+    with pytest.raises(DeploymentError, match="owner"):
+        world.deployment().run("owner", ["maintain"], file)
+
+
+def test_with_wandb_tasks_publish_there_and_settings_reach_what_they_are_for(world: World) -> None:
+    arn = "arn:aws:secretsmanager:eu-central-1:123456789012:secret:{}"
+    world.deploy(
+        FIRST,
+        Registry="wandb",
+        WandbEntity="team",
+        WandbSecretArn=arn.format("viewer"),
+        WandbTasksSecretArn=arn.format("member"),
+        TextHashKeySecretArn=arn.format("hash"),
+        ApiEnvironment="MODERATION_STORE_TEXT=hash MODERATION_ALIAS_POLL_S=60",
+        TasksEnvironment="MODERATION_STORE_TEXT=hash",
+    )
+    definition = world._clients("ecs").describe_task_definition(taskDefinition="moderation-test-tools")
+    container = definition["taskDefinition"]["containerDefinitions"][0]
+    variables = {it["name"]: it["value"] for it in container["environment"]}
+    assert variables["MODERATION_REGISTRY"] == "wandb"
+    assert (variables["WANDB_ENTITY"], variables["SETTINGS"]) == ("team", "MODERATION_STORE_TEXT=hash")
+    assert "MODERATION_REGISTRY_DIR" not in variables
+    secrets = {it["name"]: it["valueFrom"] for it in container["secrets"]}
+    assert secrets["WANDB_API_KEY"] == arn.format("member")
+    assert secrets["MODERATION_TEXT_HASH_KEY"] == arn.format("hash")
+    outputs = Stacks(world.cloudformation).outputs("moderation-test-data")
+    assert outputs["ApiSettings"].split()[-2:] == ["MODERATION_STORE_TEXT=hash", "MODERATION_ALIAS_POLL_S=60"]
+    assert outputs["ApiSecrets"].split()[1:] == [
+        f"WANDB_API_KEY={arn.format('viewer')}",
+        f"MODERATION_TEXT_HASH_KEY={arn.format('hash')}",
+    ]
+    assert outputs["ApiSecretArns"].split(",")[1:] == [arn.format("viewer"), arn.format("hash")]
+
+
+TOPIC = "Resources: {Topic: {Type: 'AWS::SNS::Topic'}}"
+
+
+def test_a_stack_of_which_nothing_was_made_is_there_to_be_made_or_deleted(clients: Clients) -> None:
+    stacks = Stacks(clients("cloudformation"), poll_s=0)
+    assert stacks.plan("x", State(TOPIC, {}), {}) is not None
+    assert stacks.exists("x")
+    assert stacks.state("x") is None
+    again = stacks.plan("x", State(TOPIC, {}), {})
+    assert again is not None
+    assert again.is_new
+    stacks.delete("x")
+    assert not stacks.exists("x")
+
+
+class Slow:
+    """CloudFormation that says for a while that a stack is still to be reviewed, after it was told to make it."""
+
+    def __init__(self) -> None:
+        self.statuses = iter(["REVIEW_IN_PROGRESS", "REVIEW_IN_PROGRESS", "CREATE_IN_PROGRESS", "CREATE_COMPLETE"])
+
+    def execute_change_set(self, **_: str) -> None: ...
+
+    def describe_stacks(self, StackName: str) -> dict[str, Any]:  # noqa: N803 - as boto3 names it
+        return {"Stacks": [{"StackName": StackName, "StackStatus": next(self.statuses)}]}
+
+
+def test_a_stack_that_is_slow_to_begin_is_not_taken_for_gone() -> None:
+    client = Slow()
+    Stacks(client, poll_s=0).apply(Change("x", "id", True, ()))
+    assert list(client.statuses) == []
+
+
 def test_another_deployment_under_way_is_said() -> None:
     with pytest.raises(DeploymentError, match="x is UPDATE_IN_PROGRESS: another deployment is under way"):
         Stacks(InProgress(), poll_s=0).plan("x", State("", {}), {})
@@ -204,6 +298,27 @@ def test_images_are_built_and_pushed_once() -> None:
         (["docker", "build", *target, "--tag", tag, "."], None),
         (["docker", "push", "--quiet", tag], None),
     ]
+
+
+def test_what_an_environment_uses_is_kept_and_the_newest_releases_for_going_back(
+    clients: Clients, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(images, "KEPT", 2)
+    ecr = clients("ecr")
+    ecr.create_repository(repositoryName="moderation-api")
+    releases = [f"{number:012x}" for number in range(3)]
+    for number, release in enumerate(releases):
+        kind = "application/vnd.docker.distribution.manifest.v2+json"
+        config = {"digest": f"sha256:{number}"}
+        manifest = json.dumps({"schemaVersion": 2, "mediaType": kind, "config": config, "layers": []})
+        ecr.put_image(repositoryName="moderation-api", imageManifest=manifest, imageTag=release)
+        keep_images(ecr, ["api"], release, "prod")
+        time.sleep(1.1)  # times of pushes are whole seconds
+    keep_images(ecr, ["api"], releases[-1], "prod")  # again: nothing to do
+    keep_images(ecr, ["api"], releases[0], "prod-2")
+    found = ecr.describe_images(repositoryName="moderation-api")["imageDetails"]
+    tags = {tag for image in found for tag in image["imageTags"]}
+    assert tags == {*releases, *(f"prod-{release}" for release in releases[1:]), f"prod-2-{releases[0]}"}
 
 
 def test_a_release_of_which_images_are_missing_is_not_built_from_what_is_checked_out() -> None:

@@ -37,6 +37,7 @@ MOVED = re.compile(
     r"(?<![\w.}/])/(etc|usr/local/lib|var/lib/moderation|run/moderation|srv/registry|opt/aws/bin|usr/bin/docker)\b"
 )
 INSTANCE = "i-0123456789abcdef0"
+ROOT = Path(__file__).resolve().parents[2]
 
 
 class Instance:
@@ -176,7 +177,9 @@ def test_an_api_instance_serves_and_goes_only_with_an_empty_outbox(
         assert connection.execute(text("SELECT count(*) FROM predictions")).scalar_one() == 1
     engine.dispose()
     streams = account("logs").get_log_events(logGroupName="/moderation/test/api", logStreamName=f"{INSTANCE}/care")
-    assert {event["message"].split()[0] for event in streams["events"]} == {"disk_used_percent", "outbox_rows"}
+    said = {event["message"].split()[0]: event["message"] for event in streams["events"]}
+    assert set(said) == {"disk_used_percent", "outbox_rows", "alerts"}
+    assert "alerts 0 none" in {event["message"] for event in streams["events"]}
 
 
 def test_an_instance_whose_outbox_is_not_empty_waits(
@@ -201,6 +204,35 @@ def test_an_instance_whose_outbox_is_not_empty_waits(
     calls = _wait_for(instance, "aws autoscaling complete-lifecycle-action")
     # What the database refused is nowhere else: the volume stays.
     assert not [call for call in calls if "modify-instance-attribute" in call]
+
+
+def test_a_server_that_hangs_is_an_alert_and_is_started_anew(
+    user_data: Callable[[str], str], machine: Callable[[str], Instance], account: Clients
+) -> None:
+    instance = machine(user_data("api"))
+    _without_container(instance)
+    instance.script = instance.script.replace("deaf=-60", "deaf=0").replace("$deaf -ge 12", "$deaf -ge 3")
+    assert instance.boot().returncode == 0
+    _wait_for(instance, "systemctl restart moderation")
+    streams = account("logs").get_log_events(logGroupName="/moderation/test/api", logStreamName=f"{INSTANCE}/care")
+    assert "alerts 1 ApiAway" in {event["message"] for event in streams["events"]}
+
+
+def test_what_a_server_says_of_itself_becomes_an_alert(user_data: Callable[[str], str]) -> None:
+    """The names are those of the runbook's headings, and of what is really answered at /metrics."""
+    found = re.search(r"(?s)( *alerts\(\) \{.*?\n *\}\n)", user_data("api"))
+    assert found
+    figures = dict.fromkeys(re.findall(r'"(moderation_\w+)"', found[1]), "9999")
+    figures |= {name: "0.0" for name in figures if name.endswith("_up")}
+    text = "".join(f"# TYPE {name} gauge\n{name} {value}\n" for name, value in figures.items())
+    script = f"curl() {{ cat; }}\n{found[1]}\nalerts"
+    done = subprocess.run(["bash", "-c", script], input=text, text=True, capture_output=True, check=True)
+    names = done.stdout.split()
+    assert len(names) == len(figures) == 8
+    runbook = (ROOT / "docs/runbook.md").read_text()
+    assert [name for name in names if f"### {name}\n" not in runbook] == []
+    used = set(re.findall(r"moderation_\w+", (ROOT / "docker/prometheus/alerts.yml").read_text()))
+    assert set(figures) <= used
 
 
 def test_an_instance_that_never_served_holds_nobody_up(

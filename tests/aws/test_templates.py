@@ -1,6 +1,5 @@
 """The templates: cfn-lint, limits of CloudFormation, and what must never be otherwise."""
 
-import base64
 import functools
 import json
 import re
@@ -9,8 +8,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import costs
 import pytest
-from deploy import HERE, LAYERS, read_environment
+import yaml
+from environment import HERE, LAYERS, SETTINGS, read_environment
 from stacks import DeploymentError, read_template
 
 TEMPLATES = ("images", *LAYERS, "service")
@@ -110,7 +111,7 @@ def test_no_secret_stands_in_a_template() -> None:
 
 def test_every_alarm_tells_somebody() -> None:
     alarms = resources("AWS::CloudWatch::Alarm")
-    assert len(alarms) == 8
+    assert len(alarms) == 12
     assert all(it["Properties"]["AlarmActions"] == [{"Ref": "AlarmTopic"}] for it in alarms.values())
 
 
@@ -130,6 +131,18 @@ def test_the_example_environment_is_complete() -> None:
         ("ApiHost: a", "lines `Name: value`, Region among them"),
         ("Region: a\nApiHosts: a", "unknown parameter ApiHosts; did you mean ApiHost?"),
         ("Region: a\nApiInstanceTyp: a", "did you mean ApiInstanceType?"),
+        ("Region: a\nApiEnvironment: a", "ApiEnvironment must be lines `NAME: value`"),
+        (
+            "Region: a\nApiEnvironment: {MODERATION_THREAD: 1}",
+            "unknown setting MODERATION_THREAD; did you mean MODERATION_THREADS?",
+        ),
+        ("Region: a\nApiEnvironment: {MODERATION_AUTH: off}", "MODERATION_AUTH is made by the templates"),
+        ("Region: a\nMonitorEnvironment: {MODERATION_REPLICAS: 3}", "MODERATION_REPLICAS is made by the templates"),
+        ("Region: a\nApiEnvironment: {MODERATION_TEXT_HASH_KEY: abc}", "MODERATION_TEXT_HASH_KEY is "),
+        (
+            "Region: a\nApiEnvironment: {OMP_NUM_THREADS: '$(reboot)'}",
+            "OMP_NUM_THREADS is '$(reboot)'; expected letters",
+        ),
     ],
 )
 def test_a_wrong_environment_file_is_one_line(tmp_path: Path, content: str, message: str) -> None:
@@ -140,11 +153,87 @@ def test_a_wrong_environment_file_is_one_line(tmp_path: Path, content: str, mess
         read_environment("none", tmp_path)
 
 
+def test_settings_in_the_file_become_words(tmp_path: Path) -> None:
+    content = (
+        "Region: a\nApiEnvironment:\n  MODERATION_THREADS: 2\n  MODERATION_CORS_ORIGINS: https://a.org,https://b.org\n"
+    )
+    (tmp_path / "good.yaml").write_text(content)
+    assert read_environment("good", tmp_path).values == {
+        "ApiEnvironment": "MODERATION_THREADS=2 MODERATION_CORS_ORIGINS=https://a.org,https://b.org"
+    }
+    for layer in ("data", "tasks"):
+        for name, declared in read_template(HERE / f"{layer}.yaml")["Parameters"].items():
+            if name in SETTINGS:
+                assert re.fullmatch(declared["AllowedPattern"], "A_B=c/d:1 E=f,g")
+                assert not re.fullmatch(declared["AllowedPattern"], "A=b;reboot")
+
+
+def test_a_database_from_a_snapshot_states_nothing_that_the_snapshot_brings() -> None:
+    (database,) = resources("AWS::RDS::DBInstance").values()
+    properties = database["Properties"]
+    assert properties["DBSnapshotIdentifier"] == {
+        "Fn::If": ["FromSnapshot", {"Ref": "DatabaseSnapshot"}, {"Ref": "AWS::NoValue"}]
+    }
+    for name in ("DBName", "MasterUsername"):
+        condition, restored, _ = properties[name]["Fn::If"]
+        assert (condition, restored) == ("FromSnapshot", {"Ref": "AWS::NoValue"})
+
+
+def test_only_tasks_write_to_s3_and_only_to_what_is_handed_out() -> None:
+    writing = {}
+    for name, role in resources("AWS::IAM::Role").items():
+        for policy in role["Properties"]["Policies"]:
+            for it in policy["PolicyDocument"]["Statement"]:
+                if str(it.get("Action", "")).startswith("s3:Put"):
+                    writing[name] = it["Resource"]["Fn::Sub"]
+    assert writing == {"tasks.ToolsRun": "arn:${AWS::Partition}:s3:::${Exchange}/out/*"}
+    (bucket,) = resources("AWS::S3::Bucket").values()
+    named = bucket["Properties"]["BucketName"]["Fn::Sub"]
+    (endpoint,) = (it for name, it in resources("AWS::EC2::VPCEndpoint").items() if name == "network.S3Endpoint")
+    reading, own = endpoint["Properties"]["PolicyDocument"]["Statement"]
+    assert reading["Action"] == "s3:GetObject"
+    assert {it["Fn::Sub"].partition(":::")[2].partition("/")[0] for it in own["Resource"]} == {named}
+
+
+def test_a_task_that_fails_in_nobodys_sight_tells_somebody() -> None:
+    (rule,) = resources("AWS::Events::Rule").values()
+    pattern = rule["Properties"]["EventPattern"]["detail"]
+    assert pattern["lastStatus"] == ["STOPPED"]
+    assert pattern["containers"] == {"exitCode": [{"anything-but": [0]}, {"exists": False}]}
+    assert [it["Arn"] for it in rule["Properties"]["Targets"]] == [{"Ref": "AlarmTopic"}]
+    (policy,) = resources("AWS::SNS::TopicPolicy").values()
+    may = [it["Principal"]["Service"] for it in policy["Properties"]["PolicyDocument"]["Statement"]]
+    assert may == ["cloudwatch.amazonaws.com", "events.amazonaws.com"]
+    schedules = resources("AWS::Scheduler::Schedule")
+    assert {it["Properties"]["GroupName"]["Ref"] for it in schedules.values()} == {"Clock"}
+
+
+def test_an_instance_whose_server_is_not_ready_is_not_replaced() -> None:
+    (group,) = resources("AWS::AutoScaling::AutoScalingGroup").values()
+    assert group["Properties"]["HealthCheckType"] == "EC2"
+
+
 def test_the_user_data_is_shell_and_fits() -> None:
     (template,) = resources("AWS::EC2::LaunchTemplate").values()
     script = template["Properties"]["LaunchTemplateData"]["UserData"]["Fn::Base64"]["Fn::Sub"][0]
     # 16 KiB is EC2's limit before it is encoded; ARNs and names come in for the references.
-    assert len(base64.b64encode(script.encode())) < 14_000
+    assert len(script.encode()) < 13_000
     plain = re.sub(r"\$\{[\w:]+\}", "x", script)
     for part in (plain, *re.findall(r"<<'END'\n(.*?)\nEND\n", plain, flags=re.DOTALL)):
         assert subprocess.run(["bash", "-n"], input=part, text=True, capture_output=True, check=False).stderr == ""
+
+
+def test_the_costs_in_the_docs_are_those_of_the_templates_and_prices() -> None:
+    assert f"\n{costs.table()}\n" in (HERE.parents[1] / "docs/aws.md").read_text()
+    prices = yaml.safe_load((HERE / "prices.yaml").read_text())
+    bought = {
+        what for setup in (costs.SMALLEST, costs.TYPICAL) for row in costs.parts(setup).values() for _, what in row
+    }
+    assert bought == {name for kind in prices.values() for name in kind}
+    defaults = read_template(HERE / "tasks.yaml")["Parameters"]
+    assert (defaults["TasksCpu"]["Default"], defaults["TasksMemory"]["Default"]) == ("1024", "2048")
+
+
+def test_every_alarm_stands_in_the_docs() -> None:
+    text = (HERE.parents[1] / "docs/aws.md").read_text()
+    assert [name for name in resources("AWS::CloudWatch::Alarm") if name.partition(".")[2] not in text] == []

@@ -84,6 +84,26 @@ def test_a_reviewer_is_added_listed_and_disabled(environment: dict[str, str], da
     assert {each.partition(":")[0] for each in by} == {"cli", "ann"}
 
 
+def test_a_password_can_lie_in_a_file_where_there_is_no_terminal(
+    environment: dict[str, str], database: Engine, tmp_path: Path
+) -> None:
+    file = tmp_path / "password"
+    file.write_text(f"{PASSWORD}\n")
+    added = command(environment, "reviewers", "add", "ann", "--role", "reviewer", "--password-file", str(file))
+    assert added.returncode == 0, added.stderr
+    assert sign_in(database, "ann", PASSWORD, NOW).role == "reviewer"
+    file.write_text("another long one")
+    changed = command(environment, "reviewers", "password", "ann", "--password-file", str(file))
+    assert changed.returncode == 0, changed.stderr
+    assert sign_in(database, "ann", "another long one", NOW)
+    file.write_text("")
+    empty = command(environment, "reviewers", "add", "bob", "--role", "viewer", "--password-file", str(file))
+    assert (empty.returncode, empty.stderr) == (
+        1,
+        f"error: --password-file: {file} is empty; expected the secret\n",
+    )
+
+
 @pytest.mark.parametrize(
     ("arguments", "said", "message"),
     [

@@ -2,8 +2,13 @@ import threading
 from types import SimpleNamespace
 from typing import cast
 
-from cli.worker import _work
+import pytest
+from sqlalchemy import Engine
+
+from cli.worker import _say_drift, _work
 from moderation.jobs.worker import Worker
+from tests.apps.monitor.test_drift_page import fill
+from tests.moderation.db.records import VERSION
 
 
 class Busy:
@@ -47,3 +52,15 @@ def test_a_row_of_jobs_delays_no_draw() -> None:
     queue = Queue()
     _work(cast(Worker, queue), threading.Event())
     assert queue.did == ["draw", "job"] * 3
+
+
+@pytest.mark.parametrize(("days", "labels"), [([0.2] * 21 + [0.8] * 10, ["toxic"]), ([0.2] * 31, [])])
+def test_who_works_once_says_which_labels_drifted(
+    engine: Engine, capsys: pytest.CaptureFixture[str], days: list[float], labels: list[str]
+) -> None:
+    fill(engine, days)
+    _say_drift(engine)
+    said = capsys.readouterr().out.splitlines()
+    assert [line.partition(", since ")[0] for line in said] == [
+        f"alert Drift: {label} of version {VERSION[:12]}" for label in labels
+    ]

@@ -39,9 +39,9 @@ def test_a_database_behind_is_refused_and_the_command_named(engine: Engine) -> N
 
 
 @pytest.mark.parametrize("step", [require_current, migrate])
-def test_a_database_of_a_newer_release_is_refused(engine: Engine, step: type) -> None:
+def test_a_newer_release_that_does_not_say_who_may_work_on_its_tables_is_refused(engine: Engine, step: type) -> None:
     with engine.begin() as connection:
-        connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+        connection.execute(text("UPDATE alembic_version SET version_num = '9999', oldest = NULL"))
     with pytest.raises(ConfigurationError, match="at revision 9999, which this release does not know") as caught:
         step(engine)
     assert "\n" not in str(caught.value)

@@ -5,6 +5,8 @@ from alembic import op
 
 revision = "0007"
 down_revision = "0006"
+oldest = "0007"
+"""The oldest release that works on the tables as they are then: its revision (docs/upgrade.md)."""
 
 
 def upgrade() -> None:

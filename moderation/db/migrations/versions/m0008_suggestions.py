@@ -5,6 +5,8 @@ from alembic import op
 
 revision = "0008"
 down_revision = "0007"
+oldest = "0007"
+"""A release before it reads suggestions as the feedback that they are, and asks for no more."""
 
 
 def upgrade() -> None:
