@@ -40,7 +40,7 @@ secrets: ## Make the secrets of docker/compose.yaml that are not there yet
 	@docker/secrets.sh
 
 test-images: $(DEV) ## Build the images and try them with Docker, alone and together
-	@docker/build.sh api moderator monitor tools
+	@TORCH_BACKEND=$${TORCH_BACKEND-cpu} docker/build.sh api moderator monitor tools train api-gpu
 	@$(PYTHON) -m pytest -q tests/images -m images
 
 lint: $(DEV) ## Check style, types and layers
@@ -68,9 +68,9 @@ lock: $(DEV) ## Resolve requirements/constraints.txt anew
 	@UV_SYSTEM_CERTS=1 $(PYTHON) -m uv pip compile --quiet --universal --python-version 3.11 requirements/dev.txt \
 		-o requirements/constraints.txt --no-annotate --custom-compile-command "make lock"
 
-deploy: $(AWS) ## To AWS: ENV=prod, DRY_RUN=1, YES=1, SERVICE=api, RELEASE=commit (docs/aws.md)
+deploy: $(AWS) ## To AWS: ENV=prod, DRY_RUN=1, YES=1, SERVICE=api, RELEASE=commit, IMAGES=registry (docs/aws.md)
 	@$(PYTHON) docker/aws/deploy.py deploy $(ENV) $(if $(DRY_RUN),--dry-run) $(if $(YES),--yes) \
-		$(addprefix --service ,$(SERVICE)) $(addprefix --release ,$(RELEASE))
+		$(addprefix --service ,$(SERVICE)) $(addprefix --release ,$(RELEASE)) $(addprefix --images-from ,$(IMAGES))
 
 destroy: $(AWS) ## Delete what is on AWS: ENV=prod
 	@$(PYTHON) docker/aws/deploy.py destroy $(ENV) $(if $(YES),--yes)

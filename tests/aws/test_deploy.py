@@ -198,12 +198,21 @@ def test_images_are_built_and_pushed_once() -> None:
 
     push_images(ecr, ["api", "monitor"], FIRST, run)
     tag = f"1.dkr.ecr.example/moderation-monitor:{FIRST}"
-    target = ["--file", "docker/Dockerfile", "--target", "monitor", "--build-arg", f"GIT_COMMIT={FIRST}"]
+    built = ["env", "IMAGE_PREFIX=1.dkr.ecr.example/moderation-", f"IMAGE_TAG={FIRST}", "docker/build.sh", "monitor"]
     assert ran == [
         (["docker", "login", "--username", "AWS", "--password-stdin", "1.dkr.ecr.example"], "secret"),
-        (["docker", "build", *target, "--tag", tag, "."], None),
+        (built, None),
         (["docker", "push", "--quiet", tag], None),
     ]
+
+
+def test_a_release_is_copied_from_where_its_images_were_built_and_listed() -> None:
+    ran: list[list[str]] = []
+    push_images(
+        Repositories(set()), ["api"], FIRST, lambda command, _: ran.append([*command]), False, "ghcr.io/example"
+    )
+    tag, origin = f"1.dkr.ecr.example/moderation-api:{FIRST}", f"ghcr.io/example/moderation-api:{FIRST}"
+    assert ran[1:] == [["docker", "buildx", "imagetools", "create", "--tag", tag, origin]]
 
 
 def test_a_release_of_which_images_are_missing_is_not_built_from_what_is_checked_out() -> None:
