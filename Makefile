@@ -13,7 +13,7 @@ DEV := .venv/.installed-dev
 AWS := .venv/.installed-aws
 
 .DEFAULT_GOAL := help
-.PHONY: help install install-dev install-train up test test-full images secrets test-images lint lint-workflows audit benchmark-change format lock clean deploy destroy aws-run
+.PHONY: help install install-dev install-train up test test-full images secrets test-images lint lint-workflows docs docs-commands audit benchmark-change format lock clean deploy destroy aws-run
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-17s %s\n", $$1, $$2 }' Makefile
@@ -53,6 +53,14 @@ lint-workflows: $(DEV) ## Check .github against its schemas and for unsafe steps
 	@.venv/bin/check-jsonschema --quiet --builtin-schema vendor.github-workflows .github/workflows/*.yml
 	@.venv/bin/check-jsonschema --quiet --builtin-schema vendor.github-actions .github/actions/*/action.yml
 	@.venv/bin/zizmor --offline --quiet --min-severity medium .github
+
+docs: $(DEV) ## Build the documentation as a website in build/site; a broken link is an error
+	@rm -rf build/docs build/site && mkdir -p build/docs
+	@git ls-files -z --cached --others --exclude-standard -- '*.md' docs/img docker LICENSE | xargs -0 cp --parents -t build/docs
+	@NO_MKDOCS_2_WARNING=1 $(PYTHON) -m mkdocs build --strict
+
+docs-commands: $(DEV) ## Run every documented command in a clean clone
+	@$(PYTHON) -m tests.docs.commands --venv .venv
 
 audit: $(DEV) ## Look pinned packages up among known vulnerabilities
 	@$(PYTHON) -m pip_audit --progress-spinner off --no-deps --disable-pip -r requirements/constraints.txt

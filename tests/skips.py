@@ -1,4 +1,4 @@
-"""Where ``CI`` is set, a test that would be skipped fails: there, what is missing is a mistake and not a circumstance."""
+"""Where ``CI`` is set, a test that would be skipped fails: there, what is missing is a mistake, no circumstance."""
 
 import os
 from collections.abc import Generator

@@ -24,9 +24,9 @@ def test_known():
 @pytest.mark.parametrize(("ci", "summary"), [("", "2 skipped, 1 xfailed"), ("true", "1 failed, 1 xfailed, 1 error")])
 def test_what_is_missing_fails_in_ci_only(ci: str, summary: str, tmp_path: Path) -> None:
     (tmp_path / "test_it.py").write_text(SKIPS)
-    command = [sys.executable, "-m", "pytest", "-p", "tests.skips", "-p", "no:cacheprovider", "--rootdir", str(tmp_path)]
+    options = ("-p", "tests.skips", "-p", "no:cacheprovider", "--rootdir", str(tmp_path))
     done = subprocess.run(
-        [*command, str(tmp_path)],
+        [sys.executable, "-m", "pytest", *options, str(tmp_path)],
         env={**os.environ, "CI": ci, "PYTHONPATH": str(Path(__file__).parents[1])},
         cwd=tmp_path,
         capture_output=True,

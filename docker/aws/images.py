@@ -52,7 +52,10 @@ def push_images(
     for name in missing:
         tag = f"{registry}/moderation-{name}:{release}"
         if source:
-            run(["docker", "buildx", "imagetools", "create", "--tag", tag, f"{source}/moderation-{name}:{release}"], None)
+            run(
+                ["docker", "buildx", "imagetools", "create", "--tag", tag, f"{source}/moderation-{name}:{release}"],
+                None,
+            )
         else:
             run(["env", f"IMAGE_PREFIX={registry}/moderation-", f"IMAGE_TAG={release}", "docker/build.sh", name], None)
             run(["docker", "push", "--quiet", tag], None)

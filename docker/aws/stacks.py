@@ -64,10 +64,8 @@ class Change:
 class Stacks:
     """The stacks of one account and region."""
 
-    def __init__(
-        self, client: Any, say: Callable[[str], None] = print, poll_s: float = POLL_S, role: str = ""
-    ) -> None:
-        """Use boto3's CloudFormation ``client``, which works in ``role``; look every ``poll_s`` seconds how far it is."""
+    def __init__(self, client: Any, say: Callable[[str], None] = print, poll_s: float = POLL_S, role: str = "") -> None:
+        """Use boto3's CloudFormation ``client``, which works in ``role``; look every ``poll_s`` seconds."""
         self._client = client
         self._role = {"RoleARN": role} if role else {}
         self._say = say

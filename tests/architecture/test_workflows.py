@@ -49,7 +49,9 @@ def test_a_release_asks_for_the_same_jobs() -> None:
 
 def test_a_release_builds_every_image_once_and_deploys_what_it_built() -> None:
     release = jobs("release.yml")
-    targets = re.findall(r"^FROM (?:server|app|command) AS (\S+)", (ROOT / "docker/Dockerfile").read_text(), re.MULTILINE)
+    targets = re.findall(
+        r"^FROM (?:server|app|command) AS (\S+)", (ROOT / "docker/Dockerfile").read_text(), re.MULTILINE
+    )
     assert sorted(release["images"]["strategy"]["matrix"]["image"]) == sorted(targets)
     assert release["images"]["needs"] == "green"
     assert release["deploy"]["needs"] == "images"

@@ -50,7 +50,9 @@ def test_the_deployer_makes_nothing_by_itself_and_hands_its_rights_to_no_other_s
         "cloudformation", "ecr", "ec2", "elasticloadbalancing", "ecs", "logs", "iam"
     }  # fmt: skip
     assert {each for each in actions if each.startswith("iam:")} == {"iam:PassRole"}
-    passed = [it["Condition"]["StringEquals"]["iam:PassedToService"] for it in statements if it["Action"] == "iam:PassRole"]
+    passed = [
+        it["Condition"]["StringEquals"]["iam:PassedToService"] for it in statements if it["Action"] == "iam:PassRole"
+    ]
     assert passed == ["cloudformation.amazonaws.com", "ecs-tasks.amazonaws.com"]
     (maker,) = resources["Maker"]["Properties"]["AssumeRolePolicyDocument"]["Statement"]
     assert maker["Principal"] == {"Service": "cloudformation.amazonaws.com"}

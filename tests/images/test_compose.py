@@ -70,9 +70,12 @@ def test_the_moderator_apps_key_holds(compose: Compose, http: httpx.Client) -> N
 
 def test_everyone_reaches_what_they_need_and_nothing_else(compose: Compose, http: httpx.Client) -> None:
     servers = {"api": ("8001", "9101"), "postgres": ("5432",), "worker": ("9102",), "prometheus": ("9090",)}
-    for service, reachable in {
-        "moderator": {"api"}, "monitor": {"postgres"}, "worker": {"postgres", "prometheus"}, "api": {"postgres", "prometheus"}
-    }.items():  # fmt: skip
+    for service, reachable in (
+        ("moderator", {"api"}),
+        ("monitor", {"postgres"}),
+        ("worker", {"postgres", "prometheus"}),
+        ("api", {"postgres", "prometheus"}),
+    ):
         for server, ports in servers.items():
             for port in ports if server != service else ():
                 command = ("exec", compose.id_of(service), "python", "-c", REACH, server, port)
