@@ -60,7 +60,7 @@ docs: $(DEV) ## Build the documentation as a website in build/site; a broken lin
 	@NO_MKDOCS_2_WARNING=1 $(PYTHON) -m mkdocs build --strict
 
 docs-commands: $(DEV) ## Run every documented command in a clean clone
-	@$(PYTHON) -m tests.docs.commands --venv .venv
+	@$(PYTHON) -m tests.docs.commands
 
 audit: $(DEV) ## Look pinned packages up among known vulnerabilities
 	@$(PYTHON) -m pip_audit --progress-spinner off --no-deps --disable-pip -r requirements/constraints.txt

@@ -12,9 +12,9 @@ OTHER_ROW = re.compile(r"^\| `((?!MODERATION_)[A-Z][A-Z_0-9]+)` \|", re.MULTILIN
 # The build's own, and what Python and the shell read in any container.
 OF_THE_IMAGE = {"PATH", "HOME", "PYTHONPATH", "PYTHONUNBUFFERED", "PYTHONDONTWRITEBYTECODE", "MPLCONFIGDIR"}
 # Set by W&B's SDK or for it, never by an operator.
-OF_THE_SDK = {
-    "WANDB_CONSOLE", "WANDB_ERROR_REPORTING", "WANDB_LOG_MODEL", "WANDB_SERVICE", "WANDB_SILENT", "WANDB__GRAPHQL_RETRY_MAX",
-}  # fmt: skip
+OF_THE_SDK = {"WANDB_SERVICE", "WANDB_LOG_MODEL", "WANDB_SILENT", "WANDB_CONSOLE", "WANDB_ERROR_REPORTING"} | {
+    "WANDB__GRAPHQL_RETRY_MAX"
+}
 
 
 def documented() -> dict[str, str]:

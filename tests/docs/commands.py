@@ -139,10 +139,13 @@ class Page:
     def _start(self, command: str, url: str) -> str:
         log = self._stack.enter_context(tempfile.TemporaryFile())  # noqa: SIM115 - it ends with the page
         process = subprocess.Popen(
-            ["bash", "-c", f"exec {command.partition('#')[0].strip()}"] if "=" not in command.split(maxsplit=1)[0]
-            else ["bash", "-c", command],
-            cwd=self._clone, env=self._environment, stdout=log, stderr=log, start_new_session=True,
-        )  # fmt: skip
+            ["bash", "-c", command],
+            cwd=self._clone,
+            env=self._environment,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
         self._stack.callback(_end, process)
         direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
         deadline = time.monotonic() + READY_WITHIN_S
@@ -168,27 +171,23 @@ def _end(process: "subprocess.Popen[bytes]") -> None:
 
 
 @contextmanager
-def clean_clone(venv: Path | None) -> Iterator[Path]:
-    """Yield a clone of what is committed, with an environment: ``venv``, or one that it installs."""
+def clean_clone() -> Iterator[Path]:
+    """Yield a clone of what is committed, with an environment of its own."""
     with tempfile.TemporaryDirectory(prefix="moderation-clone-") as folder:
         clone = Path(folder) / "moderation"
         subprocess.run(["git", "clone", "-q", str(ROOT), str(clone)], check=True)
-        if venv is None:
-            subprocess.run(["make", "install-dev"], cwd=clone, check=True)
-        else:
-            (clone / ".venv").symlink_to(venv.resolve())
+        subprocess.run(["make", "install-dev"], cwd=clone, check=True)
         yield clone
 
 
 def main() -> int:
     """Run them all; return how many failed."""
     parser = argparse.ArgumentParser(description="Run every documented command in a clean clone of what is committed.")
-    parser.add_argument("--venv", type=Path, help="an environment to use instead of installing one (minutes)")
     parser.add_argument("--page", help="this page only, such as README.md")
     options = parser.parse_args()
     failed = 0
     found = [block for block in blocks(ROOT) if options.page in (None, block.page)]
-    with clean_clone(options.venv) as clone:
+    with clean_clone() as clone:
         for name in dict.fromkeys(block.page for block in found):
             with ExitStack() as stack:
                 page = Page(clone, stack)
