@@ -1,7 +1,7 @@
 """Runs what the documentation says to run, in a clean clone: ``python -m tests.docs.commands`` (make docs-commands).
 
 Every fenced block of README.md, docs/ and the other pages has a language. Those in ``bash`` and ``python`` are run in
-their order, page by page, each page in a folder of state of its own. A comment before a block changes that:
+their order, page by page, each page in a folder of state of its own; in docs/ that is one with a database. A comment before a block changes that:
 
     <!-- not run: REASON -->       one of REASONS
     <!-- until it answers: URL --> started, and left running for the rest of the page
@@ -35,6 +35,7 @@ REASONS = {
     "needs several GPUs": "tests/train runs two processes on a CPU",
     "needs packages that are not pinned together": "installs into the environment",
     "needs what earlier traffic left": "ids, versions and files of a running site",
+    "asks for a password": "tests/cli types one",
     "takes minutes": "a make target or benchmark by itself",
 }
 NOT_COMMANDS = {"text", "json", "yaml", "html"}
@@ -89,13 +90,15 @@ def blocks(root: Path) -> list[Block]:
 class Page:
     """Runs the blocks of one page; what they started ends with it."""
 
-    def __init__(self, clone: Path, stack: ExitStack) -> None:
+    def __init__(self, clone: Path, stack: ExitStack, with_database: bool) -> None:
         self._clone = clone
         self._stack = stack
         state = stack.enter_context(tempfile.TemporaryDirectory(prefix="moderation-docs-"))
         kept = {name: value for name, value in os.environ.items() if not name.startswith(("MODERATION_", "WANDB_"))}
         path = f"{clone / '.venv' / 'bin'}:{os.environ['PATH']}"
         self._environment = {**kept, "PATH": path, "MODERATION_STATE_DIR": state, "HF_HUB_OFFLINE": "1"}
+        if with_database:
+            assert self._done(["moderation", "migrate"]).returncode == 0
 
     def run(self, block: Block) -> str:
         """Run a block; return what to say of it.
@@ -190,7 +193,7 @@ def main() -> int:
     with clean_clone() as clone:
         for name in dict.fromkeys(block.page for block in found):
             with ExitStack() as stack:
-                page = Page(clone, stack)
+                page = Page(clone, stack, with_database=name.startswith("docs/"))
                 for block in (each for each in found if each.page == name and each.language not in NOT_COMMANDS):
                     try:
                         said = block.mistake() or page.run(block)

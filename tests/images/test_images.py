@@ -17,7 +17,7 @@ ABSENT = {
     "monitor": ("torch", "transformers", "onnxruntime", "wandb", "fastapi", "httpx", "serve", "train"),
     "tools": ("torch", "transformers", "datasets", "streamlit", "apps"),
     "train": ("streamlit", "fastapi", "sqlalchemy", "serve", "cli", "apps"),
-    "api-gpu": ("datasets", "streamlit", "typer", "train", "cli", "apps"),
+    "api-gpu": ("datasets", "streamlit", "pandas", "train", "cli", "apps"),
 }
 FIND = "import importlib.util, sys; print([name for name in sys.argv[1:] if importlib.util.find_spec(name)])"
 
@@ -91,8 +91,9 @@ def test_the_train_image_trains(tmp_path: Path) -> None:
     """On comments of our own, which the image does not hold."""
     tmp_path.chmod(0o777)
     comments = f"{ROOT / 'tests' / 'fixtures'}:/data:ro"
-    options = ("--rm", "--read-only", "--tmpfs", "/tmp", "-v", comments, "-v", f"{tmp_path}:/var/lib/moderation")
-    settings = ("data.sources.0.path=/data/comments.csv", "fit.epochs=1", "publish=false")
+    folders = ("--tmpfs", "/tmp", "-v", comments, "-v", f"{tmp_path}:/var/lib/moderation")
+    options = ("--rm", "--read-only", *folders, "-e", "OMP_NUM_THREADS=1")
+    settings = ("data.sources.0.path=/data/comments.csv", "baseline=false", "publish=false")
     docker(
         "run", *options, image("train"), "/app/configs/train/tiny.yaml", *(f"--set={each}" for each in settings),
         timeout=500,
