@@ -1,7 +1,8 @@
 """Runs what the documentation says to run, in a clean clone: ``python -m tests.docs.commands`` (make docs-commands).
 
 Every fenced block of README.md, docs/ and the other pages has a language. Those in ``bash`` and ``python`` are run in
-their order, page by page, each page in a folder of state of its own; in docs/ that is one with a database. A comment before a block changes that:
+their order, page by page, each page in a folder of state of its own; in docs/ that is one with a database. A comment
+before a block changes that:
 
     <!-- not run: REASON -->       one of REASONS
     <!-- until it answers: URL --> started, and left running for the rest of the page
