@@ -42,7 +42,7 @@ REASONS = {
 NOT_COMMANDS = {"text", "json", "yaml", "html"}
 BLOCK = re.compile(r"^( *)```(\S*)\n(.*?)^\1```$", re.MULTILINE | re.DOTALL)
 MARK = re.compile(r"<!-- (.+) -->\s*\Z")
-WITHIN_S = 300
+WITHIN_S = 900
 READY_WITHIN_S = 120
 
 
