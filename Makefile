@@ -13,7 +13,7 @@ DEV := .venv/.installed-dev
 AWS := .venv/.installed-aws
 
 .DEFAULT_GOAL := help
-.PHONY: help install install-dev install-train up test test-full images secrets test-images lint lint-workflows audit benchmark-change format lock clean deploy destroy aws-run
+.PHONY: help install install-dev install-train up test test-full images secrets test-images lint lint-workflows docs docs-commands audit benchmark-change format lock clean deploy destroy aws-run
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-17s %s\n", $$1, $$2 }' Makefile
@@ -40,7 +40,7 @@ secrets: ## Make the secrets of docker/compose.yaml that are not there yet
 	@docker/secrets.sh
 
 test-images: $(DEV) ## Build the images and try them with Docker, alone and together
-	@docker/build.sh api moderator monitor tools
+	@TORCH_BACKEND=$${TORCH_BACKEND-cpu} docker/build.sh api moderator monitor tools train api-gpu
 	@$(PYTHON) -m pytest -q tests/images -m images
 
 lint: $(DEV) ## Check style, types and layers
@@ -53,6 +53,14 @@ lint-workflows: $(DEV) ## Check .github against its schemas and for unsafe steps
 	@.venv/bin/check-jsonschema --quiet --builtin-schema vendor.github-workflows .github/workflows/*.yml
 	@.venv/bin/check-jsonschema --quiet --builtin-schema vendor.github-actions .github/actions/*/action.yml
 	@.venv/bin/zizmor --offline --quiet --min-severity medium .github
+
+docs: $(DEV) ## Build the documentation as a website in build/site; a broken link is an error
+	@rm -rf build/docs build/site && mkdir -p build/docs
+	@git ls-files -z --cached --others --exclude-standard -- '*.md' docs/img docker LICENSE | xargs -0 cp --parents -t build/docs
+	@NO_MKDOCS_2_WARNING=1 $(PYTHON) -m mkdocs build --strict
+
+docs-commands: $(DEV) ## Run every documented command in a clean clone
+	@$(PYTHON) -m tests.docs.commands
 
 audit: $(DEV) ## Look pinned packages up among known vulnerabilities
 	@$(PYTHON) -m pip_audit --progress-spinner off --no-deps --disable-pip -r requirements/constraints.txt
@@ -68,9 +76,9 @@ lock: $(DEV) ## Resolve requirements/constraints.txt anew
 	@UV_SYSTEM_CERTS=1 $(PYTHON) -m uv pip compile --quiet --universal --python-version 3.11 requirements/dev.txt \
 		-o requirements/constraints.txt --no-annotate --custom-compile-command "make lock"
 
-deploy: $(AWS) ## To AWS: ENV=prod, DRY_RUN=1, YES=1, SERVICE=api, RELEASE=commit (docs/aws.md)
+deploy: $(AWS) ## To AWS: ENV=prod, DRY_RUN=1, YES=1, SERVICE=api, RELEASE=commit, IMAGES=registry (docs/aws.md)
 	@$(PYTHON) docker/aws/deploy.py deploy $(ENV) $(if $(DRY_RUN),--dry-run) $(if $(YES),--yes) \
-		$(addprefix --service ,$(SERVICE)) $(addprefix --release ,$(RELEASE))
+		$(addprefix --service ,$(SERVICE)) $(addprefix --release ,$(RELEASE)) $(addprefix --images-from ,$(IMAGES))
 
 destroy: $(AWS) ## Delete what is on AWS: ENV=prod
 	@$(PYTHON) docker/aws/deploy.py destroy $(ENV) $(if $(YES),--yes)

@@ -21,3 +21,5 @@ for role in api monitor tools; do
 done
 keep moderator_api_key "mod_$(random 6)_$(random 32)"
 keep grafana_password "$(random 12)"
+
+echo "Next, in docker/: docker compose up -d, then the first reviewer: docker compose run --rm tools reviewers add NAME --role admin"

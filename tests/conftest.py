@@ -8,6 +8,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from tests.postgres import database_url, engine, postgres_server, postgres_url, sqlite_url
+from tests.skips import pytest_runtest_makereport
 from tests.wandb_server import shared_wandb, wandb_server
 
 __all__ = [
@@ -15,6 +16,7 @@ __all__ = [
     "engine",
     "postgres_server",
     "postgres_url",
+    "pytest_runtest_makereport",
     "shared_wandb",
     "sqlite_url",
     "wandb_server",

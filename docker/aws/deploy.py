@@ -1,6 +1,7 @@
 """Brings an environment to AWS, runs commands in it, and takes it away: `python docker/aws/deploy.py --help`."""
 
 import argparse
+import os
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -30,6 +31,8 @@ PREPARATION = (
 )  # fmt: skip
 """What runs before the services are replaced; each of it can run again."""
 HEALTHY_WITHIN_S = 300.0
+ROLE_VARIABLE = "AWS_CLOUDFORMATION_ROLE"
+"""The role in which CloudFormation makes things (oidc.yaml); without it, the caller's."""
 
 
 class Deployment:
@@ -49,17 +52,17 @@ class Deployment:
         self._confirm = confirm
         self._dry_run = dry_run
         self._poll_s = poll_s
-        self._stacks = Stacks(clients("cloudformation"), poll_s=poll_s)
+        self._stacks = Stacks(clients("cloudformation"), poll_s=poll_s, role=os.environ.get(ROLE_VARIABLE, ""))
         self._tasks_before: State | None = None
         self._outputs: dict[str, str] = {}
         for layer in LAYERS:
             self._outputs |= self._stacks.outputs(environment.stack(layer))
 
-    def images(self, release: str, build: bool = True) -> None:
-        """Make the repositories, and build and push what is not there yet, or without ``build`` refuse."""
+    def images(self, release: str, build: bool = True, source: str = "") -> None:
+        """Make the repositories, and build and push what is not there yet, or copy it from ``source``, or refuse."""
         self._change(SHARED_IMAGES, self._wanted("images", {}))
         if not self._dry_run:
-            push_images(self._clients("ecr"), IMAGES, release, build=build)
+            push_images(self._clients("ecr"), IMAGES, release, build=build, source=source)
             keep_images(self._clients("ecr"), IMAGES, release, self._environment.name)
 
     def layers(self, release: str) -> None:
@@ -270,6 +273,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if name == "deploy":
             command.add_argument("--dry-run", action="store_true", help="show what would change, and change nothing")
             command.add_argument("--release", help="a commit that was built before; the one checked out if not given")
+            command.add_argument("--images-from", default="", help="registry and owner to copy its images from")
             command.add_argument("--service", choices=[*SERVICES], action="append", help="this one only")
     try:
         _run(parser.parse_args(arguments))
@@ -291,7 +295,7 @@ def _run(options: argparse.Namespace) -> None:
         deployment.run(account, options.words, options.handover, files=True)
     else:
         release = options.release or release_of(HERE.parents[1])
-        deployment.images(release, build=not options.release)
+        deployment.images(release, build=not options.release, source=options.images_from)
         deployment.layers(release)
         deployment.prepare()
         for name in options.service or SERVICES:

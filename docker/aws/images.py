@@ -27,8 +27,13 @@ def release_of(repository: Path) -> str:
     return _git(repository, "rev-parse", "--short=12", "HEAD")
 
 
-def push_images(ecr: Any, names: Sequence[str], release: str, run: Run | None = None, build: bool = True) -> None:
+def push_images(
+    ecr: Any, names: Sequence[str], release: str, run: Run | None = None, build: bool = True, source: str = ""
+) -> None:
     """Build what is checked out and push it as ``moderation-<name>:<release>`` for each of ``names``.
+
+    With ``source``, a registry and owner, copy the images of its ``moderation-<name>:<release>`` instead: the same
+    digests, nothing is built.
 
     Raises:
         DeploymentError: `docker` fails, or an image is missing and may not be built.
@@ -38,7 +43,7 @@ def push_images(ecr: Any, names: Sequence[str], release: str, run: Run | None = 
     if not missing:
         print(f"images of {release} are pushed already")
         return
-    if not build:
+    if not (build or source):
         raise DeploymentError(
             f"no image of {release} for {', '.join(missing)} in ECR: check it out and deploy it without RELEASE"
         )
@@ -48,9 +53,14 @@ def push_images(ecr: Any, names: Sequence[str], release: str, run: Run | None = 
     run(["docker", "login", "--username", user, "--password-stdin", registry], password)
     for name in missing:
         tag = f"{registry}/moderation-{name}:{release}"
-        target = ["--file", "docker/Dockerfile", "--target", name, "--build-arg", f"GIT_COMMIT={release}"]
-        run(["docker", "build", *target, "--tag", tag, "."], None)
-        run(["docker", "push", "--quiet", tag], None)
+        if source:
+            run(
+                ["docker", "buildx", "imagetools", "create", "--tag", tag, f"{source}/moderation-{name}:{release}"],
+                None,
+            )
+        else:
+            run(["env", f"IMAGE_PREFIX={registry}/moderation-", f"IMAGE_TAG={release}", "docker/build.sh", name], None)
+            run(["docker", "push", "--quiet", tag], None)
 
 
 def keep_images(ecr: Any, names: Sequence[str], release: str, environment: str) -> None:
@@ -90,7 +100,7 @@ def _docker(command: Sequence[str], stdin: str | None) -> None:
     try:
         subprocess.run(command, input=stdin, text=True, check=True, cwd=ROOT)
     except (OSError, subprocess.CalledProcessError) as error:
-        raise DeploymentError(f"docker {command[1]} failed: {error}") from error
+        raise DeploymentError(f"{command[0]} {command[-1]} failed: {error}") from error
 
 
 def _git(repository: Path, *words: str) -> str:

@@ -65,9 +65,10 @@ class Change:
 class Stacks:
     """The stacks of one account and region."""
 
-    def __init__(self, client: Any, say: Callable[[str], None] = print, poll_s: float = POLL_S) -> None:
-        """Use boto3's CloudFormation ``client``; look every ``poll_s`` seconds how far it is."""
+    def __init__(self, client: Any, say: Callable[[str], None] = print, poll_s: float = POLL_S, role: str = "") -> None:
+        """Use boto3's CloudFormation ``client``, which works in ``role``; look every ``poll_s`` seconds."""
         self._client = client
+        self._role = {"RoleARN": role} if role else {}
         self._say = say
         self._poll_s = poll_s
 
@@ -104,6 +105,7 @@ class Stacks:
             Parameters=[{"ParameterKey": key, "ParameterValue": value} for key, value in wanted.parameters.items()],
             Capabilities=_CAPABILITIES,
             Tags=[{"Key": key, "Value": value} for key, value in tags.items()],
+            **self._role,
         )
         found = self._wait_for_change(stack, made["Id"])
         if found["Status"] == "FAILED":

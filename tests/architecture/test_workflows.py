@@ -27,7 +27,10 @@ def test_every_action_is_pinned_by_commit() -> None:
 def test_every_step_with_make_names_targets_of_the_makefile() -> None:
     targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     called = [
-        word for path in FILES for line in re.findall(r"run: make (.+)", path.read_text()) for word in line.split()
+        word
+        for path in FILES
+        for line in re.findall(r"(?:run: |^ +)make (.+)", path.read_text(), re.MULTILINE)
+        for word in line.split()
     ]
     assert {"lint", "test-full", "test-images", "deploy", "audit"} <= set(called)
     assert {word for word in called if re.fullmatch(r"[a-z-]+", word)} - targets - {"tee"} == set()
@@ -37,6 +40,24 @@ def test_branch_protection_waits_for_every_job_of_ci() -> None:
     script = (GITHUB / "protect-main.sh").read_text()
     rules = json.loads(script.partition("'RULES'\n")[2].partition("\nRULES")[0])
     assert rules["required_status_checks"]["contexts"] == list(jobs("ci.yml"))
+
+
+def test_a_release_asks_for_the_same_jobs() -> None:
+    (names,) = re.findall("for job in (.+); do", (GITHUB / "require-green.sh").read_text())
+    assert names.split() == list(jobs("ci.yml"))
+
+
+def test_a_release_builds_every_image_once_and_deploys_what_it_built() -> None:
+    release = jobs("release.yml")
+    targets = re.findall(
+        r"^FROM (?:server|app|command) AS (\S+)", (ROOT / "docker/Dockerfile").read_text(), re.MULTILINE
+    )
+    assert sorted(release["images"]["strategy"]["matrix"]["image"]) == sorted(targets)
+    assert release["images"]["needs"] == "green"
+    assert release["deploy"]["needs"] == "images"
+    (deploy,) = (step["run"] for step in release["deploy"]["steps"] if "make deploy" in step.get("run", ""))
+    assert "RELEASE=" in deploy
+    assert "IMAGES=" in deploy  # copied, not built
 
 
 def test_only_the_deployment_may_ask_for_an_identity_and_nothing_has_a_key_of_aws() -> None:

@@ -292,10 +292,10 @@ def test_images_are_built_and_pushed_once() -> None:
 
     push_images(ecr, ["api", "monitor"], FIRST, run)
     tag = f"1.dkr.ecr.example/moderation-monitor:{FIRST}"
-    target = ["--file", "docker/Dockerfile", "--target", "monitor", "--build-arg", f"GIT_COMMIT={FIRST}"]
+    built = ["env", "IMAGE_PREFIX=1.dkr.ecr.example/moderation-", f"IMAGE_TAG={FIRST}", "docker/build.sh", "monitor"]
     assert ran == [
         (["docker", "login", "--username", "AWS", "--password-stdin", "1.dkr.ecr.example"], "secret"),
-        (["docker", "build", *target, "--tag", tag, "."], None),
+        (built, None),
         (["docker", "push", "--quiet", tag], None),
     ]
 
@@ -319,6 +319,15 @@ def test_what_an_environment_uses_is_kept_and_the_newest_releases_for_going_back
     found = ecr.describe_images(repositoryName="moderation-api")["imageDetails"]
     tags = {tag for image in found for tag in image["imageTags"]}
     assert tags == {*releases, *(f"prod-{release}" for release in releases[1:]), f"prod-2-{releases[0]}"}
+
+
+def test_a_release_is_copied_from_where_its_images_were_built_and_listed() -> None:
+    ran: list[list[str]] = []
+    push_images(
+        Repositories(set()), ["api"], FIRST, lambda command, _: ran.append([*command]), False, "ghcr.io/example"
+    )
+    tag, origin = f"1.dkr.ecr.example/moderation-api:{FIRST}", f"ghcr.io/example/moderation-api:{FIRST}"
+    assert ran[1:] == [["docker", "buildx", "imagetools", "create", "--tag", tag, origin]]
 
 
 def test_a_release_of_which_images_are_missing_is_not_built_from_what_is_checked_out() -> None:

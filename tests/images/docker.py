@@ -12,18 +12,21 @@ from typing import TypeVar
 
 T = TypeVar("T")
 ROOT = Path(__file__).resolve().parents[2]
-TARGETS = ("api", "moderator", "monitor", "tools")
-# Names of images of one's own, where the official ones cannot be had; see Makefile.
-STAND_INS = {"POSTGRES_IMAGE": "postgres", "PROMETHEUS_IMAGE": "prometheus"}
+TARGETS = ("api", "moderator", "monitor", "tools", "train", "api-gpu")
 
 
-def docker(*arguments: str, stdin: str | None = None, check: bool = True) -> "subprocess.CompletedProcess[str]":
-    return run(("docker", *arguments), stdin=stdin, check=check)
+def image(target: str) -> str:
+    """Return the name of an image that docker/build.sh built."""
+    return f"{os.environ.get('IMAGE_PREFIX', 'moderation-')}{target}:{os.environ.get('IMAGE_TAG', 'latest')}"
+
+
+def docker(*arguments: str, **options: object) -> "subprocess.CompletedProcess[str]":
+    return run(("docker", *arguments), **options)
 
 
 def run(command: Sequence[str], **options: object) -> "subprocess.CompletedProcess[str]":
-    stdin, check = options.pop("stdin", None), options.pop("check", True)
-    done = subprocess.run(command, input=stdin, capture_output=True, text=True, timeout=170, check=False, **options)  # type: ignore[call-overload]
+    check, settings = options.pop("check", True), {"input": options.pop("stdin", None), "timeout": 170, **options}
+    done = subprocess.run(command, capture_output=True, text=True, check=False, **settings)  # type: ignore[call-overload]
     assert not check or done.returncode == 0, f"{command}: {done.stdout}\n{done.stderr}"
     return done  # type: ignore[no-any-return]
 

@@ -1,6 +1,7 @@
 """Callers of one API, run in a container beside it: asks until nobody answers any more, and prints what came of it.
 
-Of each request: when it was sent (time.time, s) and its status, or the type of the error; and all ids answered.
+Of each request: when it was sent and when it ended (time.time, s) and its status, or the type of the error; and all
+ids answered.
 """
 
 import json
@@ -11,7 +12,7 @@ import time
 import httpx
 
 url, key, callers = sys.argv[1], sys.argv[2], int(sys.argv[3])
-asked: list[tuple[float, int | str]] = []
+asked: list[tuple[float, float, int | str]] = []
 ids: list[str] = []
 
 
@@ -23,9 +24,9 @@ def ask(number: int) -> None:
             try:
                 answer = http.post("/predict/batch", json={"comment_texts": texts})
             except httpx.HTTPError as error:
-                asked.append((sent_at, type(error).__name__))
+                asked.append((sent_at, time.time(), type(error).__name__))
                 return
-            asked.append((sent_at, answer.status_code))
+            asked.append((sent_at, time.time(), answer.status_code))
             if answer.status_code != 200:
                 return
             ids.extend(each["id"] for each in answer.json()["predictions"])

@@ -1,0 +1,71 @@
+"""docker/compose.yaml: who shares a network with whom, and what holds for every service; tests/images starts it."""
+
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+DOCKER = Path(__file__).resolve().parents[2] / "docker"
+OWN = ("api", "moderator", "monitor", "worker", "tools", "migrate", "roles", "seed")
+PAIRS = {
+    ("api", "moderator"), ("api", "postgres"), ("api", "prometheus"), ("monitor", "postgres"), ("postgres", "worker"),
+    ("prometheus", "worker"), ("grafana", "prometheus"), ("alertmanager", "prometheus"),
+    ("postgres", "tools"), ("migrate", "postgres"), ("postgres", "roles"), ("postgres", "seed"),
+}  # fmt: skip
+# They share a network with each other besides, and none of them answers anybody but Prometheus.
+TOOLS = {"worker", "tools", "migrate", "roles", "seed"}
+
+
+@pytest.fixture(scope="module")
+def services() -> dict[str, Any]:
+    found: dict[str, Any] = yaml.safe_load((DOCKER / "compose.yaml").read_text())["services"]
+    return found
+
+
+def test_only_those_who_talk_share_a_network(services: dict[str, Any]) -> None:
+    base = sorted(name for name in services if not name.endswith(("-dev", "-gpu")))
+    shared = {(a, b) for a, b in combinations(base, 2) if {*services[a]["networks"]} & {*services[b]["networks"]}}
+    assert {pair for pair in shared if not TOOLS.issuperset(pair)} == PAIRS
+
+
+@pytest.mark.parametrize("variant", ["api-gpu", "api-dev", "moderator-dev", "monitor-dev"])
+def test_a_variant_reaches_what_its_original_does_and_never_runs_beside_it(
+    services: dict[str, Any], variant: str
+) -> None:
+    original = services[variant.partition("-")[0]]
+    assert services[variant]["networks"] == original["networks"]
+    assert services[variant]["ports"] == original["ports"]
+    assert not {*services[variant]["profiles"]} & {*original["profiles"]}
+
+
+def test_every_service_has_bounded_memory_and_logs(services: dict[str, Any]) -> None:
+    assert [name for name, it in services.items() if "mem_limit" not in it] == []
+    assert [name for name, it in services.items() if "max-size" not in it["logging"]["options"]] == []
+
+
+@pytest.mark.parametrize("name", OWN)
+def test_our_processes_have_no_rights_and_write_to_their_volumes_only(services: dict[str, Any], name: str) -> None:
+    assert services[name]["read_only"]
+    assert services[name]["cap_drop"] == ["ALL"]
+    assert services[name]["security_opt"] == ["no-new-privileges:true"]
+
+
+def test_a_database_elsewhere_is_told_to_every_process_that_uses_one(services: dict[str, Any]) -> None:
+    class Loader(yaml.SafeLoader):
+        pass
+
+    Loader.add_constructor("!override", lambda loader, node: loader.construct_mapping(node))
+    text = (DOCKER / "compose.external-database.yaml").read_text()
+    told = {name for name, it in yaml.load(text, Loader)["services"].items() if "database_ca" in it.get("secrets", ())}
+    using = {name for name, it in services.items() if any("database_url" in each for each in it.get("secrets", ()))}
+    assert told == {name for name in using if not name.endswith("-dev")}
+
+
+def test_alerts_go_to_a_receiver_that_there_is() -> None:
+    found = yaml.safe_load((DOCKER / "prometheus/alertmanager.yml").read_text())
+    receivers = {each["name"] for each in found["receivers"]}
+    assert {found["route"]["receiver"], *(each["receiver"] for each in found["route"]["routes"])} <= receivers
+    rules = yaml.safe_load((DOCKER / "prometheus/alerts.yml").read_text())["groups"]
+    assert {rule["labels"]["severity"] for group in rules for rule in group["rules"]} == {"page", "ticket"}

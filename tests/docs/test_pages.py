@@ -1,0 +1,24 @@
+"""What the documentation holds that is made from something else is as its source says."""
+
+import re
+import runpy
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def test_the_picture_of_the_system_is_what_its_script_draws() -> None:
+    drawn: str = runpy.run_path(str(ROOT / "docs/img/system.py"))["draw"]()
+    assert (ROOT / "docs/img/system.svg").read_text() == drawn
+
+
+def test_every_decision_is_listed_by_its_title() -> None:
+    records = {path.name: path.read_text().partition("\n")[0] for path in (ROOT / "docs/adr").glob("0*.md")}
+    listed = re.findall(r"^- \[(.+)\]\((.+)\)$", (ROOT / "docs/adr/README.md").read_text(), re.MULTILINE)
+    assert {name: f"# {title}" for title, name in listed} == records
+
+
+def test_every_page_is_in_the_navigation() -> None:
+    navigation = (ROOT / "mkdocs.yml").read_text()
+    pages = {f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md")}
+    assert {page for page in pages if f": {page}\n" not in navigation} == set()
