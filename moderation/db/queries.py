@@ -12,7 +12,7 @@ from datetime import UTC, datetime, timedelta
 from statistics import NormalDist
 from typing import Any, cast
 
-from sqlalchemy import ColumnElement, Connection, Engine, Table, case, func, select
+from sqlalchemy import ColumnElement, Connection, Engine, Table, case, func, null, select
 from sqlalchemy.orm import InstrumentedAttribute
 
 from moderation.db.ids import made_near
@@ -197,14 +197,20 @@ def feedback_summary(engine: Engine, start: datetime, end: datetime) -> Feedback
     return FeedbackSummary(received, agreed, agreed / received, *wilson_interval(agreed, received), labels)
 
 
-def newest(engine: Engine, start: datetime, end: datetime, limit: int = 50) -> list[LoggedPrediction]:
-    """Return the ``limit`` newest predictions (at most 500), newest first, each with its newest feedback."""
+def newest(
+    engine: Engine, start: datetime, end: datetime, limit: int = 50, texts: bool = True
+) -> list[LoggedPrediction]:
+    """Return the ``limit`` newest predictions (at most 500), newest first, each with its newest feedback.
+
+    Without ``texts`` those are not read.
+    """
     _check_range(start, end)
     if not 1 <= limit <= MAX_NEWEST:
         raise InvalidInputError(f"limit is {limit}; expected 1 to {MAX_NEWEST}")
     latest_first = (Prediction.created_at.desc(), Prediction.id.desc())
     within = _within(Prediction.created_at, start, end)
-    query = select(Prediction.__table__).where(*within).order_by(*latest_first).limit(limit)
+    columns = (each if texts or each.name != "text" else null().label("text") for each in Prediction.__table__.c)
+    query = select(*columns).where(*within).order_by(*latest_first).limit(limit)
     with engine.connect() as connection:
         predictions = [prediction_record(row) for row in connection.execute(query).mappings()]
         newest_first = func.row_number().over(

@@ -8,7 +8,7 @@ the job up again goes on with what has none yet. Texts are read and scored a few
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, Protocol
 from typing import cast as typed
 
@@ -30,6 +30,7 @@ from sqlalchemy import (
     update,
 )
 
+from moderation import clock
 from moderation.db.database import begin_reading, lift_time_limit
 from moderation.db.ids import with_dashes
 from moderation.db.models import SCORE_COLUMNS, Prediction
@@ -79,7 +80,7 @@ def run(
     worker: str,
     scorer: TextScorer,
     advance: Callable[[int], object],
-    clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+    clock: Callable[[], datetime] = clock.now,
 ) -> None:
     """Score what of the job's sample has no scores yet; ``advance`` is told how many more are done.
 

@@ -155,6 +155,8 @@ def submit(
 def reveal(engine: Engine, session: Session, review_id: str, now: datetime) -> Revealed:
     """Return what the model said, to who has given the verdict.
 
+    A skip is none: the item goes to somebody else, who must not hear of it.
+
     Raises:
         NotFoundError: no such review of this reviewer, or no verdict yet.
         UnauthorizedError, ForbiddenError: as `moderation.review.access.require`, for reviewers.
@@ -164,7 +166,8 @@ def reveal(engine: Engine, session: Session, review_id: str, now: datetime) -> R
         query = (
             select(ReviewItem.scores, ReviewItem.predicted, ReviewItem.decision, ReviewItem.version)
             .join(Review, Review.item_id == ReviewItem.id)
-            .where(Review.id == review_id, Review.reviewer == name, Review.submitted_at.is_not(None))
+            .where(Review.id == review_id, Review.reviewer == name)
+            .where(Review.submitted_at.is_not(None), Review.outcome != "skip")
         )
         found = connection.execute(query).one_or_none()
     if found is None:

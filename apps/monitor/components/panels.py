@@ -138,7 +138,9 @@ def show_newest(snapshot: Snapshot) -> None:
         "Comment": st.column_config.TextColumn(width="large"),
         "Latency (ms)": st.column_config.NumberColumn(format="%.1f"),
     }
-    show_table(frames.newest_frame(rows), "newest-predictions", columns)
+    if not snapshot.texts:
+        st.caption("Without their texts: whoever reviews reads those before knowing what the model said.")
+    show_table(frames.newest_frame(rows, snapshot.texts), "newest-predictions", columns)
 
 
 def show_versions(snapshot: Snapshot) -> None:

@@ -99,9 +99,9 @@ def agreement_frame(snapshot: Snapshot) -> pd.DataFrame:
     return pd.DataFrame([(feedback.low, feedback.share, feedback.high)], columns=["low", "share", "high"])
 
 
-def newest_frame(logged: list[LoggedPrediction]) -> pd.DataFrame:
-    """One row per prediction, with the newest feedback on it in words."""
-    return pd.DataFrame(
+def newest_frame(logged: list[LoggedPrediction], texts: bool) -> pd.DataFrame:
+    """One row per prediction, with the newest feedback on it in words; with a column of ``texts`` or without."""
+    frame = pd.DataFrame(
         [
             {
                 "Time (UTC)": each.prediction.created_at,
@@ -121,6 +121,7 @@ def newest_frame(logged: list[LoggedPrediction]) -> pd.DataFrame:
             for each in logged
         ]
     )
+    return frame if texts else frame.drop(columns="Comment")
 
 
 def versions_frame(snapshot: Snapshot) -> pd.DataFrame:

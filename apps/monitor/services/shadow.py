@@ -12,6 +12,7 @@ from moderation.db.queries import wilson_interval
 from moderation.db.shadow import ShadowPairs, queued, shadow_pairs
 from moderation.labels import LABELS
 from moderation.policy import DECISIONS
+from moderation.review.access import Session, resume
 
 MOST_EXAMPLES = 200
 RANGES = {"1 day": timedelta(days=1), "1 week": timedelta(days=7), "30 days": timedelta(days=30)}
@@ -30,12 +31,14 @@ class Shadow:
         return list(dict.fromkeys(self.pairs.candidates.tolist()))
 
 
-def read(engine: Engine, length: timedelta, now: datetime) -> Shadow:
+def read(engine: Engine, session: Session, length: timedelta, now: datetime) -> Shadow:
     """Read the range that ends ``now``.
 
     Raises:
+        UnauthorizedError, ForbiddenError: as `moderation.review.access.resume`.
         UnavailableError: the database went away.
     """
+    resume(engine, session.token, now)
     return Shadow(shadow_pairs(engine, now - length, now), queued(engine, now - length, now))
 
 

@@ -17,7 +17,7 @@ from apps.monitor.services.snapshot import TimeRange, take_snapshot
 from apps.monitor.views.guard import guarded
 from apps.ui.page import head
 from moderation import clock
-from moderation.review.access import Session, resume
+from moderation.review.access import Session
 
 
 def dashboard_view(engine: Engine, session: Session) -> None:
@@ -33,8 +33,7 @@ def dashboard_view(engine: Engine, session: Session) -> None:
 @guarded
 def _refreshing(engine: Engine, session: Session, time_range: TimeRange) -> None:
     check_database(engine)
-    resume(engine, session.token, clock.now())  # by itself it refreshes without asking who looks
-    snapshot = take_snapshot(engine, time_range, clock.now())
+    snapshot = take_snapshot(engine, session, time_range, clock.now())
     if not snapshot.predictions:
         show_emptiness(snapshot)
     else:

@@ -1,6 +1,6 @@
 """The page of admins: what leaves the database, what is erased from it, and who did what."""
 
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import get_args
 
 import streamlit as st
@@ -12,6 +12,7 @@ from apps.ui.notice import show_problem
 from apps.ui.page import head
 from apps.ui.problem import Problem
 from apps.ui.table import show_table
+from moderation import clock
 from moderation.db.export import Kind
 from moderation.errors import InvalidInputError, TooLargeError
 from moderation.review.access import Session
@@ -40,7 +41,7 @@ def data_view(engine: Engine, session: Session) -> None:
 
 
 def _export(engine: Engine, session: Session) -> None:
-    today = datetime.now(UTC).date()
+    today = clock.now().date()
     with st.form("export", width=520):
         kind: Kind = st.radio("What", list(get_args(Kind))[::-1], format_func=_WORDS.__getitem__, key="export-kind")
         chosen = st.date_input("Judged on (UTC days)", (today - timedelta(days=30), today), key="export-days")
@@ -53,7 +54,7 @@ def _export(engine: Engine, session: Session) -> None:
         start, end = whole_days(*chosen)
         try:
             with st.spinner("Reading what was judged …"):
-                archive = export_archive(engine, session, kind, start, end, datetime.now(UTC))
+                archive = export_archive(engine, session, kind, start, end, clock.now())
         except (InvalidInputError, TooLargeError) as error:
             show_problem(Problem("There is no file.", "Choose other days.", str(error)))
             return
@@ -90,7 +91,7 @@ def _erase(engine: Engine, session: Session) -> None:
         return
     ids = [line for line in typed.splitlines() if line.strip()]
     try:
-        erased = erase_predictions(engine, session, ids, datetime.now(UTC))
+        erased = erase_predictions(engine, session, ids, clock.now())
     except InvalidInputError as error:
         show_problem(Problem("Nothing is erased.", "Correct the ids.", str(error)))
         return
@@ -104,7 +105,7 @@ def _erase(engine: Engine, session: Session) -> None:
 def _audit(engine: Engine, session: Session) -> None:
     pages: list[Entry] = st.session_state.setdefault(_BEFORE, [])
     before = pages[-1] if pages else None
-    entries = audit_entries(engine, session, datetime.now(UTC), before, PAGE_ENTRIES)
+    entries = audit_entries(engine, session, clock.now(), before, PAGE_ENTRIES)
     with st.container(horizontal=True):
         st.button("Newest", disabled=not pages, on_click=pages.clear, icon=":material/first_page:")
         st.button("Newer", disabled=not pages, on_click=_back, args=(pages,), icon=":material/chevron_left:")

@@ -1,7 +1,5 @@
 """The reviewers' page: how much they do, how far they agree, how often they are right on golden items."""
 
-from datetime import UTC, datetime
-
 import streamlit as st
 from sqlalchemy import Engine
 
@@ -11,6 +9,7 @@ from apps.monitor.views.guard import guarded
 from apps.ui.colors import ink
 from apps.ui.page import head
 from apps.ui.table import show_table
+from moderation import clock
 from moderation.review.access import Session
 
 
@@ -24,7 +23,7 @@ def reviewers_view(engine: Engine, session: Session) -> None:
         else "How much you review, how far reviewers agree, how often you are right.",
     )
     chosen = st.segmented_control("Look back", list(PERIODS), default="30 days", required=True, key="people-period")
-    people = read_people(engine, session, PERIODS[chosen], datetime.now(UTC))
+    people = read_people(engine, session, PERIODS[chosen], clock.now())
     _show_days(people)
     _show_agreement(people)
     _show_golden(people)

@@ -4,7 +4,7 @@ What a session may do is decided by the database at each call; this page only fi
 """
 
 from contextlib import suppress
-from datetime import UTC, datetime
+from datetime import datetime
 from ipaddress import ip_address
 
 import streamlit as st
@@ -14,6 +14,7 @@ from apps.monitor.components.keeper import keep_signed_in
 from apps.monitor.services.cookie import kept_token
 from apps.monitor.services.identity import identity_of
 from apps.ui.page import head
+from moderation import clock
 from moderation.errors import ForbiddenError, ModerationError, OverQuotaError, UnauthorizedError
 from moderation.review import access
 from moderation.review.access import LOCAL, Session
@@ -33,7 +34,7 @@ def signed_in(engine: Engine, settings: MonitorSettings) -> Session:
     Raises:
         UnavailableError: the database went away.
     """
-    now = datetime.now(UTC)
+    now = clock.now()
     if token := _known_token():
         try:
             return access.resume(engine, token, now)
@@ -143,7 +144,7 @@ def _begin_form() -> None:
 
 def _sign_out(engine: Engine, session: Session) -> None:
     with suppress(ModerationError):  # forgotten here all the same; the database ends it in its time
-        access.sign_out(engine, session, datetime.now(UTC))
+        access.sign_out(engine, session, clock.now())
     st.session_state.clear()
     st.session_state[_FORGOTTEN] = True
     if st.user.get("is_logged_in"):
