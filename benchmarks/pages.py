@@ -141,18 +141,18 @@ def calls(session: Session, now: datetime) -> dict[str, Callable[[Engine], objec
             backtest.figures_frame(found.replay, found.replay.thresholds)
 
     def shadow_page(engine: Engine) -> None:
-        found = shadow.read(engine, timedelta(days=30), now)
+        found = shadow.read(engine, session, timedelta(days=30), now)
         for version in found.candidates:
             shadow.decisions_frame(found.pairs, version)
             shadow.labels_frame(found.pairs, version)
 
     def drift_page(engine: Engine) -> None:
         for record in known_versions(engine):
-            drift.read(engine, record, now)
+            drift.read(engine, session, record, now)
 
     found: dict[str, Callable[[Engine], object]] = {}
     for each in TIME_RANGES:
-        found[f"overview, {each.name}"] = lambda engine, each=each: take_snapshot(engine, each, now)
+        found[f"overview, {each.name}"] = lambda engine, each=each: take_snapshot(engine, session, each, now)
     for weeks in (1, 4, 12, 52):
         found[f"live quality, {weeks} weeks"] = lambda engine, weeks=weeks: live_quality(engine, weeks)
     found["live quality, one label by week"] = by_week

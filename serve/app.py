@@ -111,14 +111,19 @@ def create_app(
         watcher.start(metrics.serves)
         shadow.start()
         access.start()
-        lag = asyncio.create_task(_measure_lag(metrics.lagged))
+        tasks = [
+            asyncio.create_task(_measure_lag(metrics.lagged)),
+            asyncio.create_task(metrics.failures.keep_logging(outbox.append)),
+        ]
         yield
-        lag.cancel()
+        for task in tasks:
+            task.cancel()
         access.close()
         desk.close()
         watcher.close()
         await shadow.close()
         await asyncio.to_thread(batcher.close)
+        await metrics.failures.flush(outbox.append, all_=True)
         await asyncio.to_thread(outbox.stop)
         await asyncio.to_thread(shipper.close, flush_s)
 

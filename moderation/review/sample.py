@@ -43,7 +43,7 @@ class GoldenResults:
 
 @dataclass(frozen=True)
 class Population:
-    """Predictions of one window, stratum, version and route, per label those of the predicted class.
+    """Predictions of one window, stratum, version and route.
 
     ``excluded`` could not be drawn and are not among them: their text is not stored, or their version's thresholds are
     not known. ``score_bins`` counts their scores: per label the cells of `moderation.review.score_bins.ScoreBins`, one
@@ -56,7 +56,6 @@ class Population:
     route: str
     predictions: int
     excluded: int
-    predicted: dict[str, int]
     score_bins: Mapping[str, list[float]]
 
 
@@ -262,7 +261,6 @@ def _populations(
     return tuple(
         Population(
             **{name: row[name] for name in ("window_at", "stratum", "version", "route", "predictions", "excluded")},
-            predicted={label: row[f"predicted_{label}"] for label in LABELS},
             score_bins=each,
         )
         for row, each in zip(rows, bins, strict=True)

@@ -6,7 +6,8 @@ import streamlit as st
 
 from apps.monitor.components.intervals import intervals_chart, number_columns, show_refusals
 from apps.monitor.services import quality
-from apps.monitor.services.quality import FIGURES, FREE_FIGURES, Answered, Quality
+from apps.monitor.services.estimates import FIGURES
+from apps.monitor.services.quality import FREE_FIGURES, Answered, Quality
 from apps.ui.colors import label_words, short_version
 from apps.ui.table import offer_csv, show_table
 from moderation.labels import LABELS

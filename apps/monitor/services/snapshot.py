@@ -8,6 +8,8 @@ from sqlalchemy import Engine
 from moderation.db import promotion, queries
 from moderation.registry.registry import AliasEvent
 from moderation.review.access import Session, resume
+from moderation.statistics.sample import Estimate
+from moderation.statistics.shares import share
 
 MOST_ROWS = 500
 
@@ -44,6 +46,7 @@ class Snapshot:
     start: datetime
     end: datetime
     traffic: list[queries.Traffic]
+    failures: list[queries.Failures]
     total: queries.Traffic
     feedback: queries.FeedbackSummary
     newest: list[queries.LoggedPrediction]
@@ -51,6 +54,16 @@ class Snapshot:
     last_at: datetime | None
     moves: list[AliasEvent]
     texts: bool
+
+    @property
+    def faults(self) -> int:
+        """How many requests failed by a fault of the server or for want of room (5xx)."""
+        return sum(number for each in self.failures for status, number in each.statuses.items() if status >= 500)
+
+    @property
+    def agreement(self) -> Estimate:
+        """The share of the feedback that agrees; who gives it is no sample of anything."""
+        return share(self.feedback.agreed, self.feedback.received, "no feedback in this range")
 
     @property
     def cached_share(self) -> float | None:
@@ -84,6 +97,7 @@ def take_snapshot(engine: Engine, session: Session, time_range: TimeRange, now: 
         start=start,
         end=now,
         traffic=traffic,
+        failures=queries.failures(engine, start, now, bucket_s),
         total=total,
         feedback=queries.feedback_summary(engine, start, now),
         newest=queries.newest(engine, start, now, limit=MOST_ROWS, texts=texts),

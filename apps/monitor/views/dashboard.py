@@ -7,6 +7,7 @@ from apps.monitor.components.controls import choose_refresh_s, choose_time_range
 from apps.monitor.components.panels import (
     show_charts,
     show_emptiness,
+    show_failures,
     show_feedback,
     show_figures,
     show_newest,
@@ -39,6 +40,8 @@ def _refreshing(engine: Engine, session: Session, time_range: TimeRange) -> None
     else:
         show_figures(snapshot)
         show_charts(snapshot)
+    if snapshot.predictions or snapshot.failures:
+        show_failures(snapshot)
     if snapshot.predictions or snapshot.feedback.received:
         show_feedback(snapshot)
     if snapshot.predictions:

@@ -20,6 +20,7 @@ from moderation.review.data import erase_predictions, export_archive
 from moderation.review.history import Entry, audit_entries
 
 _ARCHIVE, _BEFORE = "archive", "audit-pages"
+IDS, IDS_LABEL = "erase-ids", "Prediction ids, one per line"
 _WORDS: dict[Kind, str] = {
     "reviews": "Reviews (the designed sample, weighted)",
     "feedback": "Feedback with corrections",
@@ -81,7 +82,7 @@ def _erase(engine: Engine, session: Session) -> None:
         "are counted. This cannot be undone. `moderation erase --author` erases by author."
     )
     with st.form("erase", width=520, clear_on_submit=False):
-        typed = st.text_area("Prediction ids, one per line", key="erase-ids", height=120)
+        typed = st.text_area(IDS_LABEL, key=IDS, height=120)
         sure = st.checkbox("Erase these for good", key="erase-sure")
         sent = st.form_submit_button("Erase", icon=":material/delete_forever:")
     if not sent:

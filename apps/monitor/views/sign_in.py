@@ -10,7 +10,7 @@ from ipaddress import ip_address
 import streamlit as st
 from sqlalchemy import Engine
 
-from apps.monitor.components.keeper import keep_signed_in
+from apps.monitor.components.keeper import keep_nobody, keep_signed_in
 from apps.monitor.services.cookie import kept_token
 from apps.monitor.services.identity import identity_of
 from apps.ui.page import head
@@ -26,6 +26,14 @@ _WHY = "why_signed_out"
 _TO_KEEP = "session_to_keep"
 _FORGOTTEN = "forgotten"
 """What the browser kept when the page was loaded counts no more."""
+_SIGNED_OUT = "signed_out"
+"""Somebody signed out here, and nobody has signed in since."""
+
+
+def forget_where_signed_out() -> None:
+    """Take the token from the browser after a sign-out: with the database away, it would open the session again."""
+    if st.session_state.get(_SIGNED_OUT):
+        keep_nobody()
 
 
 def signed_in(engine: Engine, settings: MonitorSettings) -> Session:
@@ -127,7 +135,8 @@ def _by_password(engine: Engine, now: datetime) -> Session:
         except (UnauthorizedError, OverQuotaError) as error:
             st.error(str(error), icon=":material/error:")
         else:
-            st.session_state.pop(_WHY, None)
+            for name in (_WHY, _SIGNED_OUT):
+                st.session_state.pop(name, None)
             st.session_state[SESSION] = session
             st.session_state[_TO_KEEP] = session.token
             st.rerun()
@@ -146,6 +155,6 @@ def _sign_out(engine: Engine, session: Session) -> None:
     with suppress(ModerationError):  # forgotten here all the same; the database ends it in its time
         access.sign_out(engine, session, clock.now())
     st.session_state.clear()
-    st.session_state[_FORGOTTEN] = True
+    st.session_state[_FORGOTTEN] = st.session_state[_SIGNED_OUT] = True
     if st.user.get("is_logged_in"):
         st.logout()

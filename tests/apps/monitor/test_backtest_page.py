@@ -83,7 +83,7 @@ def test_everything_drawn_is_exact(engine: Engine) -> None:
     toxic = found.scores[:, 0]
     assert caused.reviews_per_day.value == pytest.approx(((toxic >= 0.2) & (toxic < 0.9)).sum())
     assert caused.reviews_per_day.low == pytest.approx(caused.reviews_per_day.high)
-    assert caused.changes.changed == pytest.approx(((toxic >= 0.2) & (toxic < 0.5)).sum())
+    assert caused.transitions.tolist()[0] == [(toxic < 0.2).sum(), ((toxic >= 0.2) & (toxic < 0.5)).sum(), 0]
 
 
 def test_a_sample_stands_for_the_day_within_its_interval(engine: Engine) -> None:

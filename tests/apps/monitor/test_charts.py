@@ -8,8 +8,10 @@ from sqlalchemy import Engine
 from apps.monitor.components import charts
 from apps.monitor.services import frames
 from apps.monitor.services.snapshot import TIME_RANGES, Snapshot, TimeRange, take_snapshot
+from moderation import clock
 from moderation.db.promotion import record_moves
 from moderation.registry.registry import AliasEvent
+from moderation.review.access import local_session
 from tests.apps.monitor.records import VERSION, feedback, fill, prediction
 
 
@@ -17,7 +19,12 @@ from tests.apps.monitor.records import VERSION, feedback, fill, prediction
 def snapshot(engine: Engine) -> Snapshot:
     rows = [prediction(toxic=0.9, decision="remove"), prediction(ago=timedelta(minutes=30))]
     fill(engine, rows, [feedback(rows[0], False, {"toxic": False})])
-    return take_snapshot(engine, TIME_RANGES[0], datetime.now(UTC))
+    return look(engine)
+
+
+def look(engine: Engine, now: datetime | None = None) -> Snapshot:
+    now = now or clock.now()
+    return take_snapshot(engine, local_session(engine, now), TIME_RANGES[0], now)
 
 
 def axis_of(snapshot: Snapshot) -> charts.TimeAxis:
@@ -95,7 +102,7 @@ def test_corrections_tell_missed_classes_from_false_alarms(snapshot: Snapshot) -
 def test_parts_and_cache_hits_are_those_that_were_measured(engine: Engine) -> None:
     row = prediction()
     fill(engine, [replace(row, queue_ms=2.0, tokenize_ms=1.0, inference_ms=9.0), replace(prediction(), cached=True)])
-    snapshot = take_snapshot(engine, TIME_RANGES[0], datetime.now(UTC))
+    snapshot = look(engine)
     parts = frames.parts_frame(snapshot, "p50").dropna().set_index("part")["latency_ms"]
     assert parts.to_dict() == pytest.approx({"waiting": 2.0, "tokenising": 1.0, "inference": 9.0}, rel=0.026)
     assert snapshot.cached_share == 0.5
@@ -111,7 +118,7 @@ def test_alias_periods_are_cut_to_the_range_and_marked_where_they_begin(engine: 
             [AliasEvent("production", version, None, now - timedelta(hours=ago), "ann", "") for version, ago in moves],
         )
     fill(engine, [prediction()])
-    snapshot = take_snapshot(engine, TIME_RANGES[0], now)
+    snapshot = look(engine, now)
     periods = frames.periods_frame(snapshot)
     assert list(periods["version"]) == ["b" * 12, f"tiny {VERSION[:12]}"]
     assert list(periods["began"]) == [False, True]
