@@ -46,6 +46,7 @@ def test_every_axis_of_time_or_number_says_what_it_measures(snapshot: Snapshot) 
             "latency": charts.latency_chart(frames.latency_frame(snapshot), axis_of(snapshot)).to_dict(),
             "classes": charts.classes_chart(frames.classes_frame(snapshot), axis_of(snapshot)).to_dict(),
             "parts": charts.parts_chart(frames.parts_frame(snapshot, "p95"), "p95", axis_of(snapshot)).to_dict(),
+            "failures": charts.failures_chart(frames.failures_frame(snapshot), bucket, axis_of(snapshot)).to_dict(),
             "cache": charts.cache_chart(frames.cache_frame(snapshot), axis_of(snapshot)).to_dict(),
             "corrections": charts.corrections_chart(frames.corrections_frame(snapshot)).to_dict(),
         }.items()
@@ -56,6 +57,7 @@ def test_every_axis_of_time_or_number_says_what_it_measures(snapshot: Snapshot) 
         "latency": {"x": "Time (UTC)", "y": "Latency (ms)"},
         "classes": {"x": "Time (UTC)", "y": None},  # the names of the classes
         "parts": {"x": "Time (UTC)", "y": "p95 of each part (ms)"},
+        "failures": {"x": "Time (UTC)", "y": "Requests per minute"},
         "cache": {"x": "Time (UTC)", "y": "From the cache (%)"},
         "corrections": {"x": "Corrections (count)", "y": None},
     }
@@ -97,6 +99,14 @@ def test_corrections_tell_missed_classes_from_false_alarms(snapshot: Snapshot) -
     frame = frames.corrections_frame(snapshot)
     toxic: pd.DataFrame = frame[frame["label"] == "toxic"]
     assert dict(zip(toxic["kind"], toxic["corrections"], strict=True)) == {"missed": 0, "false alarm": 1}
+
+
+def test_failures_are_told_apart_by_what_they_mean() -> None:
+    kinds = {status: frames.failure_kind(status) for status in (400, 401, 404, 422, 429, 499, 500, 503, 504)}
+    assert set(kinds.values()) == set(frames.FAILURE_KINDS)
+    assert kinds[504] == kinds[500] == "fault (5xx)"
+    assert kinds[503] == "no room (503)"
+    assert kinds[404] == kinds[400] == "refused (4xx)"
 
 
 def test_parts_and_cache_hits_are_those_that_were_measured(engine: Engine) -> None:

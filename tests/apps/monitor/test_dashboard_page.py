@@ -9,12 +9,14 @@ from streamlit.testing.v1 import AppTest
 from apps.monitor.services.snapshot import TIME_RANGES, take_snapshot
 from moderation import clock
 from moderation.db.database import connect, migrate
+from moderation.db.log import insert
 from moderation.db.review_models import Reviewer
 from moderation.review.access import Role, Session, local_session, sign_out
 from tests.apps.hostile import HOSTILE, NUL
 from tests.apps.monitor.records import VERSION, feedback, fill, prediction
 from tests.apps.monitor.reviewing import add, enter, session_of
 from tests.apps.pages import TIMEOUT_S, charts, page, parsed_texts
+from tests.moderation.db.records import failure
 
 
 def figures(at: AppTest) -> dict[str, str]:
@@ -51,6 +53,7 @@ def test_predictions_and_feedback_are_shown_in_figures_charts_and_tables(monitor
         "Latency, p95": "12.5 ms",
         "Acted on": "33 %",
         "From the cache": "0 %",
+        "Errors": "0",
         "Feedback": "2",
         "Agreement": "50 %",
     }
@@ -64,6 +67,22 @@ def test_predictions_and_feedback_are_shown_in_figures_charts_and_tables(monitor
         "identity hate",
     ]
     assert list(versions.loc[0, ["Name", "Predictions", "Version"]]) == ["tiny", 3, VERSION]
+
+
+def test_errors_are_drawn_over_time_also_while_nothing_is_answered(monitor: AppTest, engine: Engine) -> None:
+    at = monitor.run()
+    assert not [each.value for each in at.subheader if each.value == "Errors over time"]
+    now = clock.now()
+    with engine.begin() as connection:
+        insert(connection, failures=[failure(created_at=now, status=status) for status in (422, 429, 500, 503)])
+    at.run()
+    assert not at.exception
+    assert "No predictions yet" in at.info[0].value
+    assert charts(at) == 1
+    fill(engine, [prediction()])
+    at.run()
+    assert figures(at)["Errors"] == "6"
+    assert charts(at) == 6
 
 
 def test_agreement_is_given_with_its_interval_and_said_to_be_no_accuracy(monitor: AppTest, engine: Engine) -> None:

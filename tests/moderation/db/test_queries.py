@@ -7,8 +7,10 @@ from sqlalchemy import Engine
 
 from moderation.db.log import FeedbackRecord, PredictionRecord, insert, record_version
 from moderation.db.queries import (
+    Failures,
     LabelFeedback,
     VersionUse,
+    failures,
     feedback_summary,
     last_prediction_at,
     newest,
@@ -18,7 +20,7 @@ from moderation.db.queries import (
 from moderation.db.rollups import TIME_ERROR
 from moderation.errors import InvalidInputError
 from moderation.labels import LABELS
-from tests.moderation.db.records import NOON, VERSION, feedback, prediction, version
+from tests.moderation.db.records import NOON, VERSION, failure, feedback, prediction, version
 
 HOUR_S = 3_600
 HOUR = timedelta(hours=1)
@@ -209,6 +211,22 @@ def test_a_range_that_cannot_be_answered_is_refused(
 def test_a_limit_out_of_bounds_is_refused(limit: int) -> None:
     with pytest.raises(InvalidInputError, match=f"limit is {limit}; expected 1 to 500"):
         newest(None, NOON, NOON + HOUR, limit)  # type: ignore[arg-type]
+
+
+def test_failures_are_added_up_per_bucket_and_status_however_often_they_are_sent(engine: Engine) -> None:
+    at = NOON + timedelta(minutes=59, seconds=59, microseconds=999_999)
+    counted = [
+        failure(),
+        failure(number=4, route="connection"),
+        failure(status=429, created_at=at),
+        failure(created_at=NOON + HOUR),
+        failure(created_at=NOON + 2 * HOUR),
+    ]
+    for _ in range(2):
+        with engine.begin() as connection:
+            insert(connection, failures=counted)
+    found = failures(engine, NOON, NOON + 2 * HOUR, HOUR_S)
+    assert found == [Failures(NOON, {503: 7, 429: 3}), Failures(NOON + HOUR, {503: 3})]
 
 
 def test_times_in_another_zone_mean_the_same_range(engine: Engine) -> None:
