@@ -28,4 +28,4 @@ def keep_answers_to_uploads() -> None:
         empty(queue, retain_lifecycle_msgs, fragment_ids_this_run)
         queue._queue += [message for message in answers if message not in queue._queue]  # noqa: SLF001
 
-    ForwardMsgQueue.clear = clear  # type: ignore[method-assign]
+    ForwardMsgQueue.clear = clear  # type: ignore[method-assign, assignment]

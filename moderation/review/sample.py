@@ -17,7 +17,7 @@ import numpy.typing as npt
 from pydantic_core import from_json
 from sqlalchemy import Connection, Engine, Text, case, cast, func, select
 
-from moderation.db.ids import with_dashes
+from moderation.db.columns import columns_of, ids_of
 from moderation.db.models import Rollup
 from moderation.db.review_models import Review, ReviewItem, ReviewPopulation, ReviewWindow
 from moderation.db.rollups import HOUR_S
@@ -120,7 +120,7 @@ def live_sample(
         logged = _logged(connection, start, end, version, route)
     return LiveSample(
         labels=LABELS,
-        ids=np.array(list(map(with_dashes, items.ids)), dtype=np.str_),
+        ids=ids_of(items.ids),
         strata=items.each("stratum").astype(np.str_),
         versions=items.each("version").astype(np.str_),
         routes=items.each("route").astype(np.str_),
@@ -216,7 +216,7 @@ def _items(
     keys = [one.c[name] for name in _KEYS]
     joined = (func.aggregate_strings(one.c[name], sign) for name, sign in _JOINED.items())
     rows = connection.execute(select(*keys, func.count(), *joined).group_by(*keys).order_by(*keys)).all()
-    columns = list(zip(*rows, strict=True)) if rows else [()] * (len(_KEYS) + 1 + len(_JOINED))
+    columns = columns_of(rows, len(_KEYS) + 1 + len(_JOINED))
     ids, scores, predicted, labels = (
         sign.join(texts) for sign, texts in zip(_JOINED.values(), columns[-4:], strict=True)
     )

@@ -39,7 +39,7 @@ def test_comment_is_scored_disagreed_with_and_found_in_the_monitor(tab: Page, sy
 
     tab.goto(system.monitor_url)
     refresh_until(tab, cells(tab, "disagrees"))
-    expect(cells(tab, "You are disgusting.")).to_have_count(1)
+    expect(cells(tab, "You are disgusting.")).to_have_count(0)  # whoever reviews reads it before the decision
     expect(cells(tab, "threat")).not_to_have_count(0)
     expect(metric(tab, "Feedback")).to_have_text(re.compile(r"^Feedback\s*1$"))
     expect(metric(tab, "Agreement")).to_contain_text(re.compile(r"(?<!\d)0 %"))
@@ -199,6 +199,13 @@ def test_page_is_read_under_a_name_of_this_machine_only(system: System, host: st
         }
         with httpx.stream("GET", f"{url}/_stcore/stream", headers=upgrade, trust_env=False) as response:
             assert response.status_code == (101 if answered else 403)
+
+
+def test_no_program_drives_the_pages(system: System) -> None:
+    for url in (system.moderator_url, system.monitor_url):
+        for path in ("interact", "mcp"):
+            asked = httpx.post(f"{url}/_stcore/agent/{path}", json={}, trust_env=False)
+            assert asked.status_code == 404, asked.text
 
 
 def test_typed_comment_survives_an_api_that_is_away(tab: Page, tmp_path: Path) -> None:

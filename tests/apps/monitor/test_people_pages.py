@@ -110,6 +110,14 @@ def test_an_admin_erases_by_id_and_the_log_tells(monitor: AppTest, engine: Engin
     assert list(log.loc[0, ["Who", "Action", "What"]]) == ["local", "erase", ids[0]]
 
 
+def test_ids_that_were_typed_are_there_after_a_reload(monitor: AppTest, engine: Engine) -> None:
+    # What the browser says once it has loaded the page; a component's JavaScript does not run here.
+    monitor.session_state["memory_said"] = {"tab": "one", "texts": {"Prediction ids, one per line": "an-id"}}
+    at = open_page(monitor, "data")
+    assert at.text_area(key="erase-ids").value == "an-id"
+    assert not at.checkbox(key="erase-sure").value
+
+
 def test_what_is_no_id_is_refused_by_its_place(monitor: AppTest, engine: Engine) -> None:
     at = open_page(monitor, "data")
     at.text_area(key="erase-ids").set_value("first, not an id")

@@ -40,6 +40,8 @@ def test_figures_come_with_intervals_reviews_and_what_is_not_known(monitor: AppT
     said = parsed_texts(at)
     assert "not known yet" in said
     assert "Reviewers are taken to be right" in said
+    assert "The exact match is never corrected" in said
+    assert at.selectbox(key="quality_version").options == ["all", VERSION[:12]]
     assert charts(at) == 2
     at.toggle(key="compare").set_value(True).run()
     assert not at.exception
