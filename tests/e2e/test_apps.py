@@ -203,9 +203,11 @@ def test_page_is_read_under_a_name_of_this_machine_only(system: System, host: st
 
 def test_no_program_drives_the_pages(system: System) -> None:
     for url in (system.moderator_url, system.monitor_url):
-        for path in ("interact", "mcp"):
-            asked = httpx.post(f"{url}/_stcore/agent/{path}", json={}, trust_env=False)
-            assert asked.status_code == 404, asked.text
+        described = httpx.get(f"{url}/_stcore/agent/openapi.json", trust_env=False).json()
+        assert described["x-streamlit-agent-api"] == "disabled"
+        asked = httpx.post(f"{url}/_stcore/agent/interact", json={}, trust_env=False)
+        assert not asked.is_success
+        assert "not_available" in asked.text
 
 
 def test_typed_comment_survives_an_api_that_is_away(tab: Page, tmp_path: Path) -> None:
