@@ -113,7 +113,7 @@ def create_app(
         access.start()
         tasks = [
             asyncio.create_task(_measure_lag(metrics.lagged)),
-            asyncio.create_task(metrics.failures.keep_logging(outbox.append)),
+            asyncio.create_task(metrics.failures.keep_logging(outbox.append, lambda: not outbox.half_full)),
         ]
         yield
         for task in tasks:

@@ -59,8 +59,11 @@ class Failures:
             if key not in self._numbers:
                 del self._last[key]
 
-    async def keep_logging(self, append: Callable[[Sequence[FailureRecord]], Awaitable[None]]) -> None:
-        """Log what is over every few seconds, until cancelled."""
+    async def keep_logging(
+        self, append: Callable[[Sequence[FailureRecord]], Awaitable[None]], has_room: Callable[[], bool]
+    ) -> None:
+        """Log what is over every few seconds while there is room beside what was answered, until cancelled."""
         while True:
             await asyncio.sleep(FLUSH_S)
-            await self.flush(append)
+            if has_room():
+                await self.flush(append)

@@ -7,12 +7,13 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
-from tests.postgres import database_url, engine, postgres_server, postgres_url, sqlite_url
+from tests.postgres import database_url, engine, postgres_engine, postgres_server, postgres_url, sqlite_url
 from tests.wandb_server import shared_wandb, wandb_server
 
 __all__ = [
     "database_url",
     "engine",
+    "postgres_engine",
     "postgres_server",
     "postgres_url",
     "shared_wandb",
