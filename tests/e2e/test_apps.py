@@ -206,6 +206,8 @@ def test_page_is_read_under_a_name_of_this_machine_only(system: System, host: st
 
 def test_no_program_drives_the_pages(system: System) -> None:
     for url in (system.moderator_url, system.monitor_url):
+        described = httpx.get(f"{url}/_stcore/agent/openapi.json", trust_env=False).json()
+        assert described["info"]["x-streamlit-agent-api"] == "disabled"
         asked = httpx.post(f"{url}/_stcore/agent/interact", json={}, trust_env=False)
         assert not asked.is_success
         assert "not_available" in asked.text
