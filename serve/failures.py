@@ -36,8 +36,8 @@ class Failures:
         """Count an answer if it is a refusal or a failure."""
         if status < _FIRST_STATUS:
             return
-        now = self._now()
-        key = (now.replace(second=0, microsecond=0), route, status)
+        now = self._now().replace(microsecond=0)  # SQLite rounds: what is just before an hour would count after it
+        key = (now.replace(second=0), route, status)
         self._numbers[key] += 1
         self._last[key] = now
 

@@ -163,7 +163,7 @@ class FeedbackRecord:
 class FailureRecord:
     """``number`` requests of a ``route`` that one server answered with a ``status`` from 400 on, in one minute.
 
-    ``created_at`` is when the last of them was.
+    ``created_at`` is when the last of them was, to the second.
 
     Raises:
         InvalidInputError: ``id`` is no UUID in its usual form, or ``created_at`` is not in UTC.
