@@ -31,6 +31,7 @@ from moderation.db.database import connect, migrate
 from moderation.db.log import FeedbackRecord, PredictionRecord, VersionRecord, insert, record_version
 from moderation.labels import LABELS
 from moderation.policy import DECISIONS
+from moderation.review.access import local_session
 from serve.outbox import Outbox
 from serve.prediction_log import PredictionLog
 from serve.shipper import Shipper
@@ -158,13 +159,15 @@ def copy_day(engine: Engine, start: datetime, end: datetime, days: int) -> None:
 def time_queries(url: str, time_range: TimeRange, now: datetime) -> None:
     """Print how long the overview's queries take: first on a new connection, then median and maximum of some runs."""
     start, bucket_s = now - time_range.length, int(time_range.bucket.total_seconds())
+    session = local_session(engine := connect(url), now)
+    engine.dispose()
     asked: dict[str, Callable[[Engine], object]] = {
         "traffic": lambda engine: queries.traffic(engine, start, now, bucket_s),
         "versions": lambda engine: queries.versions(engine, start, now, bucket_s),
         "feedback": lambda engine: queries.feedback_summary(engine, start, now),
         "newest": lambda engine: queries.newest(engine, start, now, MOST_ROWS),
         "last": queries.last_prediction_at,
-        "whole overview": lambda engine: take_snapshot(engine, time_range, now),
+        "whole overview": lambda engine: take_snapshot(engine, session, time_range, now),
     }
     for name, ask in asked.items():
         engine = connect(url)

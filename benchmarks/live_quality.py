@@ -20,7 +20,7 @@ import numpy as np
 from tqdm import tqdm
 
 from benchmarks.worlds import STRATA, WORLDS, Scored, Traffic, read_scored, traffic
-from moderation.statistics.design import allocate, inclusion_probabilities
+from moderation.statistics.design import allocate
 from moderation.statistics.live_quality import label_quality
 from moderation.statistics.sample import (
     FloatArray,
@@ -45,7 +45,7 @@ def draw(day: Traffic, generator: np.random.Generator, reviewers_err: bool) -> t
     """Return the designed sample of a day, with 15 % non-response that depends on stratum and score, and its places."""
     counts = dict(zip(STRATA, np.bincount(day.strata, minlength=len(STRATA)).tolist(), strict=True))
     quotas = allocate(counts, REVIEWS, SHARES, 5)
-    probability = inclusion_probabilities(counts, quotas)
+    probability = {name: quotas[name] / count for name, count in counts.items() if count}
     chosen = np.concatenate(
         [
             generator.choice(np.flatnonzero(day.strata == number), quotas[name], replace=False)

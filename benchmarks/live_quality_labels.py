@@ -28,7 +28,7 @@ from moderation.policy import DECISIONS, Policy
 from moderation.policy_file import read_policy
 from moderation.review.policy import ReviewPolicy, read_review_policy
 from moderation.statistics.backtest import decide
-from moderation.statistics.design import allocate, inclusion_probabilities
+from moderation.statistics.design import allocate
 from moderation.statistics.live_quality import label_quality
 from moderation.statistics.sample import BoolArray, FloatArray, IntArray, Sample, count_population
 
@@ -111,7 +111,7 @@ def simulate(table: pd.DataFrame, rules: Rules, runs: int) -> pd.DataFrame:
         which = strata(day, true, rules, generator)
         counts = dict(zip(names, np.bincount(which, minlength=len(names)).tolist(), strict=True))
         quotas = allocate(counts, REVIEWS, rules.review.shares, rules.review.floor)
-        chance = inclusion_probabilities(counts, quotas)
+        chance = {name: quotas[name] / count for name, count in counts.items() if count}
         chosen = np.concatenate(
             [generator.choice(np.flatnonzero(which == k), quotas[name], replace=False) for k, name in enumerate(names)]
         )

@@ -1,4 +1,4 @@
-"""What every page of figures in the monitor asks for, timed on a throw-away PostgreSQL.
+"""What every page of the monitor asks for, timed on a throw-away PostgreSQL.
 
 A day of traffic is made and copied to the days before it, as in benchmarks/database.py; a candidate scores a tenth of
 it; the worker's own draw takes the sample of each day, and nine of ten items are labelled as their scores say. Then
@@ -21,24 +21,28 @@ from pathlib import Path
 from sqlalchemy import Engine, text
 from tqdm import tqdm
 
-from apps.monitor.services import backtest, candidate, drift, quality, shadow
+from apps.monitor.services import backtest, candidate, drift, lineage, quality, shadow
+from apps.monitor.services.data import PAGE_ENTRIES, audit_frame
+from apps.monitor.services.desk import ReviewDesk
 from apps.monitor.services.people import PERIODS, read_people
 from apps.monitor.services.snapshot import TIME_RANGES, take_snapshot
 from benchmarks.database import VERSION, copy_day, insert_day, make_traffic, milliseconds, vacuum
+from moderation import clock
 from moderation.db.database import connect, migrate
 from moderation.db.log import VersionRecord, record_version
-from moderation.db.promotion import known_versions
 from moderation.db.queries import last_prediction_at
+from moderation.errors import InvalidInputError
 from moderation.jobs.queue import jobs, request_backtest
 from moderation.labels import LABELS
 from moderation.policy import LabelThresholds
 from moderation.review.access import Session, local_session
 from moderation.review.draw import draw
+from moderation.review.history import audit_entries
 from moderation.review.policy import ReviewPolicy, read_review_policy
 from moderation.review.score_bins import EDGES
 from tests.postgres import binaries, cluster, fresh_database
 
-RUNS = 5
+RUNS, MOST_DAYS = 5, 365
 CANDIDATE = "cd" * 32
 RANDOM = 2_000
 _SHADOWS = f"""
@@ -54,6 +58,11 @@ _LABEL = f"""
         outcome = 'labels', labels = review_items.labels
     FROM review_items, (SELECT item_id, min(id::text)::uuid AS id FROM reviews GROUP BY item_id) AS firsts
     WHERE review_items.id = reviews.item_id AND firsts.item_id = reviews.item_id AND review_items.state = 'done'
+"""
+_CONFLICTS = """;
+    UPDATE review_items SET state = 'conflict' WHERE state = 'open' AND random() < 0.5;
+    INSERT INTO reviews (id, item_id, adjudicates) SELECT gen_random_uuid(), id, true FROM review_items
+    WHERE state = 'conflict'
 """
 _SCORES = ", ".join(f"score_{label}" for label in LABELS)
 _DRAWN = ", ".join(f"least(1, 1.1 * (scores->>'{label}')::double precision)" for label in LABELS)
@@ -90,7 +99,7 @@ def fill(engine: Engine, rows: int, days: int, reviews: int, midnight: datetime)
     print(f"{len(drawn)} windows drawn, {sum(sum(each.items.values()) for each in drawn):,} items")
     with engine.begin() as connection:
         connection.execute(text("SET LOCAL statement_timeout = 0"))
-        for statement in _LABEL.split(";"):
+        for statement in (_LABEL + _CONFLICTS).split(";"):
             connection.execute(text(statement))
     _back_test(engine, days, midnight)
     vacuum(engine)
@@ -141,18 +150,18 @@ def calls(session: Session, now: datetime) -> dict[str, Callable[[Engine], objec
             backtest.figures_frame(found.replay, found.replay.thresholds)
 
     def shadow_page(engine: Engine) -> None:
-        found = shadow.read(engine, timedelta(days=30), now)
+        found = shadow.read(engine, session, timedelta(days=30), now)
         for version in found.candidates:
             shadow.decisions_frame(found.pairs, version)
             shadow.labels_frame(found.pairs, version)
 
     def drift_page(engine: Engine) -> None:
-        for record in known_versions(engine):
-            drift.read(engine, record, now)
+        for record in lineage.versions(engine, session, now).records.values():
+            drift.read(engine, session, record, now)
 
     found: dict[str, Callable[[Engine], object]] = {}
     for each in TIME_RANGES:
-        found[f"overview, {each.name}"] = lambda engine, each=each: take_snapshot(engine, each, now)
+        found[f"overview, {each.name}"] = lambda engine, each=each: take_snapshot(engine, session, each, now)
     for weeks in (1, 4, 12, 52):
         found[f"live quality, {weeks} weeks"] = lambda engine, weeks=weeks: live_quality(engine, weeks)
     found["live quality, one label by week"] = by_week
@@ -167,7 +176,27 @@ def calls(session: Session, now: datetime) -> dict[str, Callable[[Engine], objec
     found["back-test, jobs"] = lambda engine: jobs(engine, session, now)
     found["shadow, 30 days"] = shadow_page
     found["drift, all days"] = drift_page
-    return found
+    return found | _people_and_lineage(session, now)
+
+
+def _people_and_lineage(session: Session, now: datetime) -> dict[str, Callable[[Engine], object]]:
+    def lineage_page(engine: Engine) -> None:
+        for record in lineage.versions(engine, session, now).records.values():
+            lineage.steps_frame(lineage.lineage(engine, session, record, now))
+        lineage.moves_frame(engine, session, now)
+
+    def desk(engine: Engine, adjudicates: bool) -> None:
+        desk = ReviewDesk(session, policy(100, MOST_DAYS), adjudicates)
+        desk.look(engine)
+        if desk.task is None:
+            raise InvalidInputError("nothing waits for review; expected a database that this program has filled")
+
+    return {
+        "lineage": lineage_page,
+        "review queue": lambda engine: desk(engine, adjudicates=False),
+        "adjudication": lambda engine: desk(engine, adjudicates=True),
+        "data, audit log": lambda engine: audit_frame(audit_entries(engine, session, now, limit=PAGE_ENTRIES)),
+    }
 
 
 def main() -> None:
@@ -187,7 +216,7 @@ def main() -> None:
             fill(engine, chosen.rows, chosen.days, chosen.reviews, midnight)
         else:
             midnight = last.replace(hour=0, minute=0, second=0, microsecond=0) + timedelta(days=1)
-        session = local_session(engine, midnight)
+        session = local_session(engine, clock.now())  # the desk looks at the clock
         engine.dispose()
         print("| page | first, ms | p50, ms | max, ms |\n|---|---|---|---|")
         for name, ask in tqdm(calls(session, midnight).items(), desc="pages", unit="call"):

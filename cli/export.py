@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from moderation import clock
 from moderation.labels import LABELS
 
 if TYPE_CHECKING:
@@ -74,7 +75,7 @@ def _export(
     require_current(engine)
     since, until = period
     start = since.replace(tzinfo=UTC) if since else datetime(1970, 1, 1, tzinfo=UTC)
-    end = until.replace(tzinfo=UTC) if until else datetime.now(UTC)
+    end = until.replace(tzinfo=UTC) if until else clock.now()
     tally = Tally()
     with replaced_when_complete(output) as partial:
         _write(partial, output.suffix, tally.counted(read(engine, start, end)))
@@ -97,7 +98,7 @@ def _note(engine: "Engine", kind: str, digest: str) -> None:
     from moderation.review import audit
 
     with engine.begin() as connection:
-        audit.write(connection, datetime.now(UTC), operator(), f"export {kind}", digest)
+        audit.write(connection, clock.now(), operator(), f"export {kind}", digest)
 
 
 def _write(path: Path, suffix: str, judged: "Iterator[Judged]") -> None:

@@ -4,11 +4,11 @@ The registry is the truth: a database that is away or behind stops no promotion,
 """
 
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import typer
 
+from moderation import clock
 from moderation.errors import ModerationError
 
 if TYPE_CHECKING:
@@ -94,7 +94,7 @@ def version_record(registry: "Registry", settings: "ApiSettings", version: str) 
     limits = read_policy(settings.policy_path, manifest.thresholds).thresholds
     return VersionRecord(
         version=version,
-        first_seen_at=datetime.now(UTC),
+        first_seen_at=clock.now(),
         name=manifest.name,
         labels=list(manifest.label_names),
         thresholds={label: {"review": each.review, "remove": each.remove} for label, each in limits.items()},

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from moderation import clock
 from moderation.errors import InvalidInputError
 
 if TYPE_CHECKING:
@@ -107,7 +108,7 @@ def moment(expires: str | None) -> datetime | None:
     if expires is None:
         return None
     if re.fullmatch("[0-9]{1,5}", expires):
-        return datetime.now(UTC) + timedelta(days=int(expires))
+        return clock.now() + timedelta(days=int(expires))
     try:
         found = datetime.fromisoformat(expires)
     except ValueError:

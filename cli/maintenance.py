@@ -1,11 +1,12 @@
 """`moderation migrate`, `maintain`, `retention`, `erase`: the care of the database."""
 
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from moderation import clock
 from moderation.errors import InvalidInputError, NotFoundError
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ def maintain() -> None:
     from serve.outbox_care import count_refused
 
     outbox = _outbox()
-    engine, now = _open(), datetime.now(UTC)
+    engine, now = _open(), clock.now()
     with engine.begin() as connection:
         made = partitions.make_ahead(connection, now) if partitions.exist(connection) else []
     typer.echo(f"made {len(made)} partitions{': ' if made else ''}{', '.join(made)}")
@@ -72,7 +73,7 @@ def retention(
 
     if days is None and texts_days is None:
         raise typer.BadParameter("say --days, --texts-days or both")
-    engine, now = _open(), datetime.now(UTC)
+    engine, now = _open(), clock.now()
     rows_before, texts_before = (None if each is None else now - timedelta(days=each) for each in (days, texts_days))
     found = retention.count(engine, rows_before, texts_before)
     if not dry_run:
@@ -139,7 +140,7 @@ def _note_erasure(engine: "Engine", ids: list[str], authors: int) -> None:
     from cli.reviewers import operator
     from moderation.review import audit
 
-    now, who = datetime.now(UTC), operator()
+    now, who = clock.now(), operator()
     with engine.begin() as connection:
         for each in ids:
             audit.write(connection, now, who, "erase", each)

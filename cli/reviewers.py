@@ -2,13 +2,14 @@
 
 import getpass
 import sys
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from cli.keys import moment, open_database, print_table
+from moderation import clock
 from moderation.errors import InvalidInputError
 
 if TYPE_CHECKING:
@@ -47,7 +48,7 @@ def add(
     until = moment(expires)
     with open_database() as engine:
         password = None if email is not None else _password(password_file)
-        accounts.add(engine, (name, role), datetime.now(UTC), operator(), email, password, until)
+        accounts.add(engine, (name, role), clock.now(), operator(), email, password, until)
     typer.echo(f"{name} is added, as {role}")
 
 
@@ -61,7 +62,7 @@ def list_reviewers() -> None:
     if not found:
         typer.echo("No reviewers; `moderation reviewers add NAME --role reviewer` adds one.", err=True)
         return
-    now = datetime.now(UTC)
+    now = clock.now()
     print_table(("NAME", "STATE", "ROLE", "SIGNS IN BY", "CREATED", "EXPIRES"), [_row(each, now) for each in found])
 
 
@@ -71,7 +72,7 @@ def disable(name: Name) -> None:
     from moderation.review import accounts
 
     with open_database() as engine:
-        accounts.disable(engine, name, datetime.now(UTC), operator())
+        accounts.disable(engine, name, clock.now(), operator())
     typer.echo(f"{name} is disabled")
 
 
@@ -82,7 +83,7 @@ def password(name: Name, password_file: PasswordFile = None) -> None:
 
     accounts.check_name(name)
     with open_database() as engine:
-        accounts.set_password(engine, name, _password(password_file), datetime.now(UTC), operator())
+        accounts.set_password(engine, name, _password(password_file), clock.now(), operator())
     typer.echo(f"{name} has another password")
 
 

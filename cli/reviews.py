@@ -1,7 +1,6 @@
 """`moderation reviews`: what people review."""
 
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 
@@ -10,6 +9,7 @@ import typer
 from cli.keys import open_database
 from cli.maintenance import prediction_id
 from cli.reviewers import operator
+from moderation import clock
 from moderation.errors import InvalidInputError
 from moderation.labels import LABELS
 
@@ -42,7 +42,7 @@ def golden(
     if (source is None) == (prediction is None):
         raise typer.BadParameter("say FILE or --prediction, and not both")
     with open_database() as engine:
-        now, count = datetime.now(UTC), 1
+        now, count = clock.now(), 1
         if source is not None:
             count = add_golden(engine, _rows_of(source, text_column), now, operator())
         elif prediction is not None:

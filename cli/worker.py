@@ -8,7 +8,6 @@ import threading
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -78,9 +77,10 @@ def _work(own: "Worker", stopped: threading.Event) -> None:
 
 def _say_drift(engine: "Engine") -> None:
     """Print the alarms of drift: nobody reads the figures of a process that ends."""
+    from moderation import clock
     from moderation.jobs.drift import alarms
 
-    for version, labels in alarms(engine, datetime.now(UTC)).items():
+    for version, labels in alarms(engine, clock.now()).items():
         for label, alarm in labels.items():
             if alarm.raised_on is not None:
                 typer.echo(f"alert Drift: {label} of version {version[:12]}, since {alarm.raised_on}")

@@ -1,10 +1,11 @@
 """What Prometheus reads from a worker: whether it does its work, and what the database says of drift."""
 
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, ProcessCollector, start_http_server
 from sqlalchemy import Engine
 
+from moderation import clock
 from moderation.errors import ConfigurationError
 from moderation.jobs import queue
 from moderation.jobs.drift import alarms
@@ -65,7 +66,7 @@ class WorkerFigures:
         Raises:
             UnavailableError: it went away.
         """
-        now = datetime.now(UTC)
+        now = clock.now()
         for state, count in queue.open_jobs(self._engine).items():
             self._jobs.labels(state).set(count)
         if self._drift_at is None or now - self._drift_at >= DRIFT_EVERY:

@@ -82,21 +82,7 @@ def create_app(
     Raises:
         ConfigurationError: limits that contradict each other.
     """
-    if settings.max_batch_texts > min(settings.max_waiting_texts, settings.max_outbox_rows):
-        raise ConfigurationError(
-            "MODERATION_MAX_BATCH_TEXTS is larger than MODERATION_MAX_WAITING_TEXTS or MODERATION_MAX_OUTBOX_ROWS: "
-            "such a batch could never be taken"
-        )
-    stages = Stages(Cache(settings.cache_texts) if settings.cache_texts else None)
-    batcher = Batcher(
-        stages.tokenize,
-        stages.infer,
-        settings.threads or available_cores(),
-        settings.max_waiting_texts,
-        settings.max_wait_s,
-        size_of=lambda asked: len(asked.text),
-        call_tokens=lambda: watcher.current.call_tokens,
-    )
+    batcher = _batcher(settings, watcher)
     shadow = Shadow(
         lambda: watcher.candidate,
         settings.shadow_share,
@@ -124,15 +110,20 @@ def create_app(
         watcher.start(metrics.serves)
         shadow.start()
         access.start()
-        lag = asyncio.create_task(_measure_lag(metrics.lagged))
+        tasks = [
+            asyncio.create_task(_measure_lag(metrics.lagged)),
+            asyncio.create_task(metrics.failures.keep_logging(outbox.append, lambda: not outbox.half_full)),
+        ]
         yield
-        lag.cancel()
+        for task in tasks:
+            task.cancel()
         access.close()
         desk.close()
         pinned.close()
         watcher.close()
         await shadow.close()
         await asyncio.to_thread(batcher.close)
+        await metrics.failures.flush(outbox.append, all_=True)
         await asyncio.to_thread(outbox.stop)
         await asyncio.to_thread(shipper.close, flush_s)
 
@@ -169,6 +160,25 @@ def create_app(
     if access.keys is not None:
         _describe_keys(app)
     return app
+
+
+def _batcher(settings: ApiSettings, watcher: Watcher) -> Batcher[Asked, Any, Found]:
+    """Return the batcher; raise ConfigurationError for limits that contradict each other."""
+    if settings.max_batch_texts > min(settings.max_waiting_texts, settings.max_outbox_rows):
+        raise ConfigurationError(
+            "MODERATION_MAX_BATCH_TEXTS is larger than MODERATION_MAX_WAITING_TEXTS or MODERATION_MAX_OUTBOX_ROWS: "
+            "such a batch could never be taken"
+        )
+    stages = Stages(Cache(settings.cache_texts) if settings.cache_texts else None)
+    return Batcher(
+        stages.tokenize,
+        stages.infer,
+        settings.threads or available_cores(),
+        settings.max_waiting_texts,
+        settings.max_wait_s,
+        size_of=lambda asked: len(asked.text),
+        call_tokens=lambda: watcher.current.call_tokens,
+    )
 
 
 def _include_compat(

@@ -11,6 +11,7 @@ from moderation.contracts import ServedVersion
 from moderation.policy import DECISIONS, Decision
 from serve.batcher import Outcome
 from serve.compat.paths import ANALYZE, MODERATIONS
+from serve.failures import CONNECTION, Failures
 from serve.protocol import REFUSALS
 from serve.stages import Found
 
@@ -52,6 +53,7 @@ class Metrics:
         self._tokenize = self._histogram("tokenize_seconds", "How long tokenising took.", _PART_SECONDS)
         self._inference = self._histogram("inference_seconds", "How long inference took.", _PART_SECONDS)
         self._loop_lag = self._histogram("loop_lag_seconds", "How late the event loop wakes a timer.", _PART_SECONDS)
+        self.failures = Failures()
         self._model = Info("moderation_model", "The bundle that scores.", registry=self._registry)
 
     def gauge(self, name: str, meaning: str, read: Callable[[], float]) -> None:
@@ -72,10 +74,12 @@ class Metrics:
         """Count one request; ``route`` is the template, never the path that was asked for."""
         self._requests.labels(route, method if method in _METHODS else "other", status).inc()
         self._seconds.labels(route).observe(seconds)
+        self.failures.count(route, status)
 
     def refused(self, status: int) -> None:
         """Count one connection that was refused with ``status``, one of `serve.protocol.REFUSALS`."""
         self._refused.labels(status).inc()
+        self.failures.count(CONNECTION, status)
 
     def predicted(self, version: str, decisions: Sequence[Decision], outcomes: Sequence[Outcome[Found]]) -> None:
         """Count the predictions of one request."""

@@ -8,10 +8,10 @@ import logging
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from moderation import clock
 from moderation.bundle import Manifest, read_bundle
 from moderation.contracts import ServedVersion
 from moderation.db.log import VersionRecord
@@ -87,7 +87,7 @@ class Model:
         """Return the row that tells readers of the database what this version is and decides by."""
         return VersionRecord(
             version=self.served.version,
-            first_seen_at=datetime.now(UTC),
+            first_seen_at=clock.now(),
             name=self.served.name,
             labels=list(self.served.labels),
             thresholds=dict(self.served.thresholds),

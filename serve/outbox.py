@@ -28,11 +28,12 @@ from queue import Empty, SimpleQueue
 from typing import IO, Literal
 
 from moderation import clock
-from moderation.db.log import FeedbackRecord, LoggedScores, PredictionRecord, ShadowRecord
+from moderation.db.log import FailureRecord, FeedbackRecord, LoggedScores, PredictionRecord, ShadowRecord
 from moderation.errors import ConfigurationError, OverloadedError, UnavailableError
 
-Record = PredictionRecord | FeedbackRecord | ShadowRecord
-PREDICTION, FEEDBACK, SHADOW = "prediction", "feedback", "shadow"
+Record = PredictionRecord | FeedbackRecord | ShadowRecord | FailureRecord
+PREDICTION, FEEDBACK, SHADOW, FAILURE = "prediction", "feedback", "shadow", "failure"
+_KINDS = {PredictionRecord: PREDICTION, FeedbackRecord: FEEDBACK, ShadowRecord: SHADOW, FailureRecord: FAILURE}
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS outbox (
@@ -263,7 +264,7 @@ class Outbox:
         logger.info("the outbox can be written again")
 
     def _insert(self, records: Sequence[Record]) -> None:
-        self._insert_lines([(_kind(record), record.id, record.to_json()) for record in records])
+        self._insert_lines([(_KINDS[type(record)], record.id, record.to_json()) for record in records])
 
     def _insert_lines(self, lines: Sequence[tuple[str, str, str]], keep: bool = True) -> None:
         self._writer.execute("BEGIN IMMEDIATE")
@@ -309,9 +310,3 @@ def _own(path: Path) -> IO[str]:
             f"another API server uses {path.parent}; stop it, or give this one its own MODERATION_STATE_DIR"
         ) from None
     return file
-
-
-def _kind(record: Record) -> str:
-    if isinstance(record, FeedbackRecord):
-        return FEEDBACK
-    return PREDICTION if isinstance(record, PredictionRecord) else SHADOW

@@ -5,11 +5,11 @@ from collections.abc import Sequence
 from sqlalchemy import Engine, text
 
 from moderation.db import log
-from moderation.db.log import FeedbackRecord, LoggedScores, PredictionRecord, ShadowRecord
+from moderation.db.log import FailureRecord, FeedbackRecord, LoggedScores, PredictionRecord, ShadowRecord
 
 
 class PredictionLog:
-    """Predictions and feedback in the database."""
+    """What is logged, in the database."""
 
     def __init__(self, engine: Engine) -> None:
         """Use ``engine``, which stays its owner's to dispose of."""
@@ -20,10 +20,11 @@ class PredictionLog:
         predictions: Sequence[PredictionRecord],
         feedback: Sequence[FeedbackRecord] = (),
         shadows: Sequence[ShadowRecord] = (),
+        failures: Sequence[FailureRecord] = (),
     ) -> None:
         """Insert all or none; records that are there already stay as they are."""
         with self._engine.begin() as connection:
-            log.insert(connection, predictions, feedback, shadows)
+            log.insert(connection, predictions, feedback, shadows, failures)
 
     def rehearse(self, prediction: PredictionRecord) -> None:
         """Insert a prediction and take it back; raises what `insert` would."""

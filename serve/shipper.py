@@ -16,10 +16,10 @@ from collections.abc import Sequence
 from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, StatementError
 
 from moderation import clock
-from moderation.db.log import FeedbackRecord, PredictionRecord, ShadowRecord
+from moderation.db.log import FailureRecord, FeedbackRecord, PredictionRecord, ShadowRecord
 from moderation.errors import InvalidInputError, UnavailableError
 from serve.ids import uuid7
-from serve.outbox import FEEDBACK, PREDICTION, SHADOW, Outbox, Row
+from serve.outbox import FAILURE, FEEDBACK, PREDICTION, SHADOW, Outbox, Row
 from serve.prediction_log import PredictionLog
 
 ROWS_PER_INSERT, CHARACTERS_PER_INSERT = 1_000, 16_000_000
@@ -155,7 +155,8 @@ class Shipper:
             predictions = [PredictionRecord.from_json(row.body) for row in rows if row.kind == PREDICTION]
             feedback = [FeedbackRecord.from_json(row.body) for row in rows if row.kind == FEEDBACK]
             shadows = [ShadowRecord.from_json(row.body) for row in rows if row.kind == SHADOW]
-            self._log.insert(predictions, feedback, shadows)
+            failures = [FailureRecord.from_json(row.body) for row in rows if row.kind == FAILURE]
+            self._log.insert(predictions, feedback, shadows, failures)
         except Exception as error:
             if not _is_refusal(error):
                 raise

@@ -7,13 +7,14 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
-from tests.postgres import database_url, engine, postgres_server, postgres_url, sqlite_url
+from tests.postgres import database_url, engine, postgres_engine, postgres_server, postgres_url, sqlite_url
 from tests.skips import pytest_runtest_makereport
 from tests.wandb_server import shared_wandb, wandb_server
 
 __all__ = [
     "database_url",
     "engine",
+    "postgres_engine",
     "postgres_server",
     "postgres_url",
     "pytest_runtest_makereport",

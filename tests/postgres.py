@@ -189,6 +189,15 @@ def engine(database_url: str) -> Iterator[Engine]:
     engine.dispose()
 
 
+@pytest.fixture
+def postgres_engine(postgres_url: str) -> Iterator[Engine]:
+    """A migrated PostgreSQL database, used by its owner."""
+    engine = connect(postgres_url)
+    migrate(engine)
+    yield engine
+    engine.dispose()
+
+
 @contextmanager
 def _running(folder: Path, fsync: bool) -> Iterator[Cluster]:
     # Not under TMPDIR: that may lie in root's home, and a socket's path is limited to about 100 bytes.

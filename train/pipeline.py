@@ -5,7 +5,6 @@ import os
 import sys
 from collections.abc import Mapping
 from contextlib import nullcontext
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ import pandas as pd
 from safetensors.torch import load_file
 from transformers import TrainingArguments, set_seed
 
+from moderation import clock
 from moderation.bundle import TOKENIZER, TORCH_WEIGHTS, Bundle
 from moderation.labels import LABELS
 from moderation.registry.opening import open_local
@@ -163,7 +163,7 @@ def _begun(config: TrainConfig) -> dict[str, Any]:
     """Return the code that the run was begun with, and under ``gone_on`` any other that trained a part of it."""
     path, now = config.run_dir / RUN, code()
     if not path.exists():
-        begun = {**now, "created_at": datetime.now(UTC).isoformat(timespec="seconds"), "gone_on": []}
+        begun = {**now, "created_at": clock.now().isoformat(timespec="seconds"), "gone_on": []}
         write_text(path, json.dumps(begun) + "\n")
         return begun
     begun = json.loads(path.read_text(encoding="utf-8"))

@@ -15,6 +15,7 @@ from apps.moderator.views.history import history_view
 from apps.moderator.views.many import many_view
 from apps.ui.memory import remember
 from apps.ui.page import begin, settings_or_stop, stop_for
+from apps.ui.uploads import keep_answers_to_uploads
 from moderation.client import ModerationClient
 from moderation.errors import ConfigurationError
 from moderation.settings import ModeratorSettings
@@ -42,6 +43,7 @@ _REMEMBERED = (
 def main() -> None:
     """Draw the page, then go on with comments that are being scored."""
     begin("Comment moderation", "Score comments, see why, and say where the model is wrong.", "🛡️")
+    keep_answers_to_uploads()
     settings = settings_or_stop(ModeratorSettings)
     api_url = settings.api_url
     api_key = settings.api_key.get_secret_value() if settings.api_key else None

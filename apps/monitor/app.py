@@ -14,14 +14,14 @@ from apps.monitor.services.database import check_database, explain
 from apps.monitor.views.backtest import backtest_view
 from apps.monitor.views.connection import engine_for
 from apps.monitor.views.dashboard import dashboard_view
-from apps.monitor.views.data import data_view
+from apps.monitor.views.data import IDS, IDS_LABEL, data_view
 from apps.monitor.views.drift import drift_view
 from apps.monitor.views.lineage import lineage_view
 from apps.monitor.views.quality import quality_view
 from apps.monitor.views.review import adjudication_view, review_view
 from apps.monitor.views.reviewers import reviewers_view
 from apps.monitor.views.shadow import shadow_view
-from apps.monitor.views.sign_in import show_who, signed_in
+from apps.monitor.views.sign_in import forget_where_signed_out, show_who, signed_in
 from apps.ui.memory import remember
 from apps.ui.notice import show_problem
 from apps.ui.page import settings_or_stop
@@ -31,7 +31,7 @@ from moderation.settings import MonitorSettings
 
 View = Callable[[Engine, Session], None]
 _REMEMBERED = (
-    *("range", "refresh", "part_percentile", "only_judged", "people-period", "data-tab", "export-", "shadow_range"),
+    *("range", "refresh", "part_percentile", "only_judged", "people-", "data-tab", "export-", IDS, "shadow_range"),
     *("weeks", "quality_", "figure", "beside", "compare", "back_range", "sample_size", "threshold"),
 )
 
@@ -40,6 +40,7 @@ def main() -> None:
     """Let whoever looks sign in, and draw the page that they chose."""
     st.set_page_config(page_title="Moderation monitor", page_icon="📈", layout="wide")
     settings = settings_or_stop(MonitorSettings)
+    forget_where_signed_out()  # before anything that can fail
     try:
         engine = engine_for(settings.resolved_database_url())
         check_database(engine)
@@ -52,7 +53,7 @@ def main() -> None:
         return
     page = st.navigation(_pages(engine, session))
     show_who(engine, session)
-    remember((session.reviewer, page.url_path), _REMEMBERED)
+    remember((session.reviewer, page.url_path), _REMEMBERED, {IDS_LABEL: IDS})
     page.run()
 
 

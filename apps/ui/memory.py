@@ -2,16 +2,16 @@
 
 Streamlit's own state ends with the page. Here the browser keeps a random name for the tab, and what stands in its text
 boxes, in `sessionStorage`, which a reload leaves alone and the end of the tab deletes; this process keeps the rest
-under that name. So two tabs have a memory each, and a restart of the app leaves only what the browser has.
+under that name (`apps.ui.tabs`). So two tabs have a memory each, and a restart of the app leaves only what the browser
+has.
 """
 
 from collections.abc import Mapping
-from typing import Any
 
 import streamlit as st
 
-_LIFE = "12h"
-_MOST_TABS = 500
+from apps.ui.tabs import Tabs
+
 _PLACE, _SAID = "memory_place", "memory_said"
 _JS = """
 export default function ({ setStateValue }) {
@@ -46,17 +46,17 @@ def remember(place: tuple[str, str], keys: tuple[str, ...], text_boxes: Mapping[
     if not kept:  # the page is being loaded, or runs no JavaScript
         return
     state[_SAID] = kept
-    memory = _of_tab(place[0], str(kept["tab"]))
+    tab = place[0], str(kept["tab"])
     if state.get(_PLACE) != place:
         typed = {key: kept["texts"][label] for label, key in (text_boxes or {}).items() if label in kept["texts"]}
-        state.update(memory | (typed if _PLACE not in state else {}))
+        state.update(_tabs().of(tab) | (typed if _PLACE not in state else {}))
         state[_PLACE] = place
-    memory.update({str(key): value for key, value in state.items() if str(key).startswith(keys)})
+    _tabs().keep(tab, {str(key): value for key, value in state.items() if str(key).startswith(keys)})
 
 
-@st.cache_resource(ttl=_LIFE, max_entries=_MOST_TABS, show_spinner=False)
-def _of_tab(owner: str, tab: str) -> dict[str, Any]:  # noqa: ARG001 - the cache's key
-    return {}
+@st.cache_resource(show_spinner=False)
+def _tabs() -> Tabs:
+    return Tabs()
 
 
 def _nothing() -> None:

@@ -31,7 +31,7 @@ MIGRATION_WAIT_S = 600
 """How long one migration waits for another that runs on the same PostgreSQL database."""
 ADVISORY_LOCK = 0x6D6F6465
 """What they wait for: any number that no other program on the database is likely to use."""
-ERASURE_LOCK, ROLLUP_LOCK = ADVISORY_LOCK + 1, ADVISORY_LOCK + 2
+ERASURE_LOCK, ROLLUP_LOCK, TURN_LOCK = ADVISORY_LOCK + 1, ADVISORY_LOCK + 2, ADVISORY_LOCK + 3
 
 
 def connect(url: str) -> Engine:
@@ -102,10 +102,15 @@ def begin_reading(connection: Connection) -> None:
         connection.exec_driver_sql("BEGIN")
 
 
-def begin_exclusive(connection: Connection) -> None:
-    """Begin a transaction that reads before it writes; on SQLite it alone may write, PostgreSQL locks row by row."""
+def begin_exclusive(connection: Connection, turn: str | None = None) -> None:
+    """Begin a transaction that reads before it writes; on SQLite it alone may write, PostgreSQL locks row by row.
+
+    On PostgreSQL those with the same ``turn`` follow each other.
+    """
     if connection.dialect.name == "sqlite":
         connection.exec_driver_sql("BEGIN IMMEDIATE")
+    elif turn is not None:
+        connection.execute(text(f"SELECT pg_advisory_xact_lock({TURN_LOCK}, hashtext(:turn))"), {"turn": turn})
 
 
 def lift_time_limit(connection: Connection) -> None:

@@ -1,4 +1,4 @@
-"""What is written to the database: records of predictions, shadow predictions, feedback and versions.
+"""What is written to the database: records of predictions, shadow predictions, feedback, failures and versions.
 
 A record is checked when it is made, in the process that answers, so that nothing waits in an outbox that
 the database will refuse. As JSON it is ASCII and reads back equal, whatever its text holds.
@@ -20,7 +20,7 @@ from moderation.db import erasure, rollups
 from moderation.db.base import Base, storable
 from moderation.db.database import begin_writing
 from moderation.db.ids import made_near
-from moderation.db.models import SCORE_COLUMNS, SUGGESTED, Feedback, Prediction, ShadowPrediction, Version
+from moderation.db.models import SCORE_COLUMNS, SUGGESTED, Failure, Feedback, Prediction, ShadowPrediction, Version
 from moderation.errors import InvalidInputError
 from moderation.policy import DECISIONS, Decision
 
@@ -29,7 +29,7 @@ _MAY_BE_NONE = (
     *("language", "characters", "unknown_tokens", "operating_points", "origin"),
 )
 _UUID = re.compile("[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
-_R = TypeVar("_R", "PredictionRecord", "ShadowRecord", "FeedbackRecord", "VersionRecord")
+_R = TypeVar("_R", "PredictionRecord", "ShadowRecord", "FeedbackRecord", "FailureRecord", "VersionRecord")
 
 
 @dataclass(frozen=True)
@@ -163,6 +163,36 @@ class FeedbackRecord:
 
 
 @dataclass(frozen=True)
+class FailureRecord:
+    """``number`` requests of a ``route`` that one server answered with a ``status`` from 400 on, in one minute.
+
+    ``created_at`` is when the last of them was, to the second.
+
+    Raises:
+        InvalidInputError: ``id`` is no UUID in its usual form, or ``created_at`` is not in UTC.
+    """
+
+    id: str
+    created_at: datetime
+    route: str
+    status: int
+    number: int
+
+    def __post_init__(self) -> None:
+        _require_uuid("id", self.id)
+        _require_utc("created_at", self.created_at)
+
+    def to_json(self) -> str:
+        """Return the record as one line."""
+        return _dump(self, "created_at")
+
+    @classmethod
+    def from_json(cls, line: str) -> "FailureRecord":
+        """Read what `to_json` wrote; raises InvalidInputError if it is anything else."""
+        return _load(cls, line, "created_at")
+
+
+@dataclass(frozen=True)
 class VersionRecord:
     """A bundle: per label the scores from which it decides (None: never), its reference, and where it comes from.
 
@@ -199,6 +229,7 @@ def insert(
     predictions: Sequence[PredictionRecord] = (),
     feedback: Sequence[FeedbackRecord] = (),
     shadows: Sequence[ShadowRecord] = (),
+    failures: Sequence[FailureRecord] = (),
 ) -> int:
     """Insert what is not there yet, and return how many rows that were; the caller commits.
 
@@ -213,10 +244,11 @@ def insert(
     shadowed = _insert_missing(connection, ShadowPrediction, list(map(_scored_row, shadows)))
     judged = [vars(record) | {"labels": record.labels or None} for record in feedback]
     received = _insert_missing(connection, Feedback, judged)
+    failed = _insert_missing(connection, Failure, [dict(vars(record)) for record in failures])
     # Last: other processes wait from here on until this one commits.
     traffic = [record for record in predictions if record.id in inserted and record.route != SUGGESTED]
     rollups.add(connection, list({record.id: record for record in traffic}.values()))
-    return len(inserted) + len(shadowed) + len(received)
+    return len(inserted) + len(shadowed) + len(received) + len(failed)
 
 
 def record_version(connection: Connection, record: VersionRecord) -> None:
@@ -293,7 +325,9 @@ def _insert_into(connection: Connection, model: type[Base]) -> postgresql.Insert
     return sqlite.insert(table) if connection.dialect.name == "sqlite" else postgresql.insert(table)
 
 
-def _dump(record: PredictionRecord | ShadowRecord | FeedbackRecord | VersionRecord, instant: str) -> str:
+def _dump(
+    record: PredictionRecord | ShadowRecord | FeedbackRecord | FailureRecord | VersionRecord, instant: str
+) -> str:
     fields = vars(record)
     return json.dumps(fields | {instant: fields[instant].isoformat()}, separators=(",", ":"), allow_nan=False)
 

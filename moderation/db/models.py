@@ -145,6 +145,18 @@ class Rollup(Base):
     score_identity_hate_bins: Mapped[dict[str, int]]
 
 
+class Failure(Base):
+    """How many requests of a route were answered with one status in one minute by one server; when the last one was."""
+
+    __tablename__ = "failures"
+
+    created_at: Mapped[datetime] = mapped_column(primary_key=True)
+    id: Mapped[str] = mapped_column(Uuid(as_uuid=False), primary_key=True)
+    status: Mapped[int]
+    number: Mapped[int] = mapped_column(BigInteger)
+    route: Mapped[str]
+
+
 class Erasure(Base):
     """What was erased, so that a row which arrives later is erased as well; see `moderation.db.erasure`."""
 

@@ -9,15 +9,14 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from statistics import NormalDist
 from typing import Any, cast
 
-from sqlalchemy import ColumnElement, Connection, Engine, Table, case, func, select
+from sqlalchemy import ColumnElement, Connection, Engine, Table, case, extract, func, null, select
 from sqlalchemy.orm import InstrumentedAttribute
 
 from moderation.db.ids import made_near
 from moderation.db.log import FeedbackRecord, PredictionRecord, VersionRecord, feedback_record, prediction_record
-from moderation.db.models import SCORE_COLUMNS, Feedback, Prediction, Rollup, Version
+from moderation.db.models import SCORE_COLUMNS, Failure, Feedback, Prediction, Rollup, Version
 from moderation.db.rollups import DAY_S, MINUTE_S, PERIODS_S, Thresholds, percentile, read_thresholds
 from moderation.errors import InvalidInputError
 from moderation.labels import LABELS
@@ -74,6 +73,17 @@ class Traffic:
 
 
 @dataclass(frozen=True)
+class Failures:
+    """Requests that were refused or failed in the bucket that begins at ``at``, by status, 400 or above.
+
+    Connections refused before there was a request are among them.
+    """
+
+    at: datetime
+    statuses: dict[int, int]
+
+
+@dataclass(frozen=True)
 class LabelFeedback:
     """Corrections of one label: ``missed`` should have been predicted, ``false_alarms`` should not have been."""
 
@@ -85,16 +95,13 @@ class LabelFeedback:
 
 @dataclass(frozen=True)
 class FeedbackSummary:
-    """Feedback received; ``share`` agrees, with its 95 % Wilson interval (all None without feedback).
+    """Feedback received, and how much of it agrees.
 
     Callers choose what they judge, so this is no estimate of the model's accuracy.
     """
 
     received: int
     agreed: int
-    share: float | None
-    low: float | None
-    high: float | None
     labels: list[LabelFeedback]
 
 
@@ -151,6 +158,19 @@ def traffic(engine: Engine, start: datetime, end: datetime, bucket_s: int) -> tu
     return [_traffic(bucket, counts[bucket], times[bucket]) for bucket in buckets], total
 
 
+def failures(engine: Engine, start: datetime, end: datetime, bucket_s: int) -> list[Failures]:
+    """Return what was refused or failed per bucket of `traffic`, buckets without any left out."""
+    first = datetime.fromtimestamp(_buckets(start, end, bucket_s)[0], UTC)
+    second = extract("epoch", Failure.created_at)
+    bucket = (second - second % bucket_s).label("bucket")
+    query = select(bucket, Failure.status, func.sum(Failure.number)).where(*_within(Failure.created_at, first, end))
+    found: dict[int, Counter[int]] = defaultdict(Counter)
+    with engine.connect() as connection:
+        for at, status, number in connection.execute(query.group_by(bucket, Failure.status)):
+            found[int(at)][status] += int(number)
+    return [Failures(datetime.fromtimestamp(at, UTC), dict(found[at])) for at in sorted(found)]
+
+
 def days_of(engine: Engine, version: str, end: datetime) -> list[Day]:
     """Return the full days (UTC) before ``end`` on which a version answered, oldest first; the newest `MAX_DAYS`.
 
@@ -192,19 +212,23 @@ def feedback_summary(engine: Engine, start: datetime, end: datetime) -> Feedback
     with engine.connect() as connection:
         received, agreed = connection.execute(totals).one()
         labels = _label_feedback(connection, within)
-    if not received:
-        return FeedbackSummary(0, 0, None, None, None, labels)
-    return FeedbackSummary(received, agreed, agreed / received, *wilson_interval(agreed, received), labels)
+    return FeedbackSummary(received, agreed, labels)
 
 
-def newest(engine: Engine, start: datetime, end: datetime, limit: int = 50) -> list[LoggedPrediction]:
-    """Return the ``limit`` newest predictions (at most 500), newest first, each with its newest feedback."""
+def newest(
+    engine: Engine, start: datetime, end: datetime, limit: int = 50, texts: bool = True
+) -> list[LoggedPrediction]:
+    """Return the ``limit`` newest predictions (at most 500), newest first, each with its newest feedback.
+
+    Without ``texts`` those are not read.
+    """
     _check_range(start, end)
     if not 1 <= limit <= MAX_NEWEST:
         raise InvalidInputError(f"limit is {limit}; expected 1 to {MAX_NEWEST}")
     latest_first = (Prediction.created_at.desc(), Prediction.id.desc())
     within = _within(Prediction.created_at, start, end)
-    query = select(Prediction.__table__).where(*within).order_by(*latest_first).limit(limit)
+    columns = (each if texts or each.name != "text" else null().label("text") for each in Prediction.__table__.c)
+    query = select(*columns).where(*within).order_by(*latest_first).limit(limit)
     with engine.connect() as connection:
         predictions = [prediction_record(row) for row in connection.execute(query).mappings()]
         newest_first = func.row_number().over(
@@ -236,15 +260,6 @@ def versions(engine: Engine, start: datetime, end: datetime, bucket_s: int) -> l
         known = select(Version.__table__).where(Version.version.in_([use[0] for use in uses]))
         records = {row["version"]: VersionRecord(**row) for row in connection.execute(known).mappings()}
     return [VersionUse(use[0], int(use[1]), *use[2:], records.get(use[0])) for use in uses]
-
-
-def wilson_interval(successes: int, trials: int, confidence: float = 0.95) -> tuple[float, float]:
-    """Return Wilson's score interval for a proportion (1927; method 3 in Newcombe, Statist. Med. 17, 1998)."""
-    z = NormalDist().inv_cdf((1 + confidence) / 2)
-    share, z2 = successes / trials, z * z / trials
-    center = (share + z2 / 2) / (1 + z2)
-    half = z * math.sqrt(share * (1 - share) / trials + z2 / (4 * trials)) / (1 + z2)
-    return max(0.0, center - half), min(1.0, center + half)
 
 
 def _traffic(bucket: int, counts: Counter[str], times: Sequence[Counter[str]]) -> Traffic:

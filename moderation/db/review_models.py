@@ -33,7 +33,7 @@ class ReviewWindow(Base):
 
 
 class ReviewPopulation(Base):
-    """How many predictions of a window, stratum, version and route there were, and how many of each predicted class."""
+    """How many predictions of a window, stratum, version and route there were, and their scores."""
 
     __tablename__ = "review_populations"
 
@@ -43,13 +43,6 @@ class ReviewPopulation(Base):
     route: Mapped[str] = mapped_column(primary_key=True)
     predictions: Mapped[int] = mapped_column(BigInteger)
     excluded: Mapped[int] = mapped_column(BigInteger)
-    # Among the predictions of the frame.
-    predicted_toxic: Mapped[int] = mapped_column(BigInteger)
-    predicted_severe_toxic: Mapped[int] = mapped_column(BigInteger)
-    predicted_obscene: Mapped[int] = mapped_column(BigInteger)
-    predicted_threat: Mapped[int] = mapped_column(BigInteger)
-    predicted_insult: Mapped[int] = mapped_column(BigInteger)
-    predicted_identity_hate: Mapped[int] = mapped_column(BigInteger)
     # Per label; see `moderation.review.score_bins`.
     score_bins: Mapped[dict[str, Any]]
 

@@ -25,6 +25,7 @@ _API: dict[str, tuple[str, ...]] = {
     "predictions": (*_LOG, f"SELECT (version, {', '.join(column.key for column in SCORE_COLUMNS.values())})"),
     "shadow_predictions": _LOG,
     "feedback": _LOG,
+    "failures": _LOG,
     "rollups": ("SELECT", "INSERT", "UPDATE"),
     "erasures": ("SELECT", "INSERT", "UPDATE"),  # what comes late of an erased author is listed by its id
     "versions": ("SELECT", "INSERT", "UPDATE"),

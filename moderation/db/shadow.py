@@ -6,13 +6,12 @@ what it costs depends on `MOST_COMPARED` and not on how many there are.
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from sqlalchemy import Engine, Text, and_, cast, func, select
 
-from moderation.db.ids import with_dashes
+from moderation.db.columns import columns_of, ids_of, matrix_of
 from moderation.db.models import SCORE_COLUMNS, Prediction, ShadowPrediction
 from moderation.db.review_models import ReviewItem
 from moderation.db.rollups import Thresholds, read_thresholds
@@ -70,12 +69,12 @@ def shadow_pairs(engine: Engine, start: datetime, end: datetime) -> ShadowPairs:
     )  # fmt: skip
     with engine.connect() as connection:
         rows = connection.execute(query).all()
-        columns: list[tuple[Any, ...]] = list(zip(*rows, strict=True)) if rows else [()] * (6 + 2 * len(LABELS))
+        columns = columns_of(rows, 6 + 2 * len(LABELS))
         ids, times, answered_by, candidates, decided, would_decide = columns[:6]
         thresholds = read_thresholds(connection, {*answered_by, *candidates})
-    scores = np.array(columns[6:], dtype=np.float64).T
+    scores = matrix_of(columns[6:])
     return ShadowPairs(
-        ids=np.array(list(map(with_dashes, ids)), dtype=np.str_),
+        ids=ids_of(ids),
         times=np.array([each.replace(tzinfo=None) for each in times], dtype="datetime64[ms]"),
         answered_by=np.array(answered_by, dtype=np.str_),
         candidates=np.array(candidates, dtype=np.str_),

@@ -8,7 +8,7 @@ the job up again goes on with what has none yet. Texts are read and scored a few
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, Protocol
 from typing import cast as typed
 
@@ -30,8 +30,9 @@ from sqlalchemy import (
     update,
 )
 
+from moderation import clock
+from moderation.db.columns import columns_of, ids_of, matrix_of
 from moderation.db.database import begin_reading, lift_time_limit
-from moderation.db.ids import with_dashes
 from moderation.db.models import SCORE_COLUMNS, SUGGESTED, Prediction
 from moderation.db.review_models import BacktestScore, ReviewItem
 from moderation.jobs.queue import Job, find_job, hold
@@ -79,7 +80,7 @@ def run(
     worker: str,
     scorer: TextScorer,
     advance: Callable[[int], object],
-    clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+    clock: Callable[[], datetime] = clock.now,
 ) -> None:
     """Score what of the job's sample has no scores yet; ``advance`` is told how many more are done.
 
@@ -116,20 +117,20 @@ def backtest_sample(engine: Engine, session: Session, job_id: str, now: datetime
         mine = (BacktestScore.job_id == job_id, BacktestScore.scored)
         drawn = connection.scalar(select(func.count()).where(*mine, BacktestScore.random)) or 0
         items = connection.execute(_items(job_id, job)).all()
-    keys, *item_scores = zip(*items, strict=True) if items else [()] * (1 + len(LABELS))  # 50,000: by column
-    scores = _matrix([row[4:] for row in rows], 2 * len(LABELS))
+    item_ids, *item_scores = columns_of(items, 1 + len(LABELS))
+    ids, made_at, versions, decisions, *scores = columns_of(rows, 4 + 2 * len(LABELS))
     return BacktestSample(
         labels=LABELS,
-        ids=np.array([with_dashes(row.key) for row in rows], dtype=np.str_),
-        versions=np.array([row.version for row in rows], dtype=np.str_),
-        decisions=np.array([row.decision for row in rows], dtype=np.str_),
-        logged=scores[:, : len(LABELS)],
-        candidate=scores[:, len(LABELS) :],
-        made_at=np.array([row.created_at.replace(tzinfo=None) for row in rows], dtype="datetime64[us]"),
+        ids=ids_of(ids),
+        versions=np.array(versions, dtype=np.str_),
+        decisions=np.array(decisions, dtype=np.str_),
+        logged=matrix_of(scores[: len(LABELS)]),
+        candidate=matrix_of(scores[len(LABELS) :]),
+        made_at=np.array([each.replace(tzinfo=None) for each in made_at], dtype="datetime64[us]"),
         population=job.population or 0,
         missing=drawn - len(rows),
-        items=np.array(list(map(with_dashes, keys)), dtype=np.str_),
-        item_scores=np.array(item_scores, dtype=np.float64).reshape(len(LABELS), -1).T,
+        items=ids_of(item_ids),
+        item_scores=matrix_of(item_scores),
     )
 
 
@@ -163,10 +164,6 @@ def period(job: Job) -> tuple[datetime, datetime]:
     """Return the time whose predictions a back-test is about."""
     start, end = (datetime.fromisoformat(job.arguments[name]) for name in ("start", "end"))
     return start, end
-
-
-def _matrix(rows: Sequence[Sequence[float | None]], columns: int) -> npt.NDArray[np.float64]:
-    return np.array(rows, dtype=np.float64).reshape(-1, columns)
 
 
 def _plan(engine: Engine, job: Job, worker: str, clock: Callable[[], datetime]) -> None:

@@ -5,10 +5,10 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
 
 from sqlalchemy import Engine
 
+from moderation import clock
 from moderation.errors import ModerationError, UnavailableError
 from moderation.jobs import backtest, queue
 from moderation.jobs.queue import LEASE, Job, LostJobError
@@ -33,7 +33,7 @@ class Worker:
 
     def keep_sample(self) -> list[Drawn]:
         """Draw what can be drawn, and take up late disagreements."""
-        now = datetime.now(UTC)
+        now = clock.now()
         drawn = draw(self.engine, self.policy, now)
         triage(self.engine, self.policy, now)
         return drawn
@@ -44,13 +44,13 @@ class Worker:
         Raises:
             UnavailableError: the database went away; the job is taken up again when its lease has run out.
         """
-        job = queue.claim(self.engine, self.name, datetime.now(UTC))
+        job = queue.claim(self.engine, self.name, clock.now())
         if job is None:
             return None
         try:
             with _signs_of_life(self.engine, job, self.name):
                 error = self._run(job)
-                queue.finish(self.engine, job, self.name, datetime.now(UTC), error)
+                queue.finish(self.engine, job, self.name, clock.now(), error)
         except LostJobError as lost:
             logger.warning("%s", lost)
         return job
@@ -77,7 +77,7 @@ def _signs_of_life(engine: Engine, job: Job, worker: str) -> Iterator[None]:
         while not ended.wait(LEASE.total_seconds() / 3):
             try:
                 with engine.begin() as connection:
-                    queue.hold(connection, job, worker, datetime.now(UTC))
+                    queue.hold(connection, job, worker, clock.now())
             except LostJobError:  # or it has just ended; the main thread knows or finds out by itself
                 return
             except ModerationError as error:

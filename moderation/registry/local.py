@@ -9,11 +9,12 @@ import os
 import shutil
 import tempfile
 from dataclasses import asdict
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from moderation import clock
 from moderation.bundle import read_bundle
 from moderation.errors import BundleError, NotFoundError, RegistryError
 from moderation.registry.registry import (
@@ -116,7 +117,7 @@ class LocalRegistry:
                 alias=alias,
                 version=match_version(version, self.versions()),
                 previous=previous,
-                moved_at=datetime.now(UTC),
+                moved_at=clock.now(),
                 moved_by=move.by,
                 reason=move.reason,
             )

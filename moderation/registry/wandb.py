@@ -6,10 +6,11 @@ why; a move made by hand on W&B's pages leaves none, and shows as an event whose
 event before. Gate reports are artifacts of type ``gate-report``. Every call is bounded in time.
 """
 
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from moderation import clock
 from moderation.bundle import Bundle, read_bundle
 from moderation.labels import LABELS
 from moderation.registry.cache import BundleCache
@@ -79,7 +80,7 @@ class WandbRegistry:
             alias=check_alias(alias),
             version=match_version(version, self.versions()),
             expected_previous=expected_previous,
-            event={"moved_at": datetime.now(UTC).isoformat(), "moved_by": move.by, "reason": move.reason},
+            event={"moved_at": clock.now().isoformat(), "moved_by": move.by, "reason": move.reason},
         )
         return _event(event)
 

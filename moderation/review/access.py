@@ -28,7 +28,7 @@ ROLES: tuple[Role, ...] = get_args(Role)
 LOCAL = "local"
 SESSION_LIFE = timedelta(hours=12)
 MAX_FAILURES, FAILURES_WITHIN = 5, timedelta(minutes=15)
-_SIGN_IN, _REFUSED = "sign-in", "sign-in refused"
+_TRIED, _SIGN_IN, _REFUSED = "sign-in tried", "sign-in", "sign-in refused"
 _WRONG = "name and password do not fit"
 
 
@@ -60,14 +60,17 @@ def sign_in(engine: Engine, name: str, password: str, now: datetime) -> Session:
     Raises:
         UnauthorizedError: no such reviewer, a wrong password, or an account that is disabled or has expired; it is
             not said which.
-        OverQuotaError: `MAX_FAILURES` wrong passwords within `FAILURES_WITHIN`.
+        OverQuotaError: `MAX_FAILURES` wrong passwords within `FAILURES_WITHIN`, those that are being tried among them.
     """
     with engine.begin() as connection:
-        begin_exclusive(connection)
+        begin_exclusive(connection, f"sign-in {name}")
         found = connection.execute(select(Reviewer.__table__).where(Reviewer.name == name)).one_or_none()
-        if found is not None and _failures(connection, name, now) >= MAX_FAILURES:
-            seconds = int(FAILURES_WITHIN.total_seconds())
-            raise OverQuotaError(f"too many wrong passwords; try again in {seconds // 60} minutes", seconds)
+        if found is not None:
+            if _tries(connection, name, now) >= MAX_FAILURES:
+                seconds = int(FAILURES_WITHIN.total_seconds())
+                raise OverQuotaError(f"too many wrong passwords; try again in {seconds // 60} minutes", seconds)
+            # Counted before it is looked at: else all that come at once would find that there is room.
+            audit.write(connection, now, name, _TRIED, "password")
     fits = verify_password(None if found is None else found.password_hash, password)  # slow: in no transaction
     with engine.begin() as connection:
         if found is not None and fits and _holds(found, now):
@@ -197,11 +200,11 @@ def _open(
     return Session(token, row.name, row.role, expires_at)
 
 
-def _failures(connection: Connection, name: str, now: datetime) -> int:
-    """Count wrong passwords of late, but none from before the last right one."""
+def _tries(connection: Connection, name: str, now: datetime) -> int:
+    """Count passwords tried of late, but none from before the last right one."""
     signed_in = select(func.max(AuditEntry.at)).where(AuditEntry.reviewer == name, AuditEntry.action == _SIGN_IN)
     since = max(now - FAILURES_WITHIN, connection.scalar(signed_in) or now - FAILURES_WITHIN)
-    mine = (AuditEntry.reviewer == name, AuditEntry.action == _REFUSED, AuditEntry.at > since)
+    mine = (AuditEntry.reviewer == name, AuditEntry.action == _TRIED, AuditEntry.at > since)
     return connection.scalar(select(func.count()).where(*mine)) or 0
 
 

@@ -21,7 +21,6 @@ from moderation.db.database import begin_reading, lift_time_limit
 from moderation.db.models import SCORE_COLUMNS, Prediction
 from moderation.db.review_models import Review, ReviewItem, ReviewPopulation, ReviewWindow
 from moderation.db.rollups import Thresholds
-from moderation.labels import LABELS
 from moderation.review import audit, score_bins, strata
 from moderation.review.policy import ReviewPolicy
 from moderation.statistics.design import allocate
@@ -135,11 +134,7 @@ def slots(items: Sequence[Mapping[str, Any]]) -> list[Row]:
 def _count(connection: Connection, frame: Select[*tuple[Any, ...]]) -> list[Row]:
     rows = frame.subquery()
     key = (rows.c.stratum, rows.c.version, rows.c.route)
-    counted = {
-        "predictions": rows.c.eligible,
-        "excluded": not_(rows.c.eligible),
-        **{f"predicted_{label}": and_(rows.c.eligible, rows.c[f"predicted_{label}"]) for label in LABELS},
-    }
+    counted = {"predictions": rows.c.eligible, "excluded": not_(rows.c.eligible)}
     counts = (func.count(case((condition, 1))).label(name) for name, condition in counted.items())
     scores = score_bins.count(connection, frame)
     return [

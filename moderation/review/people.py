@@ -1,6 +1,6 @@
 """What is known of the reviewers' work: how much, how far they agree, how often they are right on golden items.
 
-A reviewer sees the own figures, an admin those of everybody; how far they agree is shown without names.
+A reviewer sees the own figures, an admin those of everybody.
 """
 
 from dataclasses import dataclass
@@ -25,6 +25,17 @@ class DayOfWork:
     reviewer: str
     verdicts: int
     labelled: int
+
+
+@dataclass(frozen=True)
+class SharedLabels:
+    """``labels`` (K, N, R) of the N items of the sample that several of R reviewers labelled blind.
+
+    1, 0, or NaN where a reviewer did not label the item. ``reviewers`` (R,) are named as far as whoever asks may know.
+    """
+
+    labels: Floats
+    reviewers: tuple[str | None, ...]
 
 
 def days_of_work(engine: Engine, session: Session, start: datetime, end: datetime, now: datetime) -> list[DayOfWork]:
@@ -57,13 +68,11 @@ def golden_work(engine: Engine, session: Session, now: datetime) -> GoldenResult
         return golden_results(connection, _whose(connection, session, now))
 
 
-def shared_labels(engine: Engine, session: Session, start: datetime, end: datetime, now: datetime) -> Floats:
-    """Return the labels (K, N, R) of the N items of the sample that several of R reviewers labelled blind.
-
-    1, 0, or NaN where a reviewer did not label the item in ``[start, end)``. Adjudications are left out.
+def shared_labels(engine: Engine, session: Session, start: datetime, end: datetime, now: datetime) -> SharedLabels:
+    """Return the labels given blind in ``[start, end)``, adjudications left out.
 
     Raises:
-        UnauthorizedError, ForbiddenError: as `moderation.review.access.require`, for viewers.
+        UnauthorizedError, ForbiddenError: as `moderation.review.access.require`, for reviewers.
     """
     several = func.count().over(partition_by=Review.item_id).label("several")
     given = (
@@ -74,7 +83,7 @@ def shared_labels(engine: Engine, session: Session, start: datetime, end: dateti
         .subquery()
     )
     with engine.connect() as connection:
-        require(connection, session, "viewer", now)
+        own = _whose(connection, session, now)
         rows = connection.execute(select(given.c.item_id, given.c.reviewer, given.c.labels).where(given.c.several > 1))
         found = rows.all()
     items = {item: place for place, item in enumerate(dict.fromkeys(row.item_id for row in found))}
@@ -82,7 +91,7 @@ def shared_labels(engine: Engine, session: Session, start: datetime, end: dateti
     labels = np.full((len(LABELS), len(items), len(names)), np.nan)
     for row in found:
         labels[:, items[row.item_id], names[row.reviewer]] = [row.labels[label] for label in LABELS]
-    return labels
+    return SharedLabels(labels, tuple(name if own in (None, name) else None for name in names))
 
 
 def verdicts_since(engine: Engine, session: Session, since: datetime, now: datetime) -> int:

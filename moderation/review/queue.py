@@ -58,12 +58,16 @@ class Task:
 
 @dataclass(frozen=True)
 class Revealed:
-    """What the model had said of a reviewed prediction; all None for a text of our own."""
+    """What the model had said of a reviewed prediction; all None for a text of our own.
+
+    Or for one that is not ``settled``, of which whoever asks may have to have the last word.
+    """
 
     scores: dict[str, float] | None
     predicted: list[str] | None
     decision: str | None
     version: str | None
+    settled: bool = True
 
 
 def next_item(
@@ -155,21 +159,28 @@ def submit(
 def reveal(engine: Engine, session: Session, review_id: str, now: datetime) -> Revealed:
     """Return what the model said, to who has given the verdict.
 
+    A skip is none: the item goes to somebody else, who must not hear of it. Admins, who may adjudicate what they
+    labelled themselves, see it once the item is settled.
+
     Raises:
         NotFoundError: no such review of this reviewer, or no verdict yet.
         UnauthorizedError, ForbiddenError: as `moderation.review.access.require`, for reviewers.
     """
     with engine.connect() as connection:
         name = require(connection, session, "reviewer", now)
+        settled = or_(ReviewItem.kind == "golden", ReviewItem.state.in_(("done", "unresolved")))
         query = (
-            select(ReviewItem.scores, ReviewItem.predicted, ReviewItem.decision, ReviewItem.version)
+            select(ReviewItem.scores, ReviewItem.predicted, ReviewItem.decision, ReviewItem.version, settled)
             .join(Review, Review.item_id == ReviewItem.id)
-            .where(Review.id == review_id, Review.reviewer == name, Review.submitted_at.is_not(None))
+            .where(Review.id == review_id, Review.reviewer == name)
+            .where(Review.submitted_at.is_not(None), Review.outcome != "skip")
         )
         found = connection.execute(query).one_or_none()
-    if found is None:
-        raise NotFoundError("scores are shown after the verdict")
-    return Revealed(*found)
+        if found is None:
+            raise NotFoundError("scores are shown after the verdict")
+        if not found[-1] and is_admin(connection, name):
+            return Revealed(None, None, None, None, settled=False)
+    return Revealed(*found[:-1])
 
 
 def _lease(

@@ -17,7 +17,7 @@ import numpy.typing as npt
 from pydantic_core import from_json
 from sqlalchemy import Connection, Engine, Text, case, cast, func, select
 
-from moderation.db.ids import with_dashes
+from moderation.db.columns import columns_of, ids_of
 from moderation.db.models import Rollup
 from moderation.db.review_models import Review, ReviewItem, ReviewPopulation, ReviewWindow
 from moderation.db.rollups import HOUR_S
@@ -43,7 +43,7 @@ class GoldenResults:
 
 @dataclass(frozen=True)
 class Population:
-    """Predictions of one window, stratum, version and route, per label those of the predicted class.
+    """Predictions of one window, stratum, version and route.
 
     ``excluded`` could not be drawn and are not among them: their text is not stored, or their version's thresholds are
     not known. ``score_bins`` counts their scores: per label the cells of `moderation.review.score_bins.ScoreBins`, one
@@ -56,7 +56,6 @@ class Population:
     route: str
     predictions: int
     excluded: int
-    predicted: dict[str, int]
     score_bins: Mapping[str, list[float]]
 
 
@@ -121,7 +120,7 @@ def live_sample(
         logged = _logged(connection, start, end, version, route)
     return LiveSample(
         labels=LABELS,
-        ids=np.array(list(map(with_dashes, items.ids)), dtype=np.str_),
+        ids=ids_of(items.ids),
         strata=items.each("stratum").astype(np.str_),
         versions=items.each("version").astype(np.str_),
         routes=items.each("route").astype(np.str_),
@@ -217,7 +216,7 @@ def _items(
     keys = [one.c[name] for name in _KEYS]
     joined = (func.aggregate_strings(one.c[name], sign) for name, sign in _JOINED.items())
     rows = connection.execute(select(*keys, func.count(), *joined).group_by(*keys).order_by(*keys)).all()
-    columns = list(zip(*rows, strict=True)) if rows else [()] * (len(_KEYS) + 1 + len(_JOINED))
+    columns = columns_of(rows, len(_KEYS) + 1 + len(_JOINED))
     ids, scores, predicted, labels = (
         sign.join(texts) for sign, texts in zip(_JOINED.values(), columns[-4:], strict=True)
     )
@@ -262,7 +261,6 @@ def _populations(
     return tuple(
         Population(
             **{name: row[name] for name in ("window_at", "stratum", "version", "route", "predictions", "excluded")},
-            predicted={label: row[f"predicted_{label}"] for label in LABELS},
             score_bins=each,
         )
         for row, each in zip(rows, bins, strict=True)

@@ -1,4 +1,4 @@
-"""How far reviewers agree, what they say together, and how often each is right on golden items.
+"""How far reviewers agree, and what they say together.
 
 Says nothing of whether the guidelines they agree on are good.
 """
@@ -11,7 +11,6 @@ from moderation.errors import InvalidInputError
 from moderation.statistics.sample import Estimate, FloatArray
 
 FEWEST_ITEMS = 5
-_Z = 1.959963984540054  # of 95 %
 
 
 @dataclass(frozen=True)
@@ -38,7 +37,7 @@ def krippendorff_alpha(labels: FloatArray) -> float:
     section 11.3.
     """
     positive, count = _pairable(labels)
-    return _alpha(positive, count, np.ones(len(count)))
+    return float(_alpha(positive, count, np.ones((1, len(count))))[0])
 
 
 def agreement(labels: FloatArray, resamples: int = 1000, seed: int = 0) -> Estimate:
@@ -47,7 +46,7 @@ def agreement(labels: FloatArray, resamples: int = 1000, seed: int = 0) -> Estim
     The same seed gives the same interval. Resamples in which alpha is undefined (all labels equal) are left out.
     """
     positive, count = _pairable(labels)
-    value = _alpha(positive, count, np.ones(len(count)))
+    value = float(_alpha(positive, count, np.ones((1, len(count))))[0])
     reviews = int(count.sum())
     if len(count) < FEWEST_ITEMS:
         return Estimate.refused(f"{len(count)} items have two labels; {FEWEST_ITEMS} are needed", reviews)
@@ -57,8 +56,7 @@ def agreement(labels: FloatArray, resamples: int = 1000, seed: int = 0) -> Estim
     kinds, number = np.unique(np.column_stack((positive, count)), axis=0, return_counts=True)
     generator = np.random.default_rng(seed)
     weights = generator.multinomial(len(count), number / len(count), size=resamples).astype(np.float64)
-    drawn = [_alpha(kinds[:, 0], kinds[:, 1], each) for each in weights]
-    low, high = np.nanquantile(drawn, (0.025, 0.975))
+    low, high = np.nanquantile(_alpha(kinds[:, 0], kinds[:, 1], weights), (0.025, 0.975))
     return Estimate(value, min(float(low), value), max(float(high), value), reviews)
 
 
@@ -96,20 +94,25 @@ def consensus(labels: FloatArray, most_steps: int = 200) -> Consensus:
     return Consensus(belief, np.where(count > 0, belief >= 0.5, np.nan), right, passed, "dawid-skene")
 
 
-def golden_accuracy(right: int, answered: int) -> Estimate:
-    """Return the share of golden items answered right, with Wilson's interval (1927).
+def agreement_with_others(labels: FloatArray, together: Consensus, reviewer: int) -> Estimate:
+    """Return how far one of ``labels`` (N, R) agrees with the `consensus` of the others, as `agreement` does.
 
-    Raises:
-        InvalidInputError: ``right`` is not between 0 and ``answered``.
+    What the reviewer said is taken out of the consensus first: with it, everybody agrees with everybody a little.
     """
-    if not 0 <= right <= answered:
-        raise InvalidInputError(f"golden items: {right} right of {answered}")
-    if not answered:
-        return Estimate.refused("no golden item was answered")
-    share, scale = right / answered, 1 + _Z**2 / answered
-    middle = (share + _Z**2 / (2 * answered)) / scale
-    half = _Z * float(np.sqrt(share * (1 - share) / answered + _Z**2 / (4 * answered**2))) / scale
-    return Estimate(share, max(0.0, middle - half), min(1.0, middle + half), answered)
+    own, known = labels[:, reviewer], ~np.isnan(labels)
+    if together.method == "majority":
+        rest = np.where(np.arange(labels.shape[1]) == reviewer, np.nan, labels)
+        count = (~np.isnan(rest)).sum(axis=1)
+        lead = 2 * np.nansum(rest, axis=1) - count
+    else:
+        count = known.sum(axis=1) - known[:, reviewer]
+        right, passed = together.sensitivity[reviewer], together.specificity[reviewer]
+        said = np.where(own == 1, np.log(right / (1 - passed)), np.log((1 - right) / passed))
+        with np.errstate(divide="ignore"):
+            odds = np.log(together.probabilities) - np.log1p(-together.probabilities)
+        lead = odds - np.where(known[:, reviewer], said, 0)
+    others = np.where((count == 0) | (lead == 0), np.nan, lead > 0)
+    return agreement(np.column_stack((own, others)))
 
 
 def _pairable(labels: FloatArray) -> tuple[FloatArray, FloatArray]:
@@ -119,10 +122,10 @@ def _pairable(labels: FloatArray) -> tuple[FloatArray, FloatArray]:
     return np.nansum(labels[kept], axis=1), count[kept]
 
 
-def _alpha(positive: FloatArray, count: FloatArray, weights: FloatArray) -> float:
-    total, yes = float(weights @ count), float(weights @ positive)
+def _alpha(positive: FloatArray, count: FloatArray, weights: FloatArray) -> FloatArray:
+    """Return alpha for every way (S, N) of weighting N items; NaN where it is undefined."""
+    total, yes = weights @ count, weights @ positive
+    observed = weights @ (positive * (count - positive) / (count - 1))
     expected = yes * (total - yes)
-    if expected == 0:
-        return float("nan")
-    observed = float(weights @ (positive * (count - positive) / (count - 1)))
-    return 1 - (total - 1) * observed / expected
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.asarray(np.where(expected == 0, np.nan, 1 - (total - 1) * observed / expected))

@@ -6,7 +6,6 @@ simulated.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from statistics import NormalDist
 
 import numpy as np
@@ -16,19 +15,6 @@ from moderation.policy import DECISIONS, Policy
 from moderation.statistics.sample import BoolArray, Estimate, FloatArray, IntArray
 
 _NO_VARIANCE = 1e-12
-
-
-@dataclass(frozen=True)
-class Changes:
-    """How many go from decision i to j (``decisions[i, j]``, order of ``DECISIONS``), and what a day then brings.
-
-    Counts are in weights of the rows.
-    """
-
-    decisions: FloatArray
-    changed: float
-    reviews_per_day: float
-    removals_per_day: float
 
 
 def decide(scores: FloatArray, truncated: BoolArray, labels: tuple[str, ...], policy: Policy) -> IntArray:
@@ -46,12 +32,10 @@ def decide(scores: FloatArray, truncated: BoolArray, labels: tuple[str, ...], po
     return decided
 
 
-def changes(
-    before: IntArray, after: IntArray, predictions_per_day: float, weights: FloatArray | None = None
-) -> Changes:
-    """Return how decisions (N,) change, and what the new ones cause at ``predictions_per_day``.
+def transitions(before: IntArray, after: IntArray, weights: FloatArray | None = None) -> FloatArray:
+    """Return how many predictions go from decision i to j (D, D), in the order of ``DECISIONS``.
 
-    ``weights`` (N,) say how many predictions each row stands for; None: all as many.
+    ``weights`` (N,) say how many predictions each row stands for; None: one.
 
     Raises:
         InvalidInputError: no decisions, or arrays of different lengths.
@@ -61,13 +45,7 @@ def changes(
         raise InvalidInputError(f"back-test: {len(before)} decisions before and {len(after)} after; expected as many")
     count = len(DECISIONS)
     table = np.bincount(before * count + after, weights, minlength=count * count).reshape(count, count)
-    caused = table.sum(axis=0) * (predictions_per_day / weights.sum())
-    return Changes(
-        np.asarray(table, dtype=np.float64),
-        float(table.sum() - np.trace(table)),
-        float(caused[DECISIONS.index("review")]),
-        float(caused[DECISIONS.index("remove")]),
-    )
+    return np.asarray(table, dtype=np.float64)
 
 
 def weighted_share(hits: BoolArray, weights: FloatArray, strata: IntArray) -> Estimate:

@@ -1,4 +1,4 @@
-"""How a budget of reviews is split over strata, and the inclusion probabilities that follow.
+"""How a budget of reviews is split over strata.
 
 Within a stratum items are drawn at random without replacement, so each has the same probability. Shares are a
 decision of the deployment: they over-sample where errors are expected, as Neyman's allocation does (Cochran, *Sampling
@@ -29,11 +29,6 @@ def allocate(counts: Mapping[str, int], budget: int, shares: Mapping[str, float]
     _fill(quotas, {name: min(floor, count) for name, count in counts.items()}, budget, dict.fromkeys(counts, 1.0))
     _fill(quotas, counts, budget, shares)
     return quotas
-
-
-def inclusion_probabilities(counts: Mapping[str, int], quotas: Mapping[str, int]) -> dict[str, float]:
-    """Return the probability, in [0, 1], that an item of each stratum is drawn; strata without items are left out."""
-    return {name: quotas[name] / count for name, count in counts.items() if count}
 
 
 def _fill(quotas: dict[str, int], most: Mapping[str, int], budget: int, shares: Mapping[str, float]) -> None:

@@ -4,12 +4,10 @@ Knows nothing of traffic that was never drawn from (texts not stored), of errors
 items' makers, or of non-response that depends on the truth itself. docs/statistics.md has the method.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass, fields
 
 import numpy as np
 
-from moderation.errors import InvalidInputError
 from moderation.statistics.rates import Cells, Rates, cells_of, posterior_rates
 from moderation.statistics.sample import (
     BoolArray,
@@ -46,25 +44,6 @@ class LabelQuality:
     f1: Estimate
     auc: Estimate
     corrected: bool
-
-
-def live_quality(
-    samples: Mapping[str, Sample],
-    populations: Mapping[str, Population],
-    golden: Mapping[str, GoldenCounts] | None = None,
-    seed: int = 0,
-) -> dict[str, LabelQuality]:
-    """Return the figures of every label of ``samples``.
-
-    Labels without golden items are not corrected.
-
-    Raises:
-        InvalidInputError: a label without its population.
-    """
-    if missing := set(samples) - set(populations):
-        raise InvalidInputError(f"live quality: no population for {sorted(missing)}")
-    known = golden or {}
-    return {name: label_quality(sample, populations[name], known.get(name), seed) for name, sample in samples.items()}
 
 
 def label_quality(

@@ -48,6 +48,16 @@ def test_nothing_runs_code_that_comes_as_data() -> None:
     assert {str(path): found for path, tree in sources() if (found := list(unsafe(tree)))} == {}
 
 
+def test_the_time_of_day_is_asked_for_in_one_place() -> None:
+    asks = [
+        str(path)
+        for path, tree in sources()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Call) and ast.unparse(node.func) in ("datetime.now", "datetime.utcnow", "date.today")
+    ]
+    assert asks == ["moderation/clock.py"]
+
+
 def test_the_check_for_unsafe_code_sees_it() -> None:
     source = "import pickle\nfrom joblib import load\neval('1')\nmodel(trust_remote_code=True)\nrun('x', shell=True)"
     assert list(unsafe(ast.parse(source))) == ["pickle", "joblib", "eval", "trust_remote_code=True", "shell=True"]

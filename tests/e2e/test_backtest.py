@@ -21,7 +21,6 @@ from playwright.sync_api import Page, expect
 from sqlalchemy import Engine, func, select, update
 
 from moderation.bundle import read_bundle
-from moderation.db.database import connect, migrate
 from moderation.db.log import VersionRecord, insert, record_version
 from moderation.db.review_models import BacktestScore, Job, Review, ReviewItem
 from moderation.exports import file_digest
@@ -49,15 +48,7 @@ def environment(url: str, state_dir: Path) -> dict[str, str]:
 
 
 @pytest.fixture
-def database(postgres_url: str) -> Iterator[Engine]:
-    engine = connect(postgres_url)
-    migrate(engine)
-    yield engine
-    engine.dispose()
-
-
-@pytest.fixture
-def candidate(database: Engine, tmp_path: Path) -> str:
+def candidate(postgres_engine: Engine, tmp_path: Path) -> str:
     """A published bundle that is recorded as a version, and a day of traffic whose sample people labelled."""
     registry = LocalRegistry(tmp_path / "registry")
     published = registry.publish(build_tiny_bundle(tmp_path / "tiny"))
@@ -68,13 +59,13 @@ def candidate(database: Engine, tmp_path: Path) -> str:
         prediction(created_at=START + timedelta(seconds=k), text=text, scores=dict.fromkeys(LABELS, 0.1 + (k % 7) / 10))
         for k, text in enumerate(texts)
     ]
-    with database.begin() as connection:
+    with postgres_engine.begin() as connection:
         record_version(connection, version())
         record_version(connection, VersionRecord(published, NOW, manifest.name, list(LABELS), limits, {}))
         insert(connection, rows)
-    draw(database, policy(daily_budget=300), NOW)
+    draw(postgres_engine, policy(daily_budget=300), NOW)
     unkind = {row.id for number, row in enumerate(rows) if number % len(WORDS) in (2, 3)}
-    with database.begin() as connection:
+    with postgres_engine.begin() as connection:
         for item in connection.execute(select(ReviewItem.__table__)).all():
             labels = dict.fromkeys(LABELS, False) | {"toxic": item.prediction_id in unkind}
             done: dict[str, object] = {"state": "done", "labels": labels, "closed_at": NOW - timedelta(minutes=5)}
@@ -114,26 +105,26 @@ def until(engine: Engine, session: Session, condition: str) -> None:
 
 
 def test_a_worker_that_is_killed_is_followed_without_double_work(
-    database: Engine, postgres_url: str, candidate: str, tmp_path: Path
+    postgres_engine: Engine, postgres_url: str, candidate: str, tmp_path: Path
 ) -> None:
-    session = local_session(database, NOW)
-    request_backtest(database, session, candidate, (START, NOW), NUMBER, NOW)
+    session = local_session(postgres_engine, NOW)
+    request_backtest(postgres_engine, session, candidate, (START, NOW), NUMBER, NOW)
     with working(postgres_url, tmp_path) as process:
-        until(database, session, "begun")
+        until(postgres_engine, session, "begun")
         process.send_signal(signal.SIGKILL)
         process.wait()
-    (job,) = jobs(database, session, NOW)
+    (job,) = jobs(postgres_engine, session, NOW)
     assert job.state == "running"
-    with database.begin() as connection:
+    with postgres_engine.begin() as connection:
         # What has scores gets a mark, which scoring it again would remove; and the minute of the lease is over.
         first = connection.execute(update(BacktestScore).where(BacktestScore.scored).values(score_toxic=-1.0)).rowcount
         connection.execute(update(Job).values(leased_until=START))
     assert 0 < first < NUMBER
     with working(postgres_url, tmp_path), working(postgres_url, tmp_path):
-        until(database, session, "over")
-    (job,) = jobs(database, session, NOW)
+        until(postgres_engine, session, "over")
+    (job,) = jobs(postgres_engine, session, NOW)
     assert (job.state, job.done, job.error) == ("done", NUMBER, None)
-    with database.connect() as connection:
+    with postgres_engine.connect() as connection:
         rows = select(func.count()).select_from(BacktestScore)
         assert connection.scalar(rows) == NUMBER
         assert connection.scalar(rows.where(BacktestScore.score_toxic == -1)) == first
@@ -143,25 +134,25 @@ def test_a_worker_that_is_killed_is_followed_without_double_work(
 
 
 def test_two_workers_share_jobs_and_a_broken_bundle_ends_its_own(
-    database: Engine, postgres_url: str, candidate: str, tmp_path: Path
+    postgres_engine: Engine, postgres_url: str, candidate: str, tmp_path: Path
 ) -> None:
     registry = LocalRegistry(tmp_path / "registry")
     broken = registry.publish(build_tiny_bundle(tmp_path / "broken", bias=-3.0))
     weights = next(registry.fetch(broken).glob("*.onnx"))
     weights.chmod(0o644)
     weights.write_bytes(weights.read_bytes()[:-9])
-    session = local_session(database, NOW)
+    session = local_session(postgres_engine, NOW)
     for wanted in (candidate, broken, candidate, candidate):
-        request_backtest(database, session, wanted, (START, NOW), 200, NOW)
+        request_backtest(postgres_engine, session, wanted, (START, NOW), 200, NOW)
     with working(postgres_url, tmp_path), working(postgres_url, tmp_path):
-        until(database, session, "over")
-    found = jobs(database, session, NOW)
+        until(postgres_engine, session, "over")
+    found = jobs(postgres_engine, session, NOW)
     assert sorted(job.state for job in found) == ["done", "done", "done", "failed"]
     (failed,) = [job for job in found if job.state == "failed"]
     assert failed.arguments["version"] == broken
     assert weights.name in str(failed.error)
     assert [job.attempts for job in found] == [1] * 4
-    with database.connect() as connection:
+    with postgres_engine.connect() as connection:
         counts = dict(
             connection.execute(select(BacktestScore.job_id, func.count()).group_by(BacktestScore.job_id)).all()
         )
@@ -169,7 +160,7 @@ def test_two_workers_share_jobs_and_a_broken_bundle_ends_its_own(
 
 
 def test_a_back_test_and_a_training_step_on_the_exported_reviews(
-    tab: Page, database: Engine, postgres_url: str, candidate: str, tmp_path: Path
+    tab: Page, postgres_engine: Engine, postgres_url: str, candidate: str, tmp_path: Path
 ) -> None:
     with running_app("monitor", tmp_path, database_url=postgres_url) as url:
         tab.goto(f"{url}/back-test")
@@ -204,10 +195,10 @@ def test_a_back_test_and_a_training_step_on_the_exported_reviews(
 
 @pytest.mark.full
 def test_a_bundle_that_was_trained_on_reviews_names_the_export(
-    database: Engine, candidate: str, tmp_path: Path
+    postgres_engine: Engine, candidate: str, tmp_path: Path
 ) -> None:
     now = datetime.now(UTC)
-    archive = export_archive(database, local_session(database, now), "reviews", START, now, now)
+    archive = export_archive(postgres_engine, local_session(postgres_engine, now), "reviews", START, now, now)
     with zipfile.ZipFile(io.BytesIO(archive)) as content:
         content.extractall(tmp_path)
     done, run = train(tmp_path / "reviews.jsonl", tmp_path, steps=150)

@@ -1,17 +1,17 @@
 """People at work in the monitor, on PostgreSQL: two review blind, a third settles what they differ on and exports."""
 
+import csv
 import io
 import json
 import re
 import zipfile
-from collections.abc import Iterator
+from collections import Counter
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, expect
+from playwright.sync_api import Browser, BrowserContext, Locator, Page, expect
 from sqlalchemy import Engine
 
-from moderation.db.database import connect, migrate
 from moderation.exports import read_export
 from tests.apps.hostile import FORMULA, MARKDOWN, OVERRIDE, SCRIPT
 from tests.apps.monitor.reviewing import PASSWORD, add, verdicts, waiting
@@ -24,22 +24,17 @@ UNKIND = ["You are vermin.", "Shut up, vermin.", "All of you are vermin, and you
 DISPUTED = UNKIND[0]
 
 
-@pytest.fixture
-def database(postgres_url: str) -> Iterator[Engine]:
-    engine = connect(postgres_url)
-    migrate(engine)
-    yield engine
-    engine.dispose()
-
-
 def test_two_review_blind_a_third_settles_a_conflict_and_exports(
-    browser: Browser, database: Engine, postgres_url: str, tmp_path: Path
+    browser: Browser, postgres_engine: Engine, postgres_url: str, tmp_path: Path
 ) -> None:
-    add(database, "ann", "bob")
-    add(database, "root", role="admin")
-    waiting(database, [*KIND, *UNKIND], reviewers=2)
+    add(postgres_engine, "ann", "bob")
+    add(postgres_engine, "root", role="admin")
+    waiting(postgres_engine, [*KIND, *UNKIND], reviewers=2)
     with running_app("monitor", tmp_path, database_url=postgres_url) as url:
         asked: list[str] = []
+        tab = signed_in(browser, url, "root", asked)
+        assert precision(tab) == ("", "0 reviews; 5 are needed")
+        tab.context.close()
         for name in ("ann", "bob"):
             tab = signed_in(browser, url, name, asked)
             go(tab, "Review queue")
@@ -48,7 +43,7 @@ def test_two_review_blind_a_third_settles_a_conflict_and_exports(
             expect(tab.get_by_text("Nothing waits for you now.")).to_be_visible()
             expect(tab).to_have_title("Moderation monitor")
             tab.context.close()
-        assert [len([each for each in verdicts(database) if each[0] == name]) for name in ("ann", "bob")] == [10, 10]
+        assert Counter(each[0] for each in verdicts(postgres_engine)) == {"ann": 10, "bob": 10}
 
         tab = signed_in(browser, url, "root", asked)
         go(tab, "Adjudication")
@@ -60,6 +55,9 @@ def test_two_review_blind_a_third_settles_a_conflict_and_exports(
         tab.keyboard.press("Enter")
         expect(tab.get_by_text("Nothing waits for you now.")).to_be_visible()
 
+        value, why_not = precision(tab)
+        assert (float(value), why_not) == (pytest.approx(len(UNKIND) / 10, abs=0.15), "")
+        expect(metric(tab, "Labelled")).to_have_text(re.compile(r"^Labelled\s*10$"))
         go(tab, "Reviewers")
         expect(tab.get_by_test_id("stVegaLiteChart").first).to_be_visible()
         exported = export(tab, tmp_path)
@@ -105,9 +103,23 @@ def review(tab: Page, done: int, generous: bool) -> None:
 
 def settled(tab: Page, done: int) -> None:
     """Wait until so many are done and the page is drawn; until then parts of the last run stand beside the new ones."""
-    metric = tab.get_by_test_id("stMetric").filter(has_text="Yours today").first
-    expect(metric).to_have_text(re.compile(rf"^Yours today\s*{done}$"))
+    expect(metric(tab, "Yours today")).to_have_text(re.compile(rf"^Yours today\s*{done}$"))
     expect(tab.get_by_test_id("stApp")).to_have_attribute("data-test-script-state", "notRunning")
+
+
+def metric(tab: Page, name: str) -> Locator:
+    return tab.get_by_test_id("stMetric").filter(has_text=name).first
+
+
+def precision(tab: Page) -> tuple[str, str]:
+    """Return the live precision of the label toxic, and why there is none."""
+    go(tab, "Live quality")
+    with tab.expect_download() as download:
+        tab.locator(".st-key-csv-live-quality").get_by_role("button").click()
+    with Path(download.value.path()).open(encoding="utf-8-sig", newline="") as file:
+        rows = {(row["label"], row["figure"]): row for row in csv.DictReader(file)}
+    found = rows["toxic", "Precision"]
+    return found["value"], found["why not"]
 
 
 def export(tab: Page, folder: Path) -> dict[str, dict[str, object]]:

@@ -92,6 +92,8 @@ def test_a_reviewer_stays_signed_in_with_the_draft_until_the_database_says_other
 
         tab.get_by_role("button", name="Sign out").click()
         expect(tab.get_by_label("Name")).to_be_visible()
+        drawn(tab)
+        assert COOKIE not in [each["name"] for each in context.cookies()]
         drawn(second)
         second.keyboard.press("5")  # signed out in the other tab
         expect(second.get_by_text("the session has ended")).to_be_visible()

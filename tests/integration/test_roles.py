@@ -85,18 +85,10 @@ FORBIDDEN = {
 
 
 @pytest.fixture
-def owner(postgres_url: str) -> Iterator[Engine]:
-    engine = connect(postgres_url)
-    migrate(engine)
-    yield engine
-    engine.dispose()
-
-
-@pytest.fixture
-def urls(owner: Engine, postgres_url: str) -> Iterator[dict[str, str]]:
+def urls(postgres_engine: Engine, postgres_url: str) -> Iterator[dict[str, str]]:
     """URLs of accounts, each in one of the roles; roles belong to the whole server, so they have names of their own."""
     prefix = f"m{uuid.uuid4().hex[:10]}"
-    with owner.begin() as connection:
+    with postgres_engine.begin() as connection:
         for _ in range(2):  # it can be run again
             for statement in statements(prefix):
                 connection.exec_driver_sql(statement.replace("%", "%%"))
@@ -107,7 +99,7 @@ def urls(owner: Engine, postgres_url: str) -> Iterator[dict[str, str]]:
         role: url.set(username=f"{prefix}_{role}_1", password="pw").render_as_string(hide_password=False)
         for role in ROLES
     }
-    with owner.begin() as connection:
+    with postgres_engine.begin() as connection:
         for role in ROLES:
             connection.exec_driver_sql(f"DROP OWNED BY {prefix}_{role}; DROP ROLE {prefix}_{role}_1, {prefix}_{role}")
 
@@ -181,9 +173,11 @@ def test_each_role_does_its_part_with_what_was_answered_said_and_erased(urls: di
         engine.dispose()
 
 
-def test_the_tools_draw_and_work_and_people_review_in_the_monitor(owner: Engine, urls: dict[str, str]) -> None:
+def test_the_tools_draw_and_work_and_people_review_in_the_monitor(
+    postgres_engine: Engine, urls: dict[str, str]
+) -> None:
     tools, monitor = connect(urls["tools"]), connect(urls["monitor"])
-    store(owner, traffic(6))
+    store(postgres_engine, traffic(6))
     rules = policy(double_share=1.0)
     draw(tools, rules, CLOSED)
     accounts.add(tools, ("ann", "reviewer"), CLOSED, "cli:me", password="correct horse battery")
@@ -199,7 +193,7 @@ def test_the_tools_draw_and_work_and_people_review_in_the_monitor(owner: Engine,
     conflict = next_item(monitor, root, rules, CLOSED, adjudicate=True)
     assert conflict is not None
     submit(monitor, root, conflict.review_id, "labels", CLOSED, NO)
-    (settled,) = [each for each, state in states(owner).items() if state == "done"]
+    (settled,) = [each for each, state in states(postgres_engine).items() if state == "done"]
     make_golden(tools, settled, CLOSED, "cli:me")
     assert len(live_sample(monitor, ann, START, CLOSED, CLOSED).ids) == 6
     assert {each.reviewer for each in audit_entries(monitor, root, CLOSED)} == {"ann", "root", "cli:me", "system:draw"}
@@ -231,9 +225,11 @@ def test_maintenance_but_erasing_needs_the_owner(urls: dict[str, str]) -> None:
     tools.dispose()
 
 
-def test_the_api_does_all_that_it_does_under_its_role(owner: Engine, urls: dict[str, str], tmp_path: Path) -> None:
+def test_the_api_does_all_that_it_does_under_its_role(
+    postgres_engine: Engine, urls: dict[str, str], tmp_path: Path
+) -> None:
     tiny_registry(settings_in(tmp_path), tmp_path)
-    token = make(owner, "site", "predict", "feedback", quota_per_minute=1_000)
+    token = make(postgres_engine, "site", "predict", "feedback", quota_per_minute=1_000)
     variables = environment(tmp_path / "state", DATABASE_URL=urls["api"], AUTH="on")
     log = tmp_path / "log"
     with running(variables | {"PGPASSWORD": os.environ.get("PGPASSWORD", "")}, log) as (url, _):
@@ -243,12 +239,12 @@ def test_the_api_does_all_that_it_does_under_its_role(owner: Engine, urls: dict[
             http.post("/feedback", json=feedback).raise_for_status()
 
             def arrived() -> bool:
-                with owner.connect() as connection:
+                with postgres_engine.connect() as connection:
                     counts = "SELECT (SELECT count(*) FROM predictions), (SELECT count(*) FROM feedback)"
                     return tuple(connection.execute(text(counts)).one()) == (1, 1)
 
             wait_until(arrived)
-            wait_until(lambda: keys.read(owner).keys[0].last_used_at is not None)
+            wait_until(lambda: keys.read(postgres_engine).keys[0].last_used_at is not None)
             assert http.get("/ready").json()["parts"]["keys"] == "ok"
     assert "permission denied" not in log.read_text()
     assert "ProgrammingError" not in log.read_text()

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 
 from sqlalchemy import Engine
 
-from moderation.db.log import FeedbackRecord, LoggedScores, PredictionRecord, ShadowRecord
+from moderation.db.log import FailureRecord, FeedbackRecord, LoggedScores, PredictionRecord, ShadowRecord
 from moderation.errors import UnavailableError
 from serve.prediction_log import PredictionLog
 
@@ -25,12 +25,13 @@ class UnsteadyLog(PredictionLog):
         predictions: Sequence[PredictionRecord],
         feedback: Sequence[FeedbackRecord] = (),
         shadows: Sequence[ShadowRecord] = (),
+        failures: Sequence[FailureRecord] = (),
     ) -> None:
         self._check()
         if not self.takes_rows:
             raise UnavailableError("cannot use database: its disk is full")
         self.largest_insert = max(self.largest_insert, len(predictions) + len(feedback) + len(shadows))
-        super().insert(predictions, feedback, shadows)
+        super().insert(predictions, feedback, shadows, failures)
         self.after_insert()
 
     def find_scores(self, prediction_id: str) -> LoggedScores | None:

@@ -4,13 +4,13 @@ import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 from tqdm import tqdm
 
+from moderation import clock
 from moderation.bundle import Bundle
 from moderation.labels import LABELS
 from moderation.scoring.scorer import Scorer
@@ -88,7 +88,7 @@ def run_gate(
         against=_judged(against) if against else None,
         data=_summary(exam.data, data_path.name),
         rules_digest=rules_digest,
-        created_at=datetime.now(UTC),
+        created_at=clock.now(),
         seconds=round(time.monotonic() - begun, 1),
         checks=checks,
         figures=figures,

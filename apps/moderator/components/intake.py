@@ -3,12 +3,12 @@
 import streamlit as st
 
 from apps.moderator.services.history import History
-from apps.moderator.services.loaded import PASTED, Loaded
+from apps.moderator.services.loaded import PASTED, Loaded, Room
 from apps.moderator.services.reading import MOST_ROWS, read_file, read_lines
 from apps.moderator.services.table import likely_text_column
 from apps.ui.notice import show_problem
 from apps.ui.problem import Problem
-from moderation.errors import InvalidInputError
+from moderation.errors import InvalidInputError, OverloadedError
 
 MOST_UPLOAD_MB = 50
 LOADED, PASTE = "loaded", "pasted_comments"
@@ -61,9 +61,12 @@ def _offer_paste(history: History) -> None:
         if st.form_submit_button("Score these", icon=":material/speed:"):
             try:
                 loaded = Loaded(PASTED, read_lines(text), history)
+                _room().take(loaded)
                 loaded.start(0)
             except InvalidInputError as error:
                 show_problem(Problem("There is nothing to score.", "Paste one comment per line.", str(error)))
+            except OverloadedError as error:
+                show_problem(_no_room(error))
             else:
                 _open(loaded)
 
@@ -84,14 +87,18 @@ def _offer_upload(history: History) -> None:
         )
         return
     # A file that cannot be read is not read again at each run of the page.
-    failed_id, message = st.session_state.get(_UNREADABLE, (None, ""))
+    failed_id, problem = st.session_state.get(_UNREADABLE, (None, None))
     if failed_id != uploaded.file_id:
         try:
-            _open(Loaded(uploaded.name, read_file(uploaded.name, uploaded.getvalue()), history))
+            loaded = Loaded(uploaded.name, read_file(uploaded.name, uploaded.getvalue()), history)
+            _room().take(loaded)
+            _open(loaded)
         except InvalidInputError as error:
-            message = str(error)
-            st.session_state[_UNREADABLE] = (uploaded.file_id, message)
-    show_problem(Problem("This file cannot be read.", "Correct it and upload it again.", message))
+            problem = Problem("This file cannot be read.", "Correct it and upload it again.", str(error))
+        except OverloadedError as error:
+            problem = _no_room(error)
+        st.session_state[_UNREADABLE] = (uploaded.file_id, problem)
+    show_problem(problem)
 
 
 def _open(loaded: Loaded) -> None:
@@ -99,6 +106,16 @@ def _open(loaded: Loaded) -> None:
     st.session_state[LOADED] = loaded
     st.session_state[_UPLOADS] = st.session_state.get(_UPLOADS, 0) + 1
     st.rerun()
+
+
+def _no_room(error: OverloadedError) -> Problem:
+    advice = "Upload them again later, or score the file with `moderation score`, which holds a few rows at a time."
+    return Problem("There is no room for these comments now.", advice, str(error))
+
+
+@st.cache_resource(show_spinner=False)
+def _room() -> Room:
+    return Room()
 
 
 def _drop() -> None:

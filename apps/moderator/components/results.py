@@ -18,7 +18,7 @@ MOST_SHOWN_ROWS = 1_000
 
 def show_counts(job: ScoringJob) -> None:
     """Show how many rows got which decision."""
-    counts = job.counts()
+    counts = job.counts
     with st.container(horizontal=True):
         for outcome in (*DECISIONS, NOT_SCORED):
             st.metric(outcome.capitalize(), f"{counts[outcome]:,}", border=True)

@@ -37,6 +37,8 @@ class ScoringJob:
     def __init__(self, table: Table, texts: Sequence[str], sleep: Callable[[float], None] = time.sleep) -> None:
         """Take the texts of ``table`` in row order; ``sleep`` waits for an API that is busy."""
         self.table = table
+        self.counts = Counter[str]()
+        """How many rows got each decision, and how many were not scored; it goes on as the job does."""
         self.error: ModerationError | None = None
         self._stopped = False
         self._texts = texts
@@ -95,6 +97,7 @@ class ScoringJob:
                 scored = self._score(client, batch)
                 self._learn_thresholds(client, scored)
                 self._rows.extend(scored)
+                self.counts.update(row.prediction.decision if row.prediction else NOT_SCORED for row in scored)
             except ModerationError as error:
                 self.error = error
             self._working_s += time.monotonic() - started
@@ -110,10 +113,6 @@ class ScoringJob:
     def resume(self) -> None:
         """Go on with the first row that has no result."""
         self.error, self._stopped = None, False
-
-    def counts(self) -> Counter[str]:
-        """Return how many rows got each decision, and how many were not scored."""
-        return Counter(row.prediction.decision if row.prediction else NOT_SCORED for row in self._rows)
 
     def download(self) -> bytes:
         """Return the table with the results so far in columns of ours; rows not reached yet say so in ``note``."""

@@ -1,13 +1,48 @@
 """The comments that a moderator has loaded, with one scoring job per column of them."""
 
+import threading
+import weakref
+
 import pandas as pd
 
 from apps.moderator.services.history import History
 from apps.moderator.services.job import ScoringJob
 from apps.moderator.services.results import results_of
 from apps.moderator.services.table import Table, texts_of
+from moderation.errors import OverloadedError
 
 PASTED = "pasted lines"
+
+
+MOST_BYTES = 2 << 30
+"""Of all that is loaded in all tabs: a file of 50 MB with its results takes up to a tenth of it."""
+_RESULT_BYTES = 3_000
+"""Of a row that was scored, its prediction and its line of the table: 2.6 kB were measured."""
+
+
+class Room:
+    """How much is loaded in all tabs together; what no tab and no memory of one holds any more counts no longer."""
+
+    def __init__(self, most_bytes: int = MOST_BYTES) -> None:
+        """Start with nothing loaded."""
+        self._most_bytes = most_bytes
+        self._lock = threading.Lock()
+        self._loaded = weakref.WeakSet[Loaded]()
+
+    def take(self, loaded: "Loaded") -> None:
+        """Count ``loaded``.
+
+        Raises:
+            OverloadedError: there is no room for it beside what others have loaded.
+        """
+        with self._lock:
+            held, more = sum(each.size_bytes for each in self._loaded), loaded.largest_bytes
+            if held + more > self._most_bytes:
+                raise OverloadedError(
+                    f"these comments take about {more / 1e6:,.0f} MB, and {held / 1e6:,.0f} MB are loaded in all tabs; "
+                    f"expected at most {self._most_bytes / 1e6:,.0f} MB together"
+                )
+            self._loaded.add(loaded)
 
 
 class Loaded:
@@ -20,6 +55,16 @@ class Loaded:
         self._history = history
         self._jobs: dict[int, ScoringJob] = {}
         self._results: tuple[ScoringJob, int, pd.DataFrame] | None = None
+
+    @property
+    def size_bytes(self) -> int:
+        """About how much memory the comments and their results take now."""
+        return self.table.size_bytes + _RESULT_BYTES * sum(job.finished for job in list(self._jobs.values()))
+
+    @property
+    def largest_bytes(self) -> int:
+        """About how much they take once one column is scored."""
+        return self.table.size_bytes + _RESULT_BYTES * len(self.table.rows)
 
     @property
     def download_name(self) -> str:
@@ -49,4 +94,4 @@ class Loaded:
         """
         if column not in self._jobs:
             self._jobs[column] = ScoringJob(self.table, texts_of(self.table, column))
-            self._history.note_job(self.name, self._jobs[column])
+            self._history.note_job(self.name, self._jobs[column].counts)

@@ -5,12 +5,16 @@ spreadsheet (CWE-1236), neither of theirs nor of ours: a moderator opens what st
 those who need every cell as it was.
 """
 
+import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 from apps.ui.spreadsheet import write_csv
 from moderation.errors import InvalidInputError
 
+_CELL_BYTES = 8
+"""Of the place of a cell in its row."""
 _LIKELY_TEXT_COLUMNS = ("comment_text", "comment", "text", "message", "body", "content")
 
 
@@ -22,6 +26,11 @@ class Table:
     rows: tuple[tuple[str, ...], ...]
     delimiter: str = ","
     notes: tuple[str, ...] = ()
+
+    @cached_property
+    def size_bytes(self) -> int:
+        """About how much memory the cells take."""
+        return sum(_CELL_BYTES + sys.getsizeof(cell) for row in self.rows for cell in row)
 
 
 def columns_in_words(header: Sequence[str]) -> str:

@@ -26,7 +26,7 @@ def history_view(history: History) -> None:
     frame = pd.DataFrame(
         {
             "at": [entry.at for entry in entries],
-            "what": [entry.text if entry.job else veiled(entry.text) for entry in entries],
+            "what": [entry.text if entry.kind == "many comments" else veiled(entry.text) for entry in entries],
             "decision": [entry.decision for entry in entries],
             "you": [entry.verdict.words if entry.verdict else "" for entry in entries],
             "prediction": [entry.prediction.id if entry.prediction else "" for entry in entries],

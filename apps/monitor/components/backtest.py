@@ -8,8 +8,9 @@ import streamlit as st
 
 from apps.monitor.components.intervals import intervals_chart, number_columns, show_refusals
 from apps.monitor.services import backtest
-from apps.monitor.services.backtest import FIGURES, NEVER, Outcome, Replay, Thresholds
+from apps.monitor.services.backtest import NEVER, REPLAYED, Outcome, Replay, Thresholds
 from apps.monitor.services.candidate import Candidate
+from apps.monitor.services.estimates import FIGURES
 from apps.ui.colors import label_words
 from apps.ui.table import offer_csv, show_table
 from moderation.errors import InvalidInputError
@@ -94,7 +95,7 @@ def show_outcome(replay: Replay, found: Outcome, before: Outcome) -> None:
         f"a day, changed {_between(found.changed, 100, ' %', 2)}; from {len(replay.scores):,} drawn predictions that "
         f"stand for {replay.per_day:,.0f} a day, texts that are not stored taken to be like them."
     )
-    frame = backtest.changes_frame(found.changes, replay.per_day)
+    frame = backtest.changes_frame(found.transitions, replay.per_day)
     st.dataframe(
         frame, hide_index=True, column_config={"predictions a day": st.column_config.NumberColumn(format="%.1f")},
         alt="Decisions that change",
@@ -109,7 +110,7 @@ def show_figures(replay: Replay, chosen: Thresholds) -> None:
     st.session_state["back_test_figures"] = replay.fingerprint, known
     frame = backtest.figures_frame(replay, chosen, known)
     figure = st.segmented_control(
-        "Figure", list(FIGURES), format_func=FIGURES.__getitem__, default="recall", required=True, key="back_figure"
+        "Figure", REPLAYED, format_func=FIGURES.__getitem__, default="recall", required=True, key="back_figure"
     )
     rows = frame[frame["figure"] == figure]
     title = f"{FIGURES[figure]} per label, with 95 % intervals"

@@ -7,7 +7,8 @@ from datetime import datetime
 import altair as alt
 import pandas as pd
 
-from apps.ui.colors import BLUE, DECISION_COLORS, GREEN, ORANGE
+from apps.monitor.services.frames import FAILURE_KINDS
+from apps.ui.colors import BLUE, DECISION_COLORS, GREEN, ORANGE, SIX_COLORS, VERMILION
 
 
 @dataclass(frozen=True)
@@ -21,6 +22,7 @@ class TimeAxis:
 
 # Of the whole chart, axes and legend included.
 _HEIGHT, _HEIGHT_WITH_LEGEND = 280, 340
+_FAILURE_COLORS = (VERMILION, ORANGE, BLUE, GREEN, SIX_COLORS[4])
 _FROM = alt.Tooltip("at:T", title="From (UTC)", format="%Y-%m-%d %H:%M", timeUnit="utcyearmonthdatehoursminutes")
 
 
@@ -52,6 +54,24 @@ def decisions_chart(frame: pd.DataFrame, bucket: str, axis: TimeAxis) -> alt.Cha
                 "decision:N", scale=_scale(list(DECISION_COLORS), list(DECISION_COLORS.values())), legend=_legend()
             ),
             tooltip=[_FROM, alt.Tooltip("decision:N"), alt.Tooltip("predictions:Q", format=",")],
+        )
+    )
+    return chart
+
+
+def failures_chart(frame: pd.DataFrame, bucket: str, axis: TimeAxis) -> alt.Chart:
+    """Stacked bars of requests that were refused or failed, by kind."""
+    chart: alt.Chart = (
+        alt.Chart(frame, height=_HEIGHT_WITH_LEGEND)
+        .mark_bar(orient="vertical")
+        .encode(
+            x=_time(axis),
+            x2="until:T",
+            y=alt.Y(
+                "requests:Q", title=f"Requests per {bucket}", axis=alt.Axis(tickMinStep=1, format="~s"), stack="zero"
+            ),
+            color=alt.Color("kind:N", scale=_scale(FAILURE_KINDS, _FAILURE_COLORS), legend=_legend()),
+            tooltip=[_FROM, alt.Tooltip("kind:N"), alt.Tooltip("status:Q"), alt.Tooltip("requests:Q", format=",")],
         )
     )
     return chart
@@ -156,18 +176,6 @@ def classes_chart(frame: pd.DataFrame, axis: TimeAxis) -> alt.Chart:
         )
     )
     return chart
-
-
-def agreement_chart(frame: pd.DataFrame, ink_color: str) -> alt.LayerChart:
-    """A point for the share and a line for its interval."""
-    scale, axis = alt.Scale(domain=[0, 1]), alt.Axis(format="%", tickCount=5)
-    tooltip = [alt.Tooltip(f"{name}:Q", format=".1%") for name in ("low", "share", "high")]
-    base = alt.Chart(frame).encode(tooltip=tooltip)
-    interval = base.mark_rule(strokeWidth=4, color=BLUE).encode(
-        x=alt.X("low:Q", scale=scale, axis=axis, title="Feedback that agrees (%)"), x2="high:Q"
-    )
-    share = base.mark_point(size=160, filled=True, opacity=1, color=ink_color).encode(x=alt.X("share:Q", scale=scale))
-    return alt.LayerChart(layer=[interval, share], height=100)
 
 
 def corrections_chart(frame: pd.DataFrame) -> alt.Chart:

@@ -76,6 +76,9 @@ def show_last(last: LastReview) -> None:
         show_text(last.text)
         st.markdown(f"You said: **{_words(Verdict(last.outcome, dict.fromkeys(last.chosen, True)))}**")
         revealed = last.revealed
+        if not revealed.settled:
+            st.caption("Others have yet to label it, or somebody to adjudicate: what the model said is not shown.")
+            return
         if revealed.scores is None or revealed.version is None:
             st.caption("No scores are stored for this text.")
             return

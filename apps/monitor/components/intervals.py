@@ -1,6 +1,5 @@
 """Shares with their 95 % intervals, as a chart that every page of figures uses."""
 
-from collections.abc import Mapping
 from typing import Any
 
 import altair as alt
@@ -14,11 +13,18 @@ REFUSAL = "why not"
 
 
 def intervals_chart(
-    frame: pd.DataFrame, of: str, title: str, unit: str, counted: str = "reviews", by: str | None = None
+    frame: pd.DataFrame,
+    of: str,
+    title: str,
+    unit: str,
+    counted: str = "reviews",
+    by: str | None = None,
+    percent: bool = True,
 ) -> alt.LayerChart:
     """Points with their intervals, one row per ``of``, and in each row one per ``by``; refused ones are left empty.
 
-    ``frame`` has value, low and high in [0, 1] and ``counted``, how many there are behind each.
+    ``frame`` has value, low and high, written as ``percent`` or as they are, and ``counted``, how many there are behind
+    each.
     """
     order = frame[of].drop_duplicates().to_list()
     base = alt.Chart(frame[frame[REFUSAL] == ""]).encode(
@@ -31,7 +37,7 @@ def intervals_chart(
         ),
         tooltip=[
             alt.Tooltip(f"{of}:N"),
-            *(alt.Tooltip(f"{name}:Q", format=".2%") for name in ("value", "low", "high")),
+            *(alt.Tooltip(f"{name}:Q", format=".2%" if percent else ".3f") for name in ("value", "low", "high")),
             alt.Tooltip(f"{counted}:Q", format=","),
         ],
     )
@@ -44,7 +50,8 @@ def intervals_chart(
             yOffset=alt.YOffset(f"{by}:N", sort=kinds),
             color=alt.Color(f"{by}:N", scale=alt.Scale(domain=kinds, range=[BLUE, ORANGE]), legend=legend),
         )
-    x = alt.X("low:Q", title=f"{unit} (%)", axis=alt.Axis(format="%"), scale=alt.Scale(zero=False))
+    unit, written = (f"{unit} (%)", "%") if percent else (unit, "~f")
+    x = alt.X("low:Q", title=unit, axis=alt.Axis(format=written), scale=alt.Scale(zero=False))
     rule = base.mark_rule(strokeWidth=3).encode(x=x, x2="high:Q")
     point = base.mark_point(size=110, filled=True, opacity=1).encode(x="value:Q")
     heading = alt.TitleParams(title, anchor="start", fontSize=14)
@@ -53,7 +60,7 @@ def intervals_chart(
     )
 
 
-def number_columns() -> Mapping[str, Any]:
+def number_columns() -> dict[str, Any]:
     """Return how tables write value, low, high and the refusal."""
     percent = {name: st.column_config.NumberColumn(format="percent") for name in ("value", "low", "high")}
     return {**percent, REFUSAL: st.column_config.TextColumn(width="large")}

@@ -1,10 +1,13 @@
 """The parts of the dashboard, from the figures at the top to the tables at the bottom."""
 
+from math import isnan
+
 import altair as alt
 import pandas as pd
 import streamlit as st
 
 from apps.monitor.components import charts
+from apps.monitor.components.intervals import intervals_chart
 from apps.monitor.services import frames
 from apps.monitor.services.snapshot import MOST_ROWS, Snapshot
 from apps.ui.colors import ink
@@ -15,6 +18,10 @@ _CLASSES = (
     "have several."
 )
 _PARTS = "Percentiles of the parts do not add up to that of the whole. What comes from the cache has no inference."
+_FAILURES = (
+    "Counted by each server per minute and logged with its predictions, connections that were refused before there was "
+    "a request among them. A server that is killed takes the counts of its last minute with it."
+)
 _METRIC_PX = 165
 """Two beside each other on a phone; the last of a row is no wider than the others."""
 _TRY_IT = (
@@ -41,7 +48,7 @@ def show_emptiness(snapshot: Snapshot) -> None:
 
 
 def show_figures(snapshot: Snapshot) -> None:
-    """Show the range in six figures."""
+    """Show the range in seven figures."""
     feedback, latency = snapshot.feedback, snapshot.total.latency
     p95 = f"{latency.p95_ms:,.1f} ms" if latency else "–"
     with st.container(horizontal=True):
@@ -50,18 +57,16 @@ def show_figures(snapshot: Snapshot) -> None:
             ("Latency, p95", p95, "19 of 20 predictions took no longer, measured in the API; within 2.5 %."),
             ("Acted on", _percent(snapshot.acted_on_share), "Share whose decision was review or remove."),
             ("From the cache", _percent(snapshot.cached_share), "Share that needed no inference."),
+            ("Errors", f"{snapshot.faults:,}", "Requests that were answered with 5xx: faults, and no room."),
             ("Feedback", f"{feedback.received:,}", "Verdicts that arrived in this range."),
-            ("Agreement", _percent(feedback.share), "Share of the feedback that agrees."),
+            ("Agreement", _percent(snapshot.agreement.value), "Share of the feedback that agrees."),
         ):
             st.metric(name, value, border=True, width=_METRIC_PX, help=said)
 
 
 def show_charts(snapshot: Snapshot) -> None:
     """Draw volume, decisions, classes, latency and its parts, and cache hits over time, with the moves of aliases."""
-    bucket = snapshot.time_range.bucket_name
-    begun = min(snapshot.start, snapshot.traffic[0].at)  # a bucket may begin before the range does
-    axis = charts.TimeAxis(begun, snapshot.end, snapshot.time_range.time_format)
-    periods = frames.periods_frame(snapshot)
+    bucket, axis, periods = snapshot.time_range.bucket_name, _axis(snapshot), frames.periods_frame(snapshot)
     if not periods.empty:
         st.subheader("Versions in service", help="Every chart has a dashed line where an alias moved.")
         st.altair_chart(charts.periods_chart(periods, axis, ink()), alt="Which version each alias pointed to")
@@ -95,22 +100,34 @@ def show_charts(snapshot: Snapshot) -> None:
             st.caption("No part of the latency was measured in this range.")
 
 
+def show_failures(snapshot: Snapshot) -> None:
+    """Draw what was refused or failed over time, with the moves of aliases."""
+    st.subheader("Errors over time", help=_FAILURES)
+    frame, periods = frames.failures_frame(snapshot), frames.periods_frame(snapshot)
+    if frame.empty:
+        st.caption("No request was refused or failed in this range.")
+        return
+    chart = charts.failures_chart(frame, snapshot.time_range.bucket_name, _axis(snapshot))
+    st.altair_chart(charts.marked(chart, periods, ink()), alt="Errors over time")
+    offer_csv(frame, "errors-over-time")
+
+
 def show_feedback(snapshot: Snapshot) -> None:
     """Show what people said, and what that does not mean."""
-    feedback = snapshot.feedback
+    feedback, agreement = snapshot.feedback, snapshot.agreement
     st.subheader("Feedback")
-    if feedback.share is None or feedback.low is None or feedback.high is None:
+    if agreement.refusal is not None:
         st.info("No feedback in this range. The moderator app sends it, and so does `POST /feedback`.")
         return
     left, right = st.columns(2, gap="medium")
     with left:
         st.markdown(
-            f"**{feedback.agreed:,} of {feedback.received:,} agree: {_percent(feedback.share)}** "
-            f"(95 % interval {_percent(feedback.low)} to {_percent(feedback.high)})"
+            f"**{feedback.agreed:,} of {feedback.received:,} agree: {_percent(agreement.value)}** "
+            f"(95 % interval {_percent(agreement.low)} to {_percent(agreement.high)})"
         )
-        agreement = charts.agreement_chart(frames.agreement_frame(snapshot), ink())
-        st.altair_chart(agreement, alt="Share of feedback that agrees, with its interval")
-        offer_csv(frames.agreement_frame(snapshot), "agreement-of-feedback")
+        frame, title = frames.agreement_frame(snapshot), "Share of feedback that agrees, with its interval"
+        st.altair_chart(intervals_chart(frame, "of", title, "Feedback that agrees"), alt=title)
+        offer_csv(frame, "agreement-of-feedback")
         st.caption(
             "People choose which predictions they answer, and answer most when something strikes them. So this is "
             "no measure of the model's accuracy; the interval covers chance alone, not that choice."
@@ -138,7 +155,9 @@ def show_newest(snapshot: Snapshot) -> None:
         "Comment": st.column_config.TextColumn(width="large"),
         "Latency (ms)": st.column_config.NumberColumn(format="%.1f"),
     }
-    show_table(frames.newest_frame(rows), "newest-predictions", columns)
+    if not snapshot.texts:
+        st.caption("Without their texts: whoever reviews reads those before knowing what the model said.")
+    show_table(frames.newest_frame(rows, snapshot.texts), "newest-predictions", columns)
 
 
 def show_versions(snapshot: Snapshot) -> None:
@@ -149,5 +168,10 @@ def show_versions(snapshot: Snapshot) -> None:
     show_table(frames.versions_frame(snapshot), "model-versions", columns)
 
 
+def _axis(snapshot: Snapshot) -> charts.TimeAxis:
+    begun = min(snapshot.start, snapshot.traffic[0].at)  # a bucket may begin before the range does
+    return charts.TimeAxis(begun, snapshot.end, snapshot.time_range.time_format)
+
+
 def _percent(share: float | None) -> str:
-    return "–" if share is None else f"{100 * share:.0f} %"
+    return "–" if share is None or isnan(share) else f"{100 * share:.0f} %"

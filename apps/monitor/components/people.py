@@ -1,4 +1,4 @@
-"""The charts of the reviewers' work, as Altair specifications, over the frames of `apps.monitor.services.people`."""
+"""The chart of the reviewers' work, as an Altair specification, over a frame of `apps.monitor.services.people`."""
 
 import altair as alt
 import pandas as pd
@@ -26,18 +26,3 @@ def days_chart(frame: pd.DataFrame) -> alt.Chart:
         )
     )
     return chart
-
-
-def intervals_chart(frame: pd.DataFrame, name: str, value: str, title: str, ink_color: str) -> alt.LayerChart:
-    """A point for each ``value`` and a line for its interval, one row per ``name``; rows without one are left out."""
-    known = frame.dropna(subset=[value])
-    tooltips = [alt.Tooltip(f"{each}:Q", format=".3~f") for each in (value, "From", "To")]
-    base = alt.Chart(known, title=title).encode(
-        y=alt.Y(f"{name}:N", title=None, sort=known[name].to_list(), axis=_ALL),
-        tooltip=[alt.Tooltip(f"{name}:N"), *tooltips],
-    )
-    interval = base.mark_rule(strokeWidth=4, color=BLUE).encode(
-        x=alt.X("From:Q", title=f"{value}, with its 95 % interval", scale=alt.Scale(zero=False, nice=True)), x2="To:Q"
-    )
-    point = base.mark_point(size=110, filled=True, opacity=1, color=ink_color).encode(x=alt.X(f"{value}:Q"))
-    return alt.LayerChart(layer=[interval, point], height=110 + 32 * len(known))

@@ -6,8 +6,9 @@ import streamlit as st
 
 from apps.monitor.components.intervals import intervals_chart, number_columns, show_refusals
 from apps.monitor.services import quality
-from apps.monitor.services.quality import FIGURES, FREE_FIGURES, Answered, Quality
-from apps.ui.colors import label_words
+from apps.monitor.services.estimates import FIGURES
+from apps.monitor.services.quality import FREE_FIGURES, Answered, Quality
+from apps.ui.colors import label_words, short_version
 from apps.ui.table import offer_csv, show_table
 from moderation.labels import LABELS
 from moderation.review.estimation import MIN_GOLDEN
@@ -15,6 +16,10 @@ from moderation.review.sample import LiveSample
 
 WEEKS = {"This week": 1, "4 weeks": 4, "12 weeks": 12, "52 weeks": 52}
 _ALL = "all"
+_ABOUT_MATCHES = (
+    "The exact match is never corrected, because golden items have no prediction: reviewers who err make it look worse "
+    "than it is."
+)
 
 
 def choose_weeks() -> int:
@@ -26,7 +31,7 @@ def choose_part(live: LiveSample) -> tuple[str | None, str | None]:
     """Return the version and route to look at; None: all."""
     versions, routes = quality.choices(live)
     with st.container(horizontal=True):
-        version = st.selectbox("Version", [_ALL, *versions], key="quality_version")
+        version = st.selectbox("Version", [_ALL, *versions], format_func=short_version, key="quality_version")
         route = st.selectbox("Route", [_ALL, *routes], key="quality_route")
     return (None if version == _ALL else version), (None if route == _ALL else route)
 
@@ -65,7 +70,7 @@ def show_quality(found: Quality) -> None:
     st.altair_chart(intervals_chart(chosen, "label", title, words), alt=title)
     show_refusals(chosen, "label")
     show_table(frame, "live-quality", number_columns())
-    st.caption(_about_reviewers(found))
+    st.caption(f"{_about_reviewers(found)} {_ABOUT_MATCHES}")
 
 
 def show_beside(found: Quality) -> None:

@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 from sqlalchemy import Engine
 
+from apps.monitor.services.estimates import COLUMNS, cells
 from apps.ui.colors import label_words
 from moderation.db.log import VersionRecord
 from moderation.db.promotion import known_versions
@@ -26,13 +27,13 @@ from moderation.review.estimation import Frame, frames, golden_counts
 from moderation.review.sample import live_sample, sampled_versions, traffic_per_day
 from moderation.review.score_bins import EDGES
 from moderation.statistics import backtest
-from moderation.statistics.backtest import Changes
 from moderation.statistics.live_quality import LabelQuality
 from moderation.statistics.sample import BoolArray, Estimate, FloatArray, GoldenCounts, IntArray
 
 NEVER = 2.0
 """Stands for a threshold that no score reaches."""
-FIGURES = {"precision": "Precision", "recall": "Recall", "false_positive_rate": "False-positive rate"}
+REPLAYED = ("precision", "recall", "false_positive_rate")
+"""Which of `FIGURES` a back-test answers."""
 Thresholds = Mapping[str, LabelThresholds]
 Known = dict[tuple[str, float | str | None], LabelQuality]
 """Figures by label and review threshold; `SERVED` stands for those of the versions that decided."""
@@ -65,9 +66,12 @@ class Replay:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What thresholds would do: changed decisions, and per day the reviews and removals, each with its interval."""
+    """What thresholds would do: the share of changed decisions, and per day reviews and removals, with intervals.
 
-    changes: Changes
+    ``transitions`` (D, D) are predictions by decision before and after, in the order of `DECISIONS`.
+    """
+
+    transitions: FloatArray
     changed: Estimate
     reviews_per_day: Estimate
     removals_per_day: Estimate
@@ -126,7 +130,7 @@ def outcome(replay: Replay, thresholds: Thresholds) -> Outcome:
 
 
 def _outcome(replay: Replay, after: IntArray) -> Outcome:
-    found = backtest.changes(replay.decided, after, replay.per_day, replay.weights)
+    found = backtest.transitions(replay.decided, after, replay.weights)
     parts = [after == DECISIONS.index(name) for name in ("review", "remove")]
     shares = [
         backtest.weighted_share(hits, replay.weights, replay.strata) for hits in (after != replay.decided, *parts)
@@ -206,12 +210,12 @@ def figures_frame(replay: Replay, thresholds: Thresholds, known: Known | None = 
     with ThreadPoolExecutor() as pool:
         known.update(zip(missing, pool.map(partial(_estimated, replay), missing), strict=True))
     rows = [
-        (label_words(label), when, figure, *_numbers(getattr(known[key], figure)))
+        (label_words(label), when, figure, *cells(getattr(known[key], figure)))
         for label, pair in keys.items()
         for when, key in pair.items()
-        for figure in FIGURES
+        for figure in REPLAYED
     ]
-    return pd.DataFrame(rows, columns=["label", "thresholds", "figure", "value", "low", "high", "reviews", "why not"])
+    return pd.DataFrame(rows, columns=["label", "thresholds", "figure", *COLUMNS])
 
 
 def _keys(replay: Replay, thresholds: Thresholds, label: str) -> dict[str, tuple[str, float | str | None]]:
@@ -242,9 +246,9 @@ def _quality(
     return frame.quality(golden.get(label))
 
 
-def changes_frame(changes: Changes, per_day: float) -> pd.DataFrame:
-    """Return how many predictions a day go from which decision to which."""
-    table = changes.decisions * (per_day / changes.decisions.sum())
+def changes_frame(transitions: FloatArray, per_day: float) -> pd.DataFrame:
+    """Return how many predictions a day go from which decision to which other one."""
+    table = transitions * (per_day / transitions.sum())
     rows = [
         (before, after, table[i, j])
         for i, before in enumerate(DECISIONS)
@@ -285,9 +289,3 @@ def _raised(current: LabelThresholds, review: float | None) -> LabelThresholds:
 
 def _scaled(share: Estimate, by: float) -> Estimate:
     return replace(share, value=share.value * by, low=share.low * by, high=share.high * by)
-
-
-def _numbers(found: Estimate) -> tuple[float | None, float | None, float | None, int, str]:
-    if found.refusal is not None:
-        return None, None, None, found.reviews, found.refusal
-    return found.value, found.low, found.high, found.reviews, ""

@@ -1,4 +1,4 @@
-"""The cookie that keeps a sign-in over a reload: read by the page, set by this route. Knows no Streamlit.
+"""The cookie that keeps a sign-in over a reload: read by the page, set and deleted by this route. Knows no Streamlit.
 
 It holds the session's token and nothing else: whether it still opens anything, the database says at each action.
 """
@@ -31,8 +31,10 @@ def path(base: str | None) -> str:
 
 
 def routes(settings: MonitorSettings, base: str | None) -> list[Route]:
-    """Return the route that keeps a token; over https, by the request or by the settings, the cookie is secure."""
-    own = urlsplit(settings.monitor_url or "")
+    """Return the routes that keep a token and that forget it; over https, by the request or by the settings, the
+    cookie is secure.
+    """  # noqa: D205 - one sentence
+    own, cookie_path = urlsplit(settings.monitor_url or ""), path(base).removesuffix("session")
 
     async def keep(request: Request) -> Response:
         if not _from_own_page(request, own.netloc):
@@ -47,14 +49,21 @@ def routes(settings: MonitorSettings, base: str | None) -> list[Route]:
             COOKIE,
             token,
             max_age=int(SESSION_LIFE.total_seconds()),
-            path=path(base).removesuffix("session"),
+            path=cookie_path,
             secure="https" in (request.url.scheme, own.scheme),
             httponly=True,
             samesite="strict",
         )
         return response
 
-    return [Route(path(base), keep, methods=["POST"])]
+    async def forget(request: Request) -> Response:
+        if not _from_own_page(request, own.netloc):
+            return Response(status_code=403)
+        response = Response(status_code=204)
+        response.delete_cookie(COOKIE, path=cookie_path, httponly=True, samesite="strict")
+        return response
+
+    return [Route(path(base), keep, methods=["POST"]), Route(path(base), forget, methods=["DELETE"])]
 
 
 def _from_own_page(request: Request, known_as: str) -> bool:

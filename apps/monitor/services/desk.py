@@ -4,13 +4,13 @@ Knows no Streamlit. A choice is stored as a draft at once; while that fails it i
 """
 
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from random import Random, SystemRandom
 
 from sqlalchemy import Engine
 
 from apps.monitor.services.database import explain
 from apps.ui.problem import Problem
+from moderation import clock
 from moderation.errors import ForbiddenError, InvalidInputError, ModerationError, NotFoundError, UnauthorizedError
 from moderation.labels import LABELS
 from moderation.review import queue
@@ -64,7 +64,7 @@ class ReviewDesk:
             UnauthorizedError, ForbiddenError: the session has ended, or may not review.
             UnavailableError: the database went away.
         """
-        now = datetime.now(UTC)
+        now = clock.now()
         if self.task is not None and self._unsaved:
             self._save(engine)
         if self.task is None or now >= self.task.leased_until:
@@ -96,12 +96,14 @@ class ReviewDesk:
             return
         self.problem = None
         labels = {label: label in self.chosen for label in LABELS} if outcome == "labels" else None
-        now = datetime.now(UTC)
+        now = clock.now()
         try:
             queue.submit(engine, self.session, review_id, outcome, now, labels)
-            chosen = tuple(label for label in LABELS if label in self.chosen)
-            revealed = queue.reveal(engine, self.session, review_id, now)
-            self.last = LastReview(self.task.text, outcome, chosen, revealed)
+            self.last = None
+            if outcome != "skip":
+                chosen = tuple(label for label in LABELS if label in self.chosen)
+                revealed = queue.reveal(engine, self.session, review_id, now)
+                self.last = LastReview(self.task.text, outcome, chosen, revealed)
         except ModerationError as error:
             self._note(error)
             if not isinstance(error, InvalidInputError | NotFoundError):
@@ -116,7 +118,7 @@ class ReviewDesk:
         if self.task is None:
             return
         draft = {label: label in self.chosen for label in LABELS}
-        now = datetime.now(UTC)
+        now = clock.now()
         try:
             queue.save_draft(engine, self.session, self.task.review_id, draft, self._policy, now)
         except (InvalidInputError, NotFoundError) as error:  # given in another tab

@@ -19,6 +19,7 @@ from moderation.db.queries import TRAITS, Day, days_of
 from moderation.db.rollups import SCORE_EDGES, TOKENS_PER_BIN
 from moderation.jobs.drift import daily_classes
 from moderation.labels import LABELS
+from moderation.review.access import Session, resume
 from moderation.statistics.alarm import Alarm, watch
 from moderation.statistics.drift import DailyHistogram, Drift, compare
 from moderation.statistics.noise import BASELINE_DAYS
@@ -50,12 +51,14 @@ class DriftPage:
     distances: dict[str, Drift]
 
 
-def read(engine: Engine, record: VersionRecord, now: datetime) -> DriftPage | None:
+def read(engine: Engine, session: Session, record: VersionRecord, now: datetime) -> DriftPage | None:
     """Return what a version's days say; None without a full day.
 
     Raises:
+        UnauthorizedError, ForbiddenError: as `moderation.review.access.resume`.
         UnavailableError: the database went away.
     """
+    resume(engine, session.token, now)
     days = days_of(engine, record.version, now)
     if not days:
         return None

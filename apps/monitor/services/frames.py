@@ -2,11 +2,13 @@
 
 import pandas as pd
 
+from apps.monitor.services.estimates import COLUMNS, cells
 from apps.monitor.services.snapshot import Snapshot
 from apps.ui.colors import label_words, short_version
 from moderation.db.queries import LoggedPrediction
 
 NOT_STORED = "(not stored)"
+FAILURE_KINDS = ("fault (5xx)", "no room (503)", "over quota (429)", "caller left (499)", "refused (4xx)")
 _PARTS = {"queue": "waiting", "tokenize": "tokenising", "inference": "inference"}
 
 
@@ -44,6 +46,22 @@ def cache_frame(snapshot: Snapshot) -> pd.DataFrame:
         if each.predictions
     ]
     return pd.DataFrame(rows, columns=["at", "until", "cached", "predictions", "share"])
+
+
+def failures_frame(snapshot: Snapshot) -> pd.DataFrame:
+    """Requests per bucket that were refused or failed, by kind; buckets without any have no row."""
+    rows = [
+        (each.at, each.at + snapshot.time_range.bucket, failure_kind(status), status, number)
+        for each in snapshot.failures
+        for status, number in sorted(each.statuses.items())
+    ]
+    return pd.DataFrame(rows, columns=["at", "until", "kind", "status", "requests"])
+
+
+def failure_kind(status: int) -> str:
+    """Return what a status from 400 on means, one of `FAILURE_KINDS`."""
+    fault, room, quota, left, refused = FAILURE_KINDS
+    return {503: room, 429: quota, 499: left}.get(status, fault if status >= 500 else refused)
 
 
 def periods_frame(snapshot: Snapshot) -> pd.DataFrame:
@@ -94,14 +112,13 @@ def corrections_frame(snapshot: Snapshot) -> pd.DataFrame:
 
 
 def agreement_frame(snapshot: Snapshot) -> pd.DataFrame:
-    """The share of feedback that agrees with the ends of its interval, one row."""
-    feedback = snapshot.feedback
-    return pd.DataFrame([(feedback.low, feedback.share, feedback.high)], columns=["low", "share", "high"])
+    """The share of feedback that agrees, with its interval, one row."""
+    return pd.DataFrame([("feedback", *cells(snapshot.agreement))], columns=["of", *COLUMNS])
 
 
-def newest_frame(logged: list[LoggedPrediction]) -> pd.DataFrame:
-    """One row per prediction, with the newest feedback on it in words."""
-    return pd.DataFrame(
+def newest_frame(logged: list[LoggedPrediction], texts: bool) -> pd.DataFrame:
+    """One row per prediction, with the newest feedback on it in words; with a column of ``texts`` or without."""
+    frame = pd.DataFrame(
         [
             {
                 "Time (UTC)": each.prediction.created_at,
@@ -121,6 +138,7 @@ def newest_frame(logged: list[LoggedPrediction]) -> pd.DataFrame:
             for each in logged
         ]
     )
+    return frame if texts else frame.drop(columns="Comment")
 
 
 def versions_frame(snapshot: Snapshot) -> pd.DataFrame:

@@ -1,5 +1,8 @@
 """The lineage of a version, from the database alone. Knows no Streamlit."""
 
+from dataclasses import dataclass
+from datetime import datetime
+
 import pandas as pd
 from sqlalchemy import Engine
 
@@ -7,30 +10,49 @@ from apps.ui.colors import short_version
 from moderation.db import promotion
 from moderation.db.log import VersionRecord
 from moderation.lineage.graph import Facts, Graph, build
+from moderation.review.access import Session, resume
 
 
-def version_names(records: list[VersionRecord], served: str | None) -> dict[str, str]:
-    """Return how to call each version, by version; the one that is served comes first."""
-    ordered = sorted(records, key=lambda record: record.version != served)
-    return {
+@dataclass(frozen=True)
+class Versions:
+    """The recorded versions and how to call each, both by version; the one that is served comes first."""
+
+    records: dict[str, VersionRecord]
+    names: dict[str, str]
+
+
+def versions(engine: Engine, session: Session, now: datetime) -> Versions:
+    """Return what is recorded of every version.
+
+    Raises:
+        UnauthorizedError, ForbiddenError: as `moderation.review.access.resume`.
+        UnavailableError: the database went away.
+    """
+    resume(engine, session.token, now)
+    served = _served_version(engine)
+    ordered = sorted(promotion.known_versions(engine), key=lambda record: record.version != served)
+    names = {
         record.version: f"{record.name} {short_version(record.version)}"
         + (" (in service)" if record.version == served else "")
         for record in ordered
     }
+    return Versions({record.version: record for record in ordered}, names)
 
 
-def served_version(engine: Engine, alias: str = "production") -> str | None:
+def _served_version(engine: Engine, alias: str = "production") -> str | None:
     """Return what the alias points to by the newest recorded move; None if none is recorded."""
     moves = [move for move in promotion.moves(engine) if move.alias == alias]
     return moves[-1].version if moves else None
 
 
-def lineage(engine: Engine, record: VersionRecord) -> Graph:
+def lineage(engine: Engine, session: Session, record: VersionRecord, now: datetime) -> Graph:
     """Return the graph of one version.
 
     Raises:
+        UnauthorizedError, ForbiddenError: as `moderation.review.access.resume`.
         UnavailableError: the database went away.
     """
+    resume(engine, session.token, now)
     facts = Facts(
         version=record.version,
         name=record.name,
@@ -49,8 +71,14 @@ def steps_frame(graph: Graph) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["Step", "What", "Details"])
 
 
-def moves_frame(engine: Engine) -> pd.DataFrame:
-    """One row per move of any alias, newest first."""
+def moves_frame(engine: Engine, session: Session, now: datetime) -> pd.DataFrame:
+    """One row per move of any alias, newest first.
+
+    Raises:
+        UnauthorizedError, ForbiddenError: as `moderation.review.access.resume`.
+        UnavailableError: the database went away.
+    """
+    resume(engine, session.token, now)
     return pd.DataFrame(
         [
             {

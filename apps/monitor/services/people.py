@@ -1,6 +1,5 @@
 """The reviewers' work as data frames. Knows no Streamlit."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -8,13 +7,14 @@ import numpy as np
 import pandas as pd
 from sqlalchemy import Engine
 
+from apps.monitor.services.estimates import COLUMNS, cells
 from apps.ui.colors import label_words
 from moderation.labels import LABELS
 from moderation.review.access import Session
-from moderation.review.people import days_of_work, golden_work, shared_labels
+from moderation.review.people import SharedLabels, days_of_work, golden_work, shared_labels
 from moderation.review.sample import Floats, GoldenResults
-from moderation.statistics.agreement import agreement, consensus, golden_accuracy
-from moderation.statistics.sample import Estimate
+from moderation.statistics.agreement import agreement, agreement_with_others, consensus
+from moderation.statistics.shares import share
 
 PERIODS = {"1 week": timedelta(days=7), "30 days": timedelta(days=30), "90 days": timedelta(days=90)}
 _METHODS = {"dawid-skene": "Dawid and Skene (1979)", "majority": "majority (under 20 shared items)"}
@@ -22,10 +22,11 @@ _METHODS = {"dawid-skene": "Dawid and Skene (1979)", "majority": "majority (unde
 
 @dataclass(frozen=True)
 class People:
-    """What the page shows of a period; shares are in percent, a figure that cannot be known yet says why."""
+    """What the page shows of a period; a figure that cannot be known yet says why."""
 
     days: pd.DataFrame
     agreement: pd.DataFrame
+    others: pd.DataFrame
     golden: pd.DataFrame
 
 
@@ -37,9 +38,11 @@ def read_people(engine: Engine, session: Session, period: timedelta, now: dateti
         UnavailableError: the database went away.
     """
     start = now - period
+    shared = shared_labels(engine, session, start, now, now)
     return People(
         days=_days_frame(engine, session, start, now),
-        agreement=agreement_frame(shared_labels(engine, session, start, now, now)),
+        agreement=agreement_frame(shared.labels),
+        others=others_frame(shared),
         golden=golden_frame(golden_work(engine, session, now)),
     )
 
@@ -48,19 +51,23 @@ def agreement_frame(labels: Floats) -> pd.DataFrame:
     """One row per label of ``labels`` (K, N, R): alpha with its interval, and what the reviewers say together."""
     rows = []
     for label, given in zip(LABELS, labels, strict=True):
-        found, together = agreement(given), consensus(given)
-        rows.append(
-            {
-                "Label": label_words(label),
-                **_in_columns("Alpha", found, lambda share: share),
-                "Items": len(given),
-                "Labels": found.reviews,
-                "Positive by consensus (%)": _percent(_share(together.labels)),
-                "Consensus": _METHODS[together.method],
-                "Why there is no figure": found.refusal or "",
-            }
-        )
-    return pd.DataFrame(rows)
+        together = consensus(given)
+        said = _share(together.labels), _METHODS[together.method]
+        rows.append((label_words(label), *cells(agreement(given)), len(given), *said))
+    return pd.DataFrame(rows, columns=["label", *COLUMNS, "items", "positive by consensus", "consensus"])
+
+
+def others_frame(shared: SharedLabels) -> pd.DataFrame:
+    """One row per label and named reviewer: how far the reviewer agrees with what the others say together."""
+    rows = []
+    for label, given in zip(LABELS, shared.labels, strict=True):
+        together = consensus(given)
+        rows += [
+            (label_words(label), name, *cells(agreement_with_others(given, together, place)))
+            for place, name in enumerate(shared.reviewers)
+            if name is not None
+        ]
+    return pd.DataFrame(rows, columns=["label", "reviewer", *COLUMNS])
 
 
 def golden_frame(golden: GoldenResults) -> pd.DataFrame:
@@ -69,11 +76,8 @@ def golden_frame(golden: GoldenResults) -> pd.DataFrame:
     rows = []
     for name in sorted(set(golden.reviewers.tolist())):
         own = right[golden.reviewers == name]
-        found = golden_accuracy(int(own.sum()), len(own))
-        rows.append(
-            {"Reviewer": name, **_in_columns("All labels right (%)", found, _percent), "Golden items": len(own)}
-        )
-    return pd.DataFrame(rows)
+        rows.append((name, *cells(share(int(own.sum()), len(own), "no golden item was answered"))))
+    return pd.DataFrame(rows, columns=["reviewer", *COLUMNS])
 
 
 def _days_frame(engine: Engine, session: Session, start: datetime, now: datetime) -> pd.DataFrame:
@@ -84,14 +88,6 @@ def _days_frame(engine: Engine, session: Session, start: datetime, now: datetime
     return pd.DataFrame(rows, columns=["Day (UTC)", "Reviewer", "Verdicts", "Without labels"])
 
 
-def _in_columns(name: str, found: Estimate, unit: Callable[[float], float]) -> dict[str, float]:
-    return {name: unit(found.value), "From": unit(found.low), "To": unit(found.high)}
-
-
 def _share(labels: Floats) -> float:
     known = labels[~np.isnan(labels)]
     return float(known.mean()) if len(known) else float("nan")
-
-
-def _percent(share: float) -> float:
-    return 100 * share

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 from sqlalchemy import Engine
 
+from apps.monitor.services.estimates import COLUMNS, FIGURES, cells
 from apps.ui.colors import label_words, short_version
 from moderation.review.access import Session
 from moderation.review.estimation import frames, golden_counts
@@ -18,20 +19,10 @@ from moderation.statistics.label_free import Disagreement, LabelFree, compare
 from moderation.statistics.live_quality import LabelQuality
 from moderation.statistics.sample import Estimate
 
-FIGURES = {
-    "precision": "Precision",
-    "recall": "Recall",
-    "false_positive_rate": "False-positive rate",
-    "prevalence": "Prevalence",
-    "accuracy": "Accuracy",
-    "f1": "F1",
-    "auc": "AUC",
-}
 FREE_FIGURES = ("precision", "recall", "prevalence")
 EXACT_WORDS = "all labels (exact match)"
 BY = ("week", "version", "route")
 WEEK = timedelta(days=7)
-_COLUMNS = ["label", "figure", "value", "low", "high", "reviews", "why not"]
 
 
 @dataclass(frozen=True)
@@ -112,22 +103,23 @@ def choices(live: LiveSample) -> tuple[list[str], list[str]]:
 def quality_frame(quality: Quality) -> pd.DataFrame:
     """Return a row per label and figure, then the exact match: value and interval in [0, 1], or why there is none."""
     rows = [
-        (label_words(label), words, *_numbers(getattr(found, name)))
+        (label_words(label), words, *cells(getattr(found, name)))
         for label, found in quality.labels.items()
         for name, words in FIGURES.items()
     ]
-    return pd.DataFrame([*rows, (EXACT_WORDS, FIGURES["accuracy"], *_numbers(quality.exact))], columns=_COLUMNS)
+    exact = (EXACT_WORDS, FIGURES["accuracy"], *cells(quality.exact))
+    return pd.DataFrame([*rows, exact], columns=["label", "figure", *COLUMNS])
 
 
 def beside_frame(quality: Quality, figure: str) -> pd.DataFrame:
     """Return ``figure`` per label, by the reviews and by the scores alone."""
     rows = [
-        (label_words(label), by, *_numbers(getattr(found[label], figure)))
+        (label_words(label), by, *cells(getattr(found[label], figure)))
         for label in quality.labels
         for by, found in (("reviews", quality.labels), ("scores alone", quality.free))
         if label in found
     ]
-    return pd.DataFrame(rows, columns=["label", "by", *_COLUMNS[2:]])
+    return pd.DataFrame(rows, columns=["label", "by", *COLUMNS])
 
 
 def alarms(quality: Quality) -> list[str]:
@@ -156,11 +148,11 @@ def compared(live: LiveSample, label: str, figure: str, by: str) -> pd.DataFrame
         if frame is None:
             return None
         shown = short_version(name) if by == "version" else name
-        return shown, *_numbers(getattr(frame.quality(golden), figure))
+        return shown, *cells(getattr(frame.quality(golden), figure))
 
     with ThreadPoolExecutor() as pool:
         rows = [each for each in pool.map(row, sorted(set(counted))) if each is not None]
-    return pd.DataFrame(rows, columns=[by, *_COLUMNS[2:]])
+    return pd.DataFrame(rows, columns=[by, *COLUMNS])
 
 
 def monday(at: datetime) -> datetime:
@@ -172,9 +164,3 @@ def monday(at: datetime) -> datetime:
 def _totals(live: LiveSample, name: str) -> "pd.Series[int]":
     rows = [(getattr(each, name), each.predictions) for each in live.populations]
     return pd.DataFrame(rows, columns=[name, "predictions"]).groupby(name)["predictions"].sum()
-
-
-def _numbers(found: Estimate) -> tuple[float | None, float | None, float | None, int, str]:
-    if found.refusal is not None:
-        return None, None, None, found.reviews, found.refusal
-    return found.value, found.low, found.high, found.reviews, ""

@@ -7,11 +7,13 @@ import numpy as np
 import pandas as pd
 from sqlalchemy import Engine
 
+from apps.monitor.services.estimates import cells
 from apps.ui.colors import label_words
-from moderation.db.queries import wilson_interval
 from moderation.db.shadow import ShadowPairs, queued, shadow_pairs
 from moderation.labels import LABELS
 from moderation.policy import DECISIONS
+from moderation.review.access import Session, resume
+from moderation.statistics.shares import share
 
 MOST_EXAMPLES = 200
 RANGES = {"1 day": timedelta(days=1), "1 week": timedelta(days=7), "30 days": timedelta(days=30)}
@@ -30,12 +32,14 @@ class Shadow:
         return list(dict.fromkeys(self.pairs.candidates.tolist()))
 
 
-def read(engine: Engine, length: timedelta, now: datetime) -> Shadow:
+def read(engine: Engine, session: Session, length: timedelta, now: datetime) -> Shadow:
     """Read the range that ends ``now``.
 
     Raises:
+        UnauthorizedError, ForbiddenError: as `moderation.review.access.resume`.
         UnavailableError: the database went away.
     """
+    resume(engine, session.token, now)
     return Shadow(shadow_pairs(engine, now - length, now), queued(engine, now - length, now))
 
 
@@ -101,6 +105,4 @@ def examples_frame(pairs: ShadowPairs, candidate: str) -> pd.DataFrame:
 
 
 def _share(part: int, whole: int) -> tuple[float | None, float | None, float | None, int, str]:
-    if not whole:
-        return None, None, None, 0, "no such prediction was compared"
-    return part / whole, *wilson_interval(part, whole), whole, ""
+    return cells(share(part, whole, "no such prediction was compared"))

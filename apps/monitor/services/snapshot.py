@@ -7,6 +7,9 @@ from sqlalchemy import Engine
 
 from moderation.db import promotion, queries
 from moderation.registry.registry import AliasEvent
+from moderation.review.access import Session, resume
+from moderation.statistics.sample import Estimate
+from moderation.statistics.shares import share
 
 MOST_ROWS = 500
 
@@ -36,19 +39,31 @@ class Snapshot:
     """What the database says about ``[start, end)``; lists are in time order, ``newest`` and ``versions`` newest first.
 
     ``total`` is the whole range as one bucket; ``moves`` of aliases are those of all time; ``last_at`` is when the
-    newest prediction of all time was made.
+    newest prediction of all time was made. ``texts`` says whether those of the newest were read.
     """
 
     time_range: TimeRange
     start: datetime
     end: datetime
     traffic: list[queries.Traffic]
+    failures: list[queries.Failures]
     total: queries.Traffic
     feedback: queries.FeedbackSummary
     newest: list[queries.LoggedPrediction]
     versions: list[queries.VersionUse]
     last_at: datetime | None
     moves: list[AliasEvent]
+    texts: bool
+
+    @property
+    def faults(self) -> int:
+        """How many requests failed by a fault of the server or for want of room (5xx)."""
+        return sum(number for each in self.failures for status, number in each.statuses.items() if status >= 500)
+
+    @property
+    def agreement(self) -> Estimate:
+        """The share of the feedback that agrees; who gives it is no sample of anything."""
+        return share(self.feedback.agreed, self.feedback.received, "no feedback in this range")
 
     @property
     def cached_share(self) -> float | None:
@@ -67,12 +82,14 @@ class Snapshot:
         return acted / self.predictions if self.predictions else None
 
 
-def take_snapshot(engine: Engine, time_range: TimeRange, now: datetime) -> Snapshot:
-    """Read the range that ends ``now``.
+def take_snapshot(engine: Engine, session: Session, time_range: TimeRange, now: datetime) -> Snapshot:
+    """Read the range that ends ``now``; texts only for viewers: reviewers must not know what was decided of them.
 
     Raises:
+        UnauthorizedError, ForbiddenError: as `moderation.review.access.resume`.
         UnavailableError: the database went away.
     """
+    texts = resume(engine, session.token, now).role == "viewer"
     start, bucket_s = now - time_range.length, int(time_range.bucket.total_seconds())
     traffic, total = queries.traffic(engine, start, now, bucket_s)
     return Snapshot(
@@ -80,10 +97,12 @@ def take_snapshot(engine: Engine, time_range: TimeRange, now: datetime) -> Snaps
         start=start,
         end=now,
         traffic=traffic,
+        failures=queries.failures(engine, start, now, bucket_s),
         total=total,
         feedback=queries.feedback_summary(engine, start, now),
-        newest=queries.newest(engine, start, now, limit=MOST_ROWS),
+        newest=queries.newest(engine, start, now, limit=MOST_ROWS, texts=texts),
         versions=queries.versions(engine, start, now, bucket_s),
         last_at=queries.last_prediction_at(engine),
         moves=promotion.moves(engine),
+        texts=texts,
     )

@@ -9,13 +9,13 @@ from apps.monitor.components import backtest as parts
 from apps.monitor.services import backtest, candidate
 from apps.monitor.services.backtest import Replay
 from apps.monitor.services.candidate import Candidate
+from apps.monitor.services.lineage import versions
 from apps.monitor.views.guard import guarded
 from apps.ui.colors import short_version
 from apps.ui.page import head
 from apps.ui.table import show_table
 from moderation import clock
 from moderation.db.log import VersionRecord
-from moderation.db.promotion import known_versions
 from moderation.errors import InvalidInputError
 from moderation.jobs.queue import MAX_SAMPLE, Job, cancel, jobs, request_backtest
 from moderation.review.access import Session
@@ -41,8 +41,10 @@ def backtest_view(engine: Engine, session: Session) -> None:
                 st.caption("Reviewers and admins can ask for a candidate's scores.")
             else:
                 _ask(engine, session, name)
-            st.fragment(_jobs, run_every=_POLL_S if _running(engine, session) else None)(engine, session)
-            _results(engine, session)
+            found = jobs(engine, session, clock.now())
+            running = any(job.state in _OPEN for job in found)
+            st.fragment(_jobs, run_every=_POLL_S if running else None)(engine, session, [found])
+            _results(engine, session, found)
 
 
 def _thresholds(engine: Engine, session: Session, name: str) -> None:
@@ -72,7 +74,7 @@ def _show(replay: Replay, of: str) -> None:
 
 
 def _ask(engine: Engine, session: Session, name: str) -> None:
-    records = known_versions(engine)
+    records = list(versions(engine, session, clock.now()).records.values())
     if not records:
         st.info("No version is recorded yet: the API records what it serves, `moderation gate` what it judges.")
         return
@@ -89,13 +91,10 @@ def _ask(engine: Engine, session: Session, name: str) -> None:
             st.toast("Asked. It begins when a worker is free.")
 
 
-def _running(engine: Engine, session: Session) -> bool:
-    return any(job.state in _OPEN for job in jobs(engine, session, clock.now()))
-
-
 @guarded
-def _jobs(engine: Engine, session: Session) -> None:
-    found = jobs(engine, session, clock.now())
+def _jobs(engine: Engine, session: Session, just_read: list[list[Job]]) -> None:
+    """List the jobs: those that the page has ``just_read``, later, when this runs alone, as they are then."""
+    found = just_read.pop() if just_read else jobs(engine, session, clock.now())
     if not found:
         st.caption("No candidate was asked for yet.")
         return
@@ -124,20 +123,20 @@ def _offer_cancel(engine: Engine, session: Session, open_jobs: list[Job]) -> Non
             st.rerun()
 
 
-def _results(engine: Engine, session: Session) -> None:
+def _results(engine: Engine, session: Session, found: list[Job]) -> None:
     now = clock.now()
-    done = [job for job in jobs(engine, session, now) if job.state == "done"]
+    done = [job for job in found if job.state == "done"]
     if not done:
         st.button("Look for results", icon=":material/refresh:", key="look_for_results")
         return
     called = {job.id: f"{short_version(job.arguments['version'])}, {job.created_at:%Y-%m-%d %H:%M} UTC" for job in done}
     chosen = st.selectbox("Result of", done, format_func=lambda job: called[job.id], key="result")
-    found = _candidate(f"{newest_entry(engine, session, now)} {chosen.id} {chosen.done}", engine, session, chosen, now)
-    if found is None:
+    result = _candidate(f"{newest_entry(engine, session, now)} {chosen.id} {chosen.done}", engine, session, chosen, now)
+    if result is None:
         st.info("Nothing to compare: no text was scored, or the candidate's thresholds are not recorded.")
         return
-    parts.show_basis(found)
-    _show(found.replay, chosen.id)
+    parts.show_basis(result)
+    _show(result.replay, chosen.id)
 
 
 # Reading takes longer than a moved threshold may; of two who write at once, one may come later and be older.

@@ -7,6 +7,7 @@ from apps.monitor.components.controls import choose_refresh_s, choose_time_range
 from apps.monitor.components.panels import (
     show_charts,
     show_emptiness,
+    show_failures,
     show_feedback,
     show_figures,
     show_newest,
@@ -17,7 +18,7 @@ from apps.monitor.services.snapshot import TimeRange, take_snapshot
 from apps.monitor.views.guard import guarded
 from apps.ui.page import head
 from moderation import clock
-from moderation.review.access import Session, resume
+from moderation.review.access import Session
 
 
 def dashboard_view(engine: Engine, session: Session) -> None:
@@ -33,13 +34,14 @@ def dashboard_view(engine: Engine, session: Session) -> None:
 @guarded
 def _refreshing(engine: Engine, session: Session, time_range: TimeRange) -> None:
     check_database(engine)
-    resume(engine, session.token, clock.now())  # by itself it refreshes without asking who looks
-    snapshot = take_snapshot(engine, time_range, clock.now())
+    snapshot = take_snapshot(engine, session, time_range, clock.now())
     if not snapshot.predictions:
         show_emptiness(snapshot)
     else:
         show_figures(snapshot)
         show_charts(snapshot)
+    if snapshot.predictions or snapshot.failures:
+        show_failures(snapshot)
     if snapshot.predictions or snapshot.feedback.received:
         show_feedback(snapshot)
     if snapshot.predictions:

@@ -1,6 +1,6 @@
 """The page of admins: what leaves the database, what is erased from it, and who did what."""
 
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import get_args
 
 import streamlit as st
@@ -12,6 +12,7 @@ from apps.ui.notice import show_problem
 from apps.ui.page import head
 from apps.ui.problem import Problem
 from apps.ui.table import show_table
+from moderation import clock
 from moderation.db.export import Kind
 from moderation.errors import InvalidInputError, TooLargeError
 from moderation.review.access import Session
@@ -19,6 +20,7 @@ from moderation.review.data import erase_predictions, export_archive
 from moderation.review.history import Entry, audit_entries
 
 _ARCHIVE, _BEFORE = "archive", "audit-pages"
+IDS, IDS_LABEL = "erase-ids", "Prediction ids, one per line"
 _WORDS: dict[Kind, str] = {
     "reviews": "Reviews (the designed sample, weighted)",
     "feedback": "Feedback with corrections",
@@ -40,7 +42,7 @@ def data_view(engine: Engine, session: Session) -> None:
 
 
 def _export(engine: Engine, session: Session) -> None:
-    today = datetime.now(UTC).date()
+    today = clock.now().date()
     with st.form("export", width=520):
         kind: Kind = st.radio("What", list(get_args(Kind))[::-1], format_func=_WORDS.__getitem__, key="export-kind")
         chosen = st.date_input("Judged on (UTC days)", (today - timedelta(days=30), today), key="export-days")
@@ -53,7 +55,7 @@ def _export(engine: Engine, session: Session) -> None:
         start, end = whole_days(*chosen)
         try:
             with st.spinner("Reading what was judged …"):
-                archive = export_archive(engine, session, kind, start, end, datetime.now(UTC))
+                archive = export_archive(engine, session, kind, start, end, clock.now())
         except (InvalidInputError, TooLargeError) as error:
             show_problem(Problem("There is no file.", "Choose other days.", str(error)))
             return
@@ -80,7 +82,7 @@ def _erase(engine: Engine, session: Session) -> None:
         "are counted. This cannot be undone. `moderation erase --author` erases by author."
     )
     with st.form("erase", width=520, clear_on_submit=False):
-        typed = st.text_area("Prediction ids, one per line", key="erase-ids", height=120)
+        typed = st.text_area(IDS_LABEL, key=IDS, height=120)
         sure = st.checkbox("Erase these for good", key="erase-sure")
         sent = st.form_submit_button("Erase", icon=":material/delete_forever:")
     if not sent:
@@ -90,7 +92,7 @@ def _erase(engine: Engine, session: Session) -> None:
         return
     ids = [line for line in typed.splitlines() if line.strip()]
     try:
-        erased = erase_predictions(engine, session, ids, datetime.now(UTC))
+        erased = erase_predictions(engine, session, ids, clock.now())
     except InvalidInputError as error:
         show_problem(Problem("Nothing is erased.", "Correct the ids.", str(error)))
         return
@@ -104,7 +106,7 @@ def _erase(engine: Engine, session: Session) -> None:
 def _audit(engine: Engine, session: Session) -> None:
     pages: list[Entry] = st.session_state.setdefault(_BEFORE, [])
     before = pages[-1] if pages else None
-    entries = audit_entries(engine, session, datetime.now(UTC), before, PAGE_ENTRIES)
+    entries = audit_entries(engine, session, clock.now(), before, PAGE_ENTRIES)
     with st.container(horizontal=True):
         st.button("Newest", disabled=not pages, on_click=pages.clear, icon=":material/first_page:")
         st.button("Newer", disabled=not pages, on_click=_back, args=(pages,), icon=":material/chevron_left:")

@@ -8,14 +8,13 @@ from apps.monitor.components.drift import languages_chart, levels_chart, lines_c
 from apps.monitor.components.intervals import intervals_chart, number_columns, show_refusals
 from apps.monitor.services import drift
 from apps.monitor.services.drift import LATER_DAYS, DriftPage
-from apps.monitor.services.lineage import served_version, version_names
+from apps.monitor.services.lineage import versions
 from apps.monitor.services.prevalence import levels, prevalence_frame
 from apps.monitor.views.guard import guarded
 from apps.ui.colors import ink, label_words
 from apps.ui.page import head
 from apps.ui.table import offer_csv, show_table
 from moderation import clock
-from moderation.db.promotion import known_versions
 from moderation.labels import LABELS
 from moderation.review.access import Session
 from moderation.statistics.noise import BASELINE_DAYS
@@ -30,13 +29,13 @@ _TEXTS = {
 
 
 @guarded
-def drift_view(engine: Engine, session: Session) -> None:  # noqa: ARG001 - every page gets both
+def drift_view(engine: Engine, session: Session) -> None:
     """Let the reader choose a version, and show its days."""
     head("Drift", f"Whether a version still sees what it saw in its first {BASELINE_DAYS} days on this site.")
-    records = {record.version: record for record in known_versions(engine)}
-    names = version_names(list(records.values()), served_version(engine))
-    chosen = st.selectbox("Version", list(names), format_func=names.__getitem__, key="drift_version")
-    found = drift.read(engine, records[chosen], clock.now()) if chosen else None
+    now = clock.now()
+    known = versions(engine, session, now)
+    chosen = st.selectbox("Version", list(known.names), format_func=known.names.__getitem__, key="drift_version")
+    found = drift.read(engine, session, known.records[chosen], now) if chosen else None
     if found is None:
         st.info("This version has answered on no full day yet.", icon=":material/hourglass_empty:")
         return

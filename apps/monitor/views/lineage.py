@@ -3,11 +3,11 @@
 import streamlit as st
 from sqlalchemy import Engine
 
-from apps.monitor.services.lineage import lineage, moves_frame, served_version, steps_frame, version_names
+from apps.monitor.services.lineage import lineage, moves_frame, steps_frame, versions
 from apps.monitor.views.guard import guarded
 from apps.ui.page import head
 from apps.ui.table import show_table
-from moderation.db.promotion import known_versions
+from moderation import clock
 from moderation.lineage.drawing import dot
 from moderation.review.access import Session
 
@@ -16,22 +16,22 @@ _ASKED = "version"
 
 
 @guarded
-def lineage_view(engine: Engine, session: Session) -> None:  # noqa: ARG001 - every page gets both
+def lineage_view(engine: Engine, session: Session) -> None:
     """Let the reader choose a version, and draw its graph."""
     head("Lineage", "Where a version comes from, and what became of it.")
-    records = {record.version: record for record in known_versions(engine)}
-    if not records:
+    now = clock.now()
+    found = versions(engine, session, now)
+    if not found.records:
         st.info(
             "No version is recorded yet: the API records what it serves, `moderation gate` what it judges.",
             icon=":material/hourglass_empty:",
         )
         return
-    names = version_names(list(records.values()), served_version(engine))
-    chosen = _choose(names)
-    graph, moves = lineage(engine, records[chosen]), moves_frame(engine)
+    chosen = _choose(found.names)
+    graph, moves = lineage(engine, session, found.records[chosen], now), moves_frame(engine, session, now)
     st.subheader("From its data to what came after it")
     st.caption("A click on a box with a thick frame leads to the other version that it speaks of.")
-    st.graphviz_chart(dot(graph, {version: f"?{_ASKED}={version}" for version in names if version != chosen}))
+    st.graphviz_chart(dot(graph, {version: f"?{_ASKED}={version}" for version in found.names if version != chosen}))
     st.subheader("The same in words")
     show_table(steps_frame(graph), "lineage", {"Details": st.column_config.TextColumn(width="large")})
     st.subheader("Moves of aliases")

@@ -15,11 +15,11 @@ from moderation.review.access import Session
 
 
 @guarded
-def shadow_view(engine: Engine, session: Session) -> None:  # noqa: ARG001 - every page gets both
+def shadow_view(engine: Engine, session: Session) -> None:
     """Let the reader choose a range and a candidate, and show where it agrees with production."""
     head("Shadow", "What a candidate would have decided on the same comments. It was never answered.")
     name = st.segmented_control("Look back", list(shadow.RANGES), default="1 week", required=True, key="shadow_range")
-    found = shadow.read(engine, shadow.RANGES[name], clock.now())
+    found = shadow.read(engine, session, shadow.RANGES[name], clock.now())
     if not found.candidates:
         st.info(
             "No candidate scored in this range. Name an alias of one in `MODERATION_SHADOW_ALIAS`: the API then scores "

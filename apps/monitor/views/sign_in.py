@@ -4,16 +4,17 @@ What a session may do is decided by the database at each call; this page only fi
 """
 
 from contextlib import suppress
-from datetime import UTC, datetime
+from datetime import datetime
 from ipaddress import ip_address
 
 import streamlit as st
 from sqlalchemy import Engine
 
-from apps.monitor.components.keeper import keep_signed_in
+from apps.monitor.components.keeper import keep_nobody, keep_signed_in
 from apps.monitor.services.cookie import kept_token
 from apps.monitor.services.identity import identity_of
 from apps.ui.page import head
+from moderation import clock
 from moderation.errors import ForbiddenError, ModerationError, OverQuotaError, UnauthorizedError
 from moderation.review import access
 from moderation.review.access import LOCAL, Session
@@ -25,6 +26,14 @@ _WHY = "why_signed_out"
 _TO_KEEP = "session_to_keep"
 _FORGOTTEN = "forgotten"
 """What the browser kept when the page was loaded counts no more."""
+_SIGNED_OUT = "signed_out"
+"""Somebody signed out here, and nobody has signed in since."""
+
+
+def forget_where_signed_out() -> None:
+    """Take the token from the browser after a sign-out: with the database away, it would open the session again."""
+    if st.session_state.get(_SIGNED_OUT):
+        keep_nobody()
 
 
 def signed_in(engine: Engine, settings: MonitorSettings) -> Session:
@@ -33,7 +42,7 @@ def signed_in(engine: Engine, settings: MonitorSettings) -> Session:
     Raises:
         UnavailableError: the database went away.
     """
-    now = datetime.now(UTC)
+    now = clock.now()
     if token := _known_token():
         try:
             return access.resume(engine, token, now)
@@ -126,7 +135,8 @@ def _by_password(engine: Engine, now: datetime) -> Session:
         except (UnauthorizedError, OverQuotaError) as error:
             st.error(str(error), icon=":material/error:")
         else:
-            st.session_state.pop(_WHY, None)
+            for name in (_WHY, _SIGNED_OUT):
+                st.session_state.pop(name, None)
             st.session_state[SESSION] = session
             st.session_state[_TO_KEEP] = session.token
             st.rerun()
@@ -143,8 +153,8 @@ def _begin_form() -> None:
 
 def _sign_out(engine: Engine, session: Session) -> None:
     with suppress(ModerationError):  # forgotten here all the same; the database ends it in its time
-        access.sign_out(engine, session, datetime.now(UTC))
+        access.sign_out(engine, session, clock.now())
     st.session_state.clear()
-    st.session_state[_FORGOTTEN] = True
+    st.session_state[_FORGOTTEN] = st.session_state[_SIGNED_OUT] = True
     if st.user.get("is_logged_in"):
         st.logout()

@@ -1,10 +1,14 @@
 import csv
 import io
+import weakref
 
-from apps.moderator.services.history import MOST_ENTRIES, History, Verdict
+import pytest
+
+from apps.moderator.services.history import MOST_BYTES, MOST_ENTRIES, History, Verdict
 from apps.moderator.services.job import ScoringJob
-from apps.moderator.services.loaded import Loaded
+from apps.moderator.services.loaded import Loaded, Room
 from apps.moderator.services.table import Table
+from moderation.errors import OverloadedError
 from tests.apps.moderator.fakes import FakeClient, prediction_of
 
 
@@ -30,6 +34,31 @@ def test_job_is_counted_when_the_history_is_read() -> None:
     assert isinstance(job, ScoringJob)
     job.step(FakeClient())
     assert [(entry.text, entry.decision) for entry in history.entries] == [("file.csv", "1 not scored, 1 review")]
+
+
+def test_the_history_is_bounded_by_its_bytes_and_holds_no_table() -> None:
+    history = History()
+    for number in range(30):
+        history.note_comment(f"{number}".ljust(1 << 20), prediction_of(str(number)))
+    assert [entry.text.strip() for entry in history.entries][:2] == ["29", "28"]
+    assert 10 < len(history.entries) <= 16
+    assert history.size_bytes <= MOST_BYTES
+    loaded = Loaded("file.csv", Table(("text",), (("hello",),)), history)
+    loaded.start(0)
+    job = weakref.ref(loaded.job(0))  # type: ignore[arg-type]
+    del loaded
+    assert job() is None
+
+
+def test_what_is_loaded_in_all_tabs_has_its_room() -> None:
+    room, table = Room(most_bytes=30_000), Table(("text",), (("x" * 10_000,),))
+    first, second = (Loaded("file.csv", table, History()) for _ in range(2))
+    room.take(first)
+    room.take(second)
+    with pytest.raises(OverloadedError, match="expected at most 0 MB together"):
+        room.take(Loaded("file.csv", table, History()))
+    del first
+    room.take(Loaded("file.csv", table, History()))
 
 
 def test_oldest_entries_go_and_their_verdicts_with_them() -> None:

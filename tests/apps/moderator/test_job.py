@@ -36,7 +36,7 @@ def test_rows_without_text_are_kept_marked_and_not_sent() -> None:
     finish(job, client)
     assert client.batches == [["hello"]]
     assert [row.note for row in job.rows] == ["no text", "", "no text"]
-    assert job.counts() == {"review": 1, "not scored": 2}
+    assert job.counts == {"review": 1, "not scored": 2}
 
 
 def test_text_that_the_api_refuses_is_marked_and_the_rest_of_its_batch_scored() -> None:
@@ -50,7 +50,7 @@ def test_text_that_the_api_refuses_is_marked_and_the_rest_of_its_batch_scored() 
     finish(job, FakeClient(refuse))
     assert [row.note for row in job.rows if row.note] == ["text has 101 bytes; at most 100 are taken"]
     assert job.rows[3].prediction is None
-    assert job.counts()["review"] == BATCH_TEXTS - 1
+    assert job.counts["review"] == BATCH_TEXTS - 1
 
 
 def test_failure_keeps_the_rows_so_far_and_goes_on_where_it_stopped() -> None:

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from sqlalchemy import Engine, select
+from sqlalchemy import Engine, event, select
 from streamlit.testing.v1 import AppTest
 
 from apps.monitor.services import backtest, candidate
@@ -83,7 +83,7 @@ def test_everything_drawn_is_exact(engine: Engine) -> None:
     toxic = found.scores[:, 0]
     assert caused.reviews_per_day.value == pytest.approx(((toxic >= 0.2) & (toxic < 0.9)).sum())
     assert caused.reviews_per_day.low == pytest.approx(caused.reviews_per_day.high)
-    assert caused.changes.changed == pytest.approx(((toxic >= 0.2) & (toxic < 0.5)).sum())
+    assert caused.transitions.tolist()[0] == [(toxic < 0.2).sum(), ((toxic >= 0.2) & (toxic < 0.5)).sum(), 0]
 
 
 def test_a_sample_stands_for_the_day_within_its_interval(engine: Engine) -> None:
@@ -206,6 +206,22 @@ def test_a_job_is_cancelled_on_the_page(monitor: AppTest, engine: Engine) -> Non
     assert jobs_shown(at).loc[0, "State"] == "cancelled"
     assert not [button for button in at.button if button.label.startswith("Cancel")]
     assert Worker(engine, policy(), lambda _: AllToxic(), "one", shown).work() is None
+
+
+def test_the_jobs_are_read_once_for_a_page(monitor: AppTest, engine: Engine) -> None:
+    site(engine, days=1, number=50, budget=10)
+    at = other_version(open_page(monitor, "back-test"))
+    ask(at, 100)
+    asked: list[str] = []
+
+    def note(_: object, __: object, statement: str, *___: object) -> None:
+        asked.append(statement)
+
+    event.listen(Engine, "before_cursor_execute", note)
+    at.run()
+    event.remove(Engine, "before_cursor_execute", note)
+    assert len(jobs_shown(at)) == 1
+    assert len([each for each in asked if "FROM jobs" in each]) == 1
 
 
 def test_an_empty_database_says_what_to_do(monitor: AppTest, engine: Engine) -> None:

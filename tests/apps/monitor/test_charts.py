@@ -8,8 +8,10 @@ from sqlalchemy import Engine
 from apps.monitor.components import charts
 from apps.monitor.services import frames
 from apps.monitor.services.snapshot import TIME_RANGES, Snapshot, TimeRange, take_snapshot
+from moderation import clock
 from moderation.db.promotion import record_moves
 from moderation.registry.registry import AliasEvent
+from moderation.review.access import local_session
 from tests.apps.monitor.records import VERSION, feedback, fill, prediction
 
 
@@ -17,7 +19,12 @@ from tests.apps.monitor.records import VERSION, feedback, fill, prediction
 def snapshot(engine: Engine) -> Snapshot:
     rows = [prediction(toxic=0.9, decision="remove"), prediction(ago=timedelta(minutes=30))]
     fill(engine, rows, [feedback(rows[0], False, {"toxic": False})])
-    return take_snapshot(engine, TIME_RANGES[0], datetime.now(UTC))
+    return look(engine)
+
+
+def look(engine: Engine, now: datetime | None = None) -> Snapshot:
+    now = now or clock.now()
+    return take_snapshot(engine, local_session(engine, now), TIME_RANGES[0], now)
 
 
 def axis_of(snapshot: Snapshot) -> charts.TimeAxis:
@@ -39,6 +46,7 @@ def test_every_axis_of_time_or_number_says_what_it_measures(snapshot: Snapshot) 
             "latency": charts.latency_chart(frames.latency_frame(snapshot), axis_of(snapshot)).to_dict(),
             "classes": charts.classes_chart(frames.classes_frame(snapshot), axis_of(snapshot)).to_dict(),
             "parts": charts.parts_chart(frames.parts_frame(snapshot, "p95"), "p95", axis_of(snapshot)).to_dict(),
+            "failures": charts.failures_chart(frames.failures_frame(snapshot), bucket, axis_of(snapshot)).to_dict(),
             "cache": charts.cache_chart(frames.cache_frame(snapshot), axis_of(snapshot)).to_dict(),
             "corrections": charts.corrections_chart(frames.corrections_frame(snapshot)).to_dict(),
         }.items()
@@ -49,6 +57,7 @@ def test_every_axis_of_time_or_number_says_what_it_measures(snapshot: Snapshot) 
         "latency": {"x": "Time (UTC)", "y": "Latency (ms)"},
         "classes": {"x": "Time (UTC)", "y": None},  # the names of the classes
         "parts": {"x": "Time (UTC)", "y": "p95 of each part (ms)"},
+        "failures": {"x": "Time (UTC)", "y": "Requests per minute"},
         "cache": {"x": "Time (UTC)", "y": "From the cache (%)"},
         "corrections": {"x": "Corrections (count)", "y": None},
     }
@@ -92,10 +101,18 @@ def test_corrections_tell_missed_classes_from_false_alarms(snapshot: Snapshot) -
     assert dict(zip(toxic["kind"], toxic["corrections"], strict=True)) == {"missed": 0, "false alarm": 1}
 
 
+def test_failures_are_told_apart_by_what_they_mean() -> None:
+    kinds = {status: frames.failure_kind(status) for status in (400, 401, 404, 422, 429, 499, 500, 503, 504)}
+    assert set(kinds.values()) == set(frames.FAILURE_KINDS)
+    assert kinds[504] == kinds[500] == "fault (5xx)"
+    assert kinds[503] == "no room (503)"
+    assert kinds[404] == kinds[400] == "refused (4xx)"
+
+
 def test_parts_and_cache_hits_are_those_that_were_measured(engine: Engine) -> None:
     row = prediction()
     fill(engine, [replace(row, queue_ms=2.0, tokenize_ms=1.0, inference_ms=9.0), replace(prediction(), cached=True)])
-    snapshot = take_snapshot(engine, TIME_RANGES[0], datetime.now(UTC))
+    snapshot = look(engine)
     parts = frames.parts_frame(snapshot, "p50").dropna().set_index("part")["latency_ms"]
     assert parts.to_dict() == pytest.approx({"waiting": 2.0, "tokenising": 1.0, "inference": 9.0}, rel=0.026)
     assert snapshot.cached_share == 0.5
@@ -111,7 +128,7 @@ def test_alias_periods_are_cut_to_the_range_and_marked_where_they_begin(engine: 
             [AliasEvent("production", version, None, now - timedelta(hours=ago), "ann", "") for version, ago in moves],
         )
     fill(engine, [prediction()])
-    snapshot = take_snapshot(engine, TIME_RANGES[0], now)
+    snapshot = look(engine, now)
     periods = frames.periods_frame(snapshot)
     assert list(periods["version"]) == ["b" * 12, f"tiny {VERSION[:12]}"]
     assert list(periods["began"]) == [False, True]

@@ -57,6 +57,16 @@ def test_another_site_signs_nobody_in(headers: dict[str, str]) -> None:
     assert "set-cookie" not in answer.headers
 
 
+def test_a_sign_out_takes_the_cookie_away_where_it_was_set() -> None:
+    asked = client(base="tools")
+    asked.post("/tools/session", content=TOKEN, headers={"Sec-Fetch-Site": "same-origin"})
+    assert asked.cookies.get(COOKIE) == TOKEN
+    answer = asked.delete("/tools/session", headers={"Sec-Fetch-Site": "same-origin"})
+    assert answer.status_code == 204
+    assert asked.cookies.get(COOKIE) is None
+    assert asked.delete("/tools/session", headers={"Sec-Fetch-Site": "cross-site"}).status_code == 403
+
+
 @pytest.mark.parametrize(
     ("body", "status"), [("", 400), ("short", 400), ("a b" * 10, 400), ("é" * 30, 400), ("x" * 101, 413)]
 )

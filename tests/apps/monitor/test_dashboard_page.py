@@ -3,15 +3,20 @@ from pathlib import Path
 
 import pytest
 import streamlit as st
-from sqlalchemy import Engine
+from sqlalchemy import Engine, update
 from streamlit.testing.v1 import AppTest
 
+from apps.monitor.services.snapshot import TIME_RANGES, take_snapshot
 from moderation import clock
 from moderation.db.database import connect, migrate
-from moderation.review.access import Session, local_session, sign_out
+from moderation.db.log import insert
+from moderation.db.review_models import Reviewer
+from moderation.review.access import Role, Session, local_session, sign_out
 from tests.apps.hostile import HOSTILE, NUL
 from tests.apps.monitor.records import VERSION, feedback, fill, prediction
+from tests.apps.monitor.reviewing import add, enter, session_of
 from tests.apps.pages import TIMEOUT_S, charts, page, parsed_texts
+from tests.moderation.db.records import failure
 
 
 def figures(at: AppTest) -> dict[str, str]:
@@ -20,6 +25,11 @@ def figures(at: AppTest) -> dict[str, str]:
 
 def look_back(at: AppTest, length: str) -> AppTest:
     return at.segmented_control(key="range").set_value(length).run()
+
+
+def seen_by_a_viewer(at: AppTest, engine: Engine) -> AppTest:
+    add(engine, "vic", role="viewer")
+    return enter(at.run(), "vic")
 
 
 def test_empty_database_says_what_to_do(monitor: AppTest, engine: Engine) -> None:
@@ -43,12 +53,13 @@ def test_predictions_and_feedback_are_shown_in_figures_charts_and_tables(monitor
         "Latency, p95": "12.5 ms",
         "Acted on": "33 %",
         "From the cache": "0 %",
+        "Errors": "0",
         "Feedback": "2",
         "Agreement": "50 %",
     }
     assert charts(at) == 7  # volume, decisions, cache, latency, classes, agreement, corrections; no parts
     newest, versions = at.dataframe[0].value, at.dataframe[1].value
-    row = newest[newest["Comment"] == "You are vermin."].iloc[0]
+    row = newest[newest["Prediction"] == judged.id].iloc[0]
     assert list(row[["Decision", "Because of", "Feedback", "Corrected labels"]]) == [
         "review",
         "toxic",
@@ -56,6 +67,22 @@ def test_predictions_and_feedback_are_shown_in_figures_charts_and_tables(monitor
         "identity hate",
     ]
     assert list(versions.loc[0, ["Name", "Predictions", "Version"]]) == ["tiny", 3, VERSION]
+
+
+def test_errors_are_drawn_over_time_also_while_nothing_is_answered(monitor: AppTest, engine: Engine) -> None:
+    at = monitor.run()
+    assert not [each.value for each in at.subheader if each.value == "Errors over time"]
+    now = clock.now()
+    with engine.begin() as connection:
+        insert(connection, failures=[failure(created_at=now, status=status) for status in (422, 429, 500, 503)])
+    at.run()
+    assert not at.exception
+    assert "No predictions yet" in at.info[0].value
+    assert charts(at) == 1
+    fill(engine, [prediction()])
+    at.run()
+    assert figures(at)["Errors"] == "6"
+    assert charts(at) == 6
 
 
 def test_agreement_is_given_with_its_interval_and_said_to_be_no_accuracy(monitor: AppTest, engine: Engine) -> None:
@@ -67,12 +94,37 @@ def test_agreement_is_given_with_its_interval_and_said_to_be_no_accuracy(monitor
 
 
 def test_only_predictions_with_feedback_on_request(monitor: AppTest, engine: Engine) -> None:
-    judged = prediction("judged")
-    fill(engine, [judged, prediction("not judged")], [feedback(judged, True)])
+    judged, other = prediction("judged"), prediction("not judged")
+    fill(engine, [judged, other], [feedback(judged, True)])
     at = monitor.run()
-    assert set(at.dataframe[0].value["Comment"]) == {"judged", "not judged"}
+    assert set(at.dataframe[0].value["Prediction"]) == {judged.id, other.id}
     at.toggle(key="only_judged").set_value(True).run()
-    assert list(at.dataframe[0].value["Comment"]) == ["judged"]
+    assert list(at.dataframe[0].value["Prediction"]) == [judged.id]
+
+
+@pytest.mark.parametrize("role", ["viewer", "reviewer", "admin"])
+def test_who_may_review_sees_no_text_beside_what_was_decided_of_it(
+    monitor: AppTest, engine: Engine, role: Role
+) -> None:
+    fill(engine, [prediction("You are vermin.", decision="remove")])
+    add(engine, "ann", role=role)
+    at = enter(monitor.run(), "ann")
+    assert not at.exception
+    assert list(at.dataframe[0].value["Decision"]) == ["remove"]
+    shown = "".join(str(each.value.to_dict()) for each in at.dataframe)
+    assert ("You are vermin." in shown) == (role == "viewer")
+    assert any("whoever reviews reads those before" in each.value for each in at.caption) == (role != "viewer")
+
+
+def test_the_role_of_this_moment_says_who_sees_texts(monitor: AppTest, engine: Engine) -> None:
+    fill(engine, [prediction("You are vermin.")])
+    add(engine, "ann", role="viewer")
+    session = session_of(engine, "ann")
+    with engine.begin() as connection:
+        connection.execute(update(Reviewer).values(role="reviewer"))
+    found = take_snapshot(engine, session, TIME_RANGES[0], clock.now())
+    assert session.role == "viewer"
+    assert [each.prediction.text for each in found.newest] == [None]
 
 
 def test_range_without_predictions_names_the_newest_and_a_longer_range_shows_them(
@@ -88,7 +140,7 @@ def test_range_without_predictions_names_the_newest_and_a_longer_range_shows_the
 
 def test_hostile_comments_are_data_only(monitor: AppTest, engine: Engine) -> None:
     fill(engine, [prediction(text) for text in HOSTILE])
-    at = monitor.run()
+    at = seen_by_a_viewer(monitor, engine)
     assert not at.exception
     stored = [text.replace("\x00", "\ufffd") for text in HOSTILE]
     assert set(at.dataframe[0].value["Comment"]) == set(stored)
@@ -99,7 +151,7 @@ def test_hostile_comments_are_data_only(monitor: AppTest, engine: Engine) -> Non
 
 def test_comment_that_was_not_stored_is_said_to_be_so(monitor: AppTest, engine: Engine) -> None:
     fill(engine, [prediction(text=None)])
-    assert list(monitor.run().dataframe[0].value["Comment"]) == ["(not stored)"]
+    assert list(seen_by_a_viewer(monitor, engine).dataframe[0].value["Comment"]) == ["(not stored)"]
 
 
 def test_page_refreshes_by_itself_only_when_asked(monitor: AppTest, engine: Engine) -> None:

@@ -10,6 +10,7 @@ from moderation import clock
 from moderation.db.log import insert, record_version
 from moderation.db.models import Rollup
 from moderation.labels import LABELS
+from moderation.review.access import local_session
 from tests.apps.pages import charts, open_page
 from tests.moderation.db.records import VERSION, prediction, version
 
@@ -75,7 +76,7 @@ def test_a_change_raises_the_alarm_and_the_distance(monitor: AppTest, engine: En
 
 def test_a_new_language_is_seen_and_the_classes_stay_quiet(engine: Engine) -> None:
     fill(engine, [0.2] * 30, spanish_from=23)
-    found = drift.read(engine, version(reference=REFERENCE), clock.now())
+    found = drift.read(engine, local_session(engine, clock.now()), version(reference=REFERENCE), clock.now())
     assert found is not None
     distances = drift.distances_frame(found).set_index("of")
     assert distances.loc["language", "p-value"] < 0.05
@@ -97,7 +98,7 @@ def test_the_prevalence_is_corrected_where_the_threshold_in_force_is_the_stated_
     points = {"toxic": POINT | {"threshold": 0.5}, "insult": POINT | {"threshold": 0.4}}
     fill(engine, [0.2] * 16 + [0.5] * 10, operating_points=points)
     record = version(reference=REFERENCE, operating_points=points)
-    page = drift.read(engine, record, clock.now())
+    page = drift.read(engine, local_session(engine, clock.now()), record, clock.now())
     assert page is not None
     frame = prevalence_frame(page).set_index(["label", "days"])
     toxic = frame.loc["toxic"]
@@ -128,14 +129,14 @@ def test_the_length_is_compared_with_training_only_where_the_bins_are_the_same(e
     fill(engine, [0.2] * 16)
     for edges, comparable in (([0.0, 16.0, 4096.0], True), ([0.0, 20.0, 4096.0], False)):
         stated = {"length_bin_edges": edges, "length_shares": [0.4, 0.6]}
-        found = drift.read(engine, version(reference=stated), clock.now())
+        found = drift.read(engine, local_session(engine, clock.now()), version(reference=stated), clock.now())
         assert found is not None
         assert (found.distances[drift.TRAIT_NAMES["tokens"]].from_reference is not None) == comparable
 
 
 def test_quiet_days_raise_none(engine: Engine) -> None:
     fill(engine, [0.2] * 30)
-    found = drift.read(engine, version(), clock.now())
+    found = drift.read(engine, local_session(engine, clock.now()), version(), clock.now())
     assert found is not None
     assert set(drift.alarms_frame(found)["state"]) == {"no change seen", "not watched"}
     assert sum(day.classes[""] for day in found.days) == 30 * 40
@@ -156,4 +157,4 @@ def test_without_a_full_day_there_is_nothing(monitor: AppTest, engine: Engine) -
     at = open_page(monitor, "drift")
     assert not at.exception
     assert "no full day yet" in at.info[0].value
-    assert drift.read(engine, version(version=VERSION), clock.now()) is None
+    assert drift.read(engine, local_session(engine, clock.now()), version(version=VERSION), clock.now()) is None

@@ -41,21 +41,25 @@ def test_an_admin_sees_everybodys_work(monitor: AppTest, engine: Engine) -> None
     add(engine, "root", role="admin")
     at = open_page(enter(monitor.run(), "root"), "reviewers")
     assert not at.exception
-    days, agreement = at.dataframe[0].value, at.dataframe[1].value
+    days, agreement, others = (each.value for each in at.dataframe)
     assert dict(zip(days["Reviewer"], days["Verdicts"], strict=True)) == {"ann": 6, "bob": 6}
-    toxic = agreement.set_index("Label").loc["toxic"]
-    assert toxic["From"] < toxic["Alpha"] < toxic["To"]
-    assert (toxic["Items"], toxic["Labels"]) == (6, 12)
-    assert "majority" in toxic["Consensus"]
-    assert "all labels are the same" in agreement.set_index("Label").loc["threat"]["Why there is no figure"]
-    assert charts(at) == 2
-    assert len(at.get("download_button")) == 2
+    toxic = agreement.set_index("label").loc["toxic"]
+    assert toxic["low"] < toxic["value"] < toxic["high"]
+    assert (toxic["items"], toxic["reviews"]) == (6, 12)
+    assert "majority" in toxic["consensus"]
+    assert "all labels are the same" in agreement.set_index("label").loc["threat"]["why not"]
+    beside = others[others["label"] == "toxic"].set_index("reviewer")
+    assert list(beside.index) == ["ann", "bob"]
+    assert beside.loc["ann", "value"] == pytest.approx(toxic["value"])  # there is but one other
+    assert charts(at) == 3
+    assert len(at.get("download_button")) == 3
 
 
 def test_a_reviewer_sees_the_own_work_only(monitor: AppTest, engine: Engine) -> None:
     work(engine)
     at = open_page(enter(monitor.run(), "ann"), "reviewers")
     assert set(at.dataframe[0].value["Reviewer"]) == {"ann"}
+    assert set(at.dataframe[2].value["reviewer"]) == {"ann"}
     assert "bob" not in str([each.value for each in at.dataframe])
 
 
@@ -69,22 +73,22 @@ def test_without_reviews_the_page_says_so(monitor: AppTest, engine: Engine) -> N
 def test_agreement_is_one_where_all_agree_and_refused_where_few_do() -> None:
     alike = np.tile(np.array([[1.0, 1.0], [0.0, 0.0]]), (10, 1))
     frame = agreement_frame(np.stack([alike] * 6))
-    assert list(frame["Alpha"]) == [1.0] * 6
-    assert set(frame["Consensus"]) == {"Dawid and Skene (1979)"}
-    assert frame["Positive by consensus (%)"].to_list() == pytest.approx([50.0] * 6)
+    assert list(frame["value"]) == [1.0] * 6
+    assert set(frame["consensus"]) == {"Dawid and Skene (1979)"}
+    assert frame["positive by consensus"].to_list() == pytest.approx([0.5] * 6)
     few = agreement_frame(np.full((6, 0, 0), np.nan))
-    assert few["Alpha"].isna().all()
-    assert "0 items have two labels" in few["Why there is no figure"][0]
+    assert few["value"].isna().all()
+    assert "0 items have two labels" in few["why not"][0]
 
 
 def test_a_golden_item_is_right_if_all_its_labels_are() -> None:
     truth = np.zeros((4, 6), dtype=bool)
     given = truth.copy()
     given[1, 5] = True
-    frame = golden_frame(GoldenResults(np.array(["ann", "ann", "ann", "bob"]), given, truth)).set_index("Reviewer")
-    assert frame.loc["ann", "All labels right (%)"] == pytest.approx(100 * 2 / 3)
-    assert frame.loc["bob", "Golden items"] == 1
-    assert frame.loc["ann", "From"] == pytest.approx(20.8, abs=0.1)  # Wilson, 2 of 3
+    frame = golden_frame(GoldenResults(np.array(["ann", "ann", "ann", "bob"]), given, truth)).set_index("reviewer")
+    assert frame.loc["ann", "value"] == pytest.approx(2 / 3)
+    assert frame.loc["bob", "reviews"] == 1
+    assert frame.loc["ann", "low"] == pytest.approx(0.208, abs=0.001)  # Wilson, 2 of 3
 
 
 def test_an_admin_erases_by_id_and_the_log_tells(monitor: AppTest, engine: Engine) -> None:
@@ -104,6 +108,14 @@ def test_an_admin_erases_by_id_and_the_log_tells(monitor: AppTest, engine: Engin
     at.run()
     log = at.dataframe[0].value
     assert list(log.loc[0, ["Who", "Action", "What"]]) == ["local", "erase", ids[0]]
+
+
+def test_ids_that_were_typed_are_there_after_a_reload(monitor: AppTest, engine: Engine) -> None:
+    # What the browser says once it has loaded the page; a component's JavaScript does not run here.
+    monitor.session_state["memory_said"] = {"tab": "one", "texts": {"Prediction ids, one per line": "an-id"}}
+    at = open_page(monitor, "data")
+    assert at.text_area(key="erase-ids").value == "an-id"
+    assert not at.checkbox(key="erase-sure").value
 
 
 def test_what_is_no_id_is_refused_by_its_place(monitor: AppTest, engine: Engine) -> None:

@@ -7,6 +7,7 @@ from apps.monitor.services import shadow
 from moderation import clock
 from moderation.db import shadow as stored
 from moderation.db.log import insert, record_version
+from moderation.review.access import local_session
 from tests.apps.monitor.reviewed import CANDIDATE, shadow_of, site
 from tests.apps.pages import charts, open_page, parsed_texts
 from tests.moderation.db.records import VERSION, prediction, version
@@ -37,7 +38,7 @@ def test_agreement_is_shown_per_decision_and_label_with_intervals(monitor: AppTe
 
 def test_disagreements_that_were_drawn_are_counted(monitor: AppTest, engine: Engine) -> None:
     site(engine, labelled=1.0)
-    found = shadow.read(engine, WEEK, clock.now())
+    found = shadow.read(engine, local_session(engine, clock.now()), WEEK, clock.now())
     assert found.queue.get("done", 0) > 0
     assert any(
         f"**{found.queue['done']}** of this range" in each.value for each in open_page(monitor, "shadow").markdown
@@ -55,7 +56,7 @@ def test_versions_that_are_not_recorded_have_no_classes(engine: Engine) -> None:
     with engine.begin() as connection:
         record_version(connection, version())
         insert(connection, [logged], [], [shadow_of(logged, 1.0)])
-    found = shadow.read(engine, WEEK, clock.now())
+    found = shadow.read(engine, local_session(engine, clock.now()), WEEK, clock.now())
     frame = shadow.labels_frame(found.pairs, CANDIDATE)
     assert set(frame["why not"]) == {"the candidate's thresholds are not recorded"}
     assert found.pairs.answered_by.tolist() == [VERSION]

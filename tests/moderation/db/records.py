@@ -4,7 +4,7 @@ import uuid
 from dataclasses import replace
 from datetime import UTC, datetime
 
-from moderation.db.log import FeedbackRecord, PredictionRecord, VersionRecord
+from moderation.db.log import FailureRecord, FeedbackRecord, PredictionRecord, VersionRecord
 from moderation.labels import LABELS
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -40,6 +40,11 @@ def feedback(**fields: object) -> FeedbackRecord:
         agree=True,
         labels=None,
     )
+    return replace(usual, **fields)
+
+
+def failure(**fields: object) -> FailureRecord:
+    usual = FailureRecord(str(uuid.uuid4()), NOON, "/predict", 503, 3)
     return replace(usual, **fields)
 
 

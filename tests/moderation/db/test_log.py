@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from sqlalchemy import Engine, func, select, text
 
 from moderation.db.log import (
+    FailureRecord,
     FeedbackRecord,
     PredictionRecord,
     VersionRecord,
@@ -19,7 +20,7 @@ from moderation.db.log import (
 from moderation.db.models import Feedback, Prediction, Version
 from moderation.errors import InvalidInputError
 from moderation.labels import LABELS
-from tests.moderation.db.records import NOON, feedback, prediction, version
+from tests.moderation.db.records import NOON, failure, feedback, prediction, version
 
 TEXTS = st.text(st.sampled_from("\x00\ud800\udfff'\"\\\n\u2028👩🏽a") | st.characters())
 
@@ -42,6 +43,11 @@ def test_a_prediction_reads_back_from_json(**fields: object) -> None:
 def test_feedback_reads_back_from_json(**fields: object) -> None:
     record = feedback(**fields)
     assert FeedbackRecord.from_json(record.to_json()) == record
+
+
+def test_a_failure_reads_back_from_json() -> None:
+    record = failure(route="connection", status=431, number=10**9)
+    assert FailureRecord.from_json(record.to_json()) == record
 
 
 def test_a_version_reads_back_from_json() -> None:

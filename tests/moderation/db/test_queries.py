@@ -7,19 +7,20 @@ from sqlalchemy import Engine
 
 from moderation.db.log import FeedbackRecord, PredictionRecord, insert, record_version
 from moderation.db.queries import (
+    Failures,
     LabelFeedback,
     VersionUse,
+    failures,
     feedback_summary,
     last_prediction_at,
     newest,
     traffic,
     versions,
-    wilson_interval,
 )
 from moderation.db.rollups import TIME_ERROR
 from moderation.errors import InvalidInputError
 from moderation.labels import LABELS
-from tests.moderation.db.records import NOON, VERSION, feedback, prediction, version
+from tests.moderation.db.records import NOON, VERSION, failure, feedback, prediction, version
 
 HOUR_S = 3_600
 HOUR = timedelta(hours=1)
@@ -144,8 +145,7 @@ def test_feedback_is_summed_up_with_its_interval_and_corrections(engine: Engine)
     ]
     store(engine, [predicted, passed, unrecorded], verdicts)
     found = feedback_summary(engine, NOON, NOON + HOUR)
-    assert (found.received, found.agreed, found.share) == (5, 2, 0.4)
-    assert (found.low, found.high) == wilson_interval(2, 5)
+    assert (found.received, found.agreed) == (5, 2)
     assert [label for label in found.labels if label.judged] == [
         LabelFeedback("toxic", judged=1, missed=1, false_alarms=0),
         LabelFeedback("threat", judged=1, missed=0, false_alarms=0),
@@ -162,7 +162,7 @@ def test_an_empty_database_answers_every_query(engine: Engine) -> None:
     assert newest(engine, *day) == []
     assert versions(engine, *day, HOUR_S) == []
     summary = feedback_summary(engine, *day)
-    assert (summary.received, summary.share, summary.low, summary.high) == (0, None, None, None)
+    assert (summary.received, summary.agreed) == (0, 0)
 
 
 def test_the_newest_predictions_come_with_their_newest_feedback(engine: Engine) -> None:
@@ -213,19 +213,20 @@ def test_a_limit_out_of_bounds_is_refused(limit: int) -> None:
         newest(None, NOON, NOON + HOUR, limit)  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize(
-    ("successes", "trials", "low", "high"),
-    [  # Newcombe, Statist. Med. 17, 857-872 (1998), table I, method 3
-        (81, 263, 0.2553, 0.3662),
-        (15, 148, 0.0624, 0.1605),
-        (0, 20, 0.0000, 0.1611),
-        (1, 29, 0.0061, 0.1718),
-    ],
-)
-def test_the_wilson_interval_equals_published_values(successes: int, trials: int, low: float, high: float) -> None:
-    assert wilson_interval(successes, trials) == pytest.approx((low, high), abs=5e-5)
-    mirrored = wilson_interval(trials - successes, trials)
-    assert mirrored == pytest.approx((1 - high, 1 - low), abs=5e-5)
+def test_failures_are_added_up_per_bucket_and_status_however_often_they_are_sent(engine: Engine) -> None:
+    at = NOON + timedelta(minutes=59, seconds=59)
+    counted = [
+        failure(),
+        failure(number=4, route="connection"),
+        failure(status=429, created_at=at),
+        failure(created_at=NOON + HOUR),
+        failure(created_at=NOON + 2 * HOUR),
+    ]
+    for _ in range(2):
+        with engine.begin() as connection:
+            insert(connection, failures=counted)
+    found = failures(engine, NOON, NOON + 2 * HOUR, HOUR_S)
+    assert found == [Failures(NOON, {503: 7, 429: 3}), Failures(NOON + HOUR, {503: 3})]
 
 
 def test_times_in_another_zone_mean_the_same_range(engine: Engine) -> None:

@@ -1,5 +1,6 @@
 """Signing in, who may, for how long, and what is kept of it."""
 
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
 
 import pytest
@@ -106,6 +107,17 @@ def test_guessing_is_stopped_and_a_right_password_forgets_it(ann: Engine) -> Non
     with pytest.raises(OverQuotaError, match="too many wrong passwords"):
         sign_in(ann, "ann", PASSWORD, NOON + timedelta(minutes=3))
     assert sign_in(ann, "ann", PASSWORD, NOON + timedelta(minutes=4) + FAILURES_WITHIN)
+
+
+def test_guesses_that_come_at_once_are_no_more_than_those_that_come_one_by_one(ann: Engine) -> None:
+    def guess(number: int) -> type[ModerationError]:
+        with pytest.raises((UnauthorizedError, OverQuotaError)) as refused:
+            sign_in(ann, "ann", f"guess number {number}", NOON)
+        return refused.type
+
+    with ThreadPoolExecutor(3 * MAX_FAILURES) as pool:
+        said = list(pool.map(guess, range(3 * MAX_FAILURES)))
+    assert said.count(UnauthorizedError) == MAX_FAILURES
 
 
 def test_what_people_type_as_a_name_by_mistake_is_not_kept(ann: Engine) -> None:

@@ -64,8 +64,11 @@ def test_the_window_keeps_what_was_not_drawn_by_stratum_and_predicted_class(engi
     with engine.connect() as connection:
         rows = connection.execute(select(ReviewPopulation.__table__)).all()
         window = connection.execute(select(ReviewWindow.__table__)).one()
-    assert {(row.stratum, row.version, row.route): (row.predictions, row.excluded, row.predicted_insult)
-            for row in rows} == {
+
+    def insults(row: Any) -> int:
+        return sum(number for _, predicted, number, _ in row.score_bins.get("insult", []) if predicted)
+
+    assert {(row.stratum, row.version, row.route): (row.predictions, row.excluded, insults(row)) for row in rows} == {
         ("rest", VERSION, "/predict"): (300, 10, 0),
         ("rest", VERSION, "/v1"): (40, 0, 40),
         ("rest", "b" * 64, "/predict"): (0, 4, 0),

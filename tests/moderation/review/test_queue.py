@@ -101,10 +101,23 @@ def test_what_an_adjudicator_cannot_tell_stays_unresolved(engine: Engine) -> Non
 def test_what_one_skips_another_gets_and_he_does_not(engine: Engine) -> None:
     rules = drawn(engine, 1)
     ann, bob = signed_in(engine, "ann"), signed_in(engine, "bob")
-    submit(engine, ann, taken(engine, ann, rules).review_id, "skip", CLOSED)
+    skipped = taken(engine, ann, rules).review_id
+    submit(engine, ann, skipped, "skip", CLOSED)
+    with pytest.raises(NotFoundError, match="after the verdict"):
+        reveal(engine, ann, skipped, CLOSED)
     assert next_item(engine, ann, rules, CLOSED) is None
     submit(engine, bob, taken(engine, bob, rules).review_id, "labels", CLOSED, NO)
     assert set(states(engine).values()) == {"done"}
+
+
+def test_an_admin_who_may_adjudicate_hears_of_the_model_when_all_is_settled(engine: Engine) -> None:
+    rules = drawn(engine, 1)
+    root = signed_in(engine, "root", "admin")
+    first = taken(engine, root, rules).review_id
+    submit(engine, root, first, "unsure", CLOSED)
+    assert reveal(engine, root, first, CLOSED) == Revealed(None, None, None, None, settled=False)
+    submit(engine, root, taken(engine, root, rules, adjudicate=True).review_id, "labels", CLOSED, NO)
+    assert reveal(engine, root, first, CLOSED).decision == "allow"
 
 
 @pytest.mark.parametrize("outcome", ["unsure", "needs_context"])

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from moderation.errors import InvalidInputError
-from moderation.statistics.agreement import agreement, consensus, golden_accuracy, krippendorff_alpha
+from moderation.statistics.agreement import agreement, agreement_with_others, consensus, krippendorff_alpha
 
 NAN = float("nan")
 
@@ -86,10 +86,21 @@ def test_a_label_that_is_none_is_refused() -> None:
         consensus(np.array([[2.0, 1.0]]))
 
 
-def test_wilson_interval_of_golden_items() -> None:
-    found = golden_accuracy(9, 10)  # Wilson 1927, by his formula
-    assert (found.low, found.high) == pytest.approx((0.5958, 0.9821), abs=1e-4)
-    assert golden_accuracy(10, 10).high == pytest.approx(1)
-    assert golden_accuracy(0, 0).refusal == "no golden item was answered"
-    with pytest.raises(InvalidInputError):
-        golden_accuracy(3, 2)
+@pytest.mark.parametrize(("items", "method"), [(400, "dawid-skene"), (19, "majority")])
+def test_agreement_with_the_others_leaves_out_what_one_said_oneself(items: int, method: str) -> None:
+    _, labels = crowd(5, items=items, share=1.0)
+    labels[:, 4] = np.random.default_rng(1).integers(0, 2, items)  # says what it likes
+    together = consensus(labels)
+    assert together.method == method
+    found = [agreement_with_others(labels, together, place) for place in range(5)]
+    assert found[0].value > found[3].value - 0.1
+    assert found[4].low < 0 < found[4].high
+    assert found[0].low > 0.1
+    by_hand = consensus(np.delete(labels, 0, axis=1)).labels
+    direct = agreement(np.column_stack((labels[:, 0], by_hand)))
+    assert found[0].value == pytest.approx(direct.value, abs=0.05)
+
+
+def test_nobody_agrees_with_others_that_are_not_there() -> None:
+    labels = np.array([[1.0, NAN], [0.0, NAN], [1.0, 1.0], [0.0, 0.0]])
+    assert "2 items have two labels" in (agreement_with_others(labels, consensus(labels), 0).refusal or "")

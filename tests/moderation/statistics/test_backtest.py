@@ -20,16 +20,14 @@ def test_decisions_are_those_of_the_policy() -> None:
     assert set(said) == set(DECISIONS)
 
 
-def test_changes_count_what_moves_and_what_a_day_brings() -> None:
-    found = backtest.changes(np.array([0, 0, 1, 2]), np.array([0, 1, 1, 1]), 1000)
-    assert found.decisions.tolist() == [[1, 1, 0], [0, 1, 0], [0, 1, 0]]
-    assert (found.changed, found.reviews_per_day, found.removals_per_day) == (2, 750, 0)
+def test_transitions_count_from_which_decision_to_which() -> None:
+    found = backtest.transitions(np.array([0, 0, 1, 2]), np.array([0, 1, 1, 1]))
+    assert found.tolist() == [[1, 1, 0], [0, 1, 0], [0, 1, 0]]
 
 
 def test_rows_that_stand_for_many_count_as_many() -> None:
     before, after, weights = np.array([0, 1, 1]), np.array([1, 1, 2]), np.array([3.0, 1.0, 6.0])
-    found = backtest.changes(before, after, 100, weights)
-    assert (found.changed, found.reviews_per_day, found.removals_per_day) == (9, 40, 60)
+    assert backtest.transitions(before, after, weights).tolist() == [[0, 3, 0], [0, 1, 6], [0, 0, 0]]
     scores = np.array([0.9, 0.8, 0.2])
     assert backtest.threshold_for_volume(scores, 40, 100, weights) == 0.8  # the first two stand for 40 of 100
     assert backtest.threshold_for_volume(scores, 39, 100, weights) == 0.9
@@ -106,7 +104,7 @@ def test_all_thresholds_move_together_until_the_budget_is_kept() -> None:
 
 def test_nonsense_is_refused() -> None:
     with pytest.raises(InvalidInputError):
-        backtest.changes(np.array([0]), np.array([0, 1]), 10)
+        backtest.transitions(np.array([0]), np.array([0, 1]))
     with pytest.raises(InvalidInputError):
         backtest.threshold_for_volume(np.array([]), 1, 1)
     with pytest.raises(InvalidInputError):

@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from moderation.errors import InvalidInputError
-from moderation.statistics.design import allocate, inclusion_probabilities
+from moderation.statistics.design import allocate
 
 NAMES = ("removed", "near", "disputed", "rest")
 
@@ -26,13 +26,6 @@ def test_a_stratum_without_a_share_gets_its_floor() -> None:
 
 def test_a_budget_below_the_floors_is_spread_evenly() -> None:
     assert sorted(allocate(dict.fromkeys(NAMES, 9), 6, dict.fromkeys(NAMES, 1.0), 5).values()) == [1, 1, 2, 2]
-
-
-def test_probabilities_are_quotas_over_counts() -> None:
-    assert inclusion_probabilities({"near": 8, "rest": 100, "none": 0}, {"near": 8, "rest": 5, "none": 0}) == {
-        "near": 1.0,
-        "rest": 0.05,
-    }
 
 
 @pytest.mark.parametrize(

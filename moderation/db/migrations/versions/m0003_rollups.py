@@ -4,12 +4,12 @@ An existing table of predictions becomes the partition of everything before the 
 Roll-ups of what it holds are made here, which reads it once; servers keep what they answer meanwhile in their outboxes.
 """
 
-from datetime import UTC, datetime
 from itertools import islice
 
 import sqlalchemy as sa
 from alembic import context, op
 
+from moderation import clock
 from moderation.db import partitions, rollups
 from moderation.db.log import PredictionRecord, prediction_record
 from moderation.db.models import Prediction
@@ -86,7 +86,7 @@ def _create_rollups() -> None:
 
 
 def _partition() -> None:
-    connection, now = op.get_bind(), datetime.now(UTC)
+    connection, now = op.get_bind(), clock.now()
     newest = connection.execute(sa.text("SELECT max(created_at) FROM predictions")).scalar_one()
     boundary = partitions.month_after(max(now, newest or now))
     old = f"predictions_before_{boundary:%Y_%m}"

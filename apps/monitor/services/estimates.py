@@ -1,0 +1,23 @@
+"""Figures with their intervals as cells of tables: what every page of figures writes. Knows no Streamlit."""
+
+from moderation.statistics.sample import Estimate
+
+FIGURES = {
+    "precision": "Precision",
+    "recall": "Recall",
+    "false_positive_rate": "False-positive rate",
+    "prevalence": "Prevalence",
+    "accuracy": "Accuracy",
+    "f1": "F1",
+    "auc": "AUC",
+}
+"""What is known of a label, `moderation.statistics.live_quality.LabelQuality`, in words."""
+COLUMNS = ("value", "low", "high", "reviews", "why not")
+"""Of `cells`."""
+
+
+def cells(found: Estimate) -> tuple[float | None, float | None, float | None, int, str]:
+    """Return value, interval, how many there are behind it, and why there is none (empty where there is one)."""
+    if found.refusal is not None:
+        return None, None, None, found.reviews, found.refusal
+    return found.value, found.low, found.high, found.reviews, ""
