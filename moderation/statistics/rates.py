@@ -33,6 +33,8 @@ CELL = 0.3
 INFORMATIVE = 2.0  # strata defined by more than scores: any rate
 SCALES = (1.0, 2.0, 4.0)
 """By which the deviations are multiplied, those of level and informative strata aside; a priori as likely."""
+_NEGLIGIBLE = 1e-4
+"""Share of the posterior, by the normal approximation, below which a scale is not drawn from."""
 _NEAREST = 1e-6  # scores are clipped to so far from 0 and 1 before they become log-odds
 
 
@@ -107,7 +109,9 @@ def posterior_rates(cells: Cells, informative: FloatArray, golden: GoldenCounts 
     to be right.
     """
     generator = np.random.default_rng(seed)
-    found = [_sample_posterior(_Model(cells, _root(cells, informative, scale), golden), generator) for scale in SCALES]
+    modes = [_mode(_Model(cells, _root(cells, informative, scale), golden)) for scale in SCALES]
+    most = max(mode.log_evidence for mode in modes)
+    found = [_sample(mode, generator) for mode in modes if mode.log_evidence > most + np.log(_NEGLIGIBLE)]
     evidence = np.array([each.log_evidence for each in found])
     shares = np.exp(evidence - evidence.max())
     parts = []
@@ -205,6 +209,16 @@ class _Model:
 
 
 @dataclass(frozen=True)
+class _Mode:
+    """Where the posterior is highest, the root (D, D) of the information there, and the normal's log-evidence."""
+
+    model: _Model
+    point: FloatArray
+    root: FloatArray
+    log_evidence: float
+
+
+@dataclass(frozen=True)
 class _Posterior:
     """Draws (S, D), their truncated importance weights (S,), which sum to 1, and the evidence up to a constant."""
 
@@ -214,21 +228,19 @@ class _Posterior:
     log_evidence: float
 
 
-def _sample_posterior(model: _Model, generator: np.random.Generator) -> _Posterior:
+def _sample(mode: _Mode, generator: np.random.Generator) -> _Posterior:
     """Draw around the mode."""
-    point, information = _mode(model)
-    root = np.linalg.cholesky(information)
-    noise = generator.standard_normal((2 * DRAWS, model.dimensions))
-    draws = point + noise @ np.linalg.inv(root)  # a tenth of the time that solving for each draw takes
-    log_weights = model.log_density(draws) + 0.5 * (noise**2).sum(axis=1)
+    noise = generator.standard_normal((2 * DRAWS, mode.model.dimensions))
+    draws = mode.point + noise @ np.linalg.inv(mode.root)  # a tenth of the time that solving for each draw takes
+    log_weights = mode.model.log_density(draws) + 0.5 * (noise**2).sum(axis=1)
     weights = np.exp(log_weights - log_weights.max())
     weights = np.minimum(weights, weights.mean() * np.sqrt(len(weights)))
-    evidence = log_weights.max() + np.log(weights.mean()) - np.log(np.diagonal(root)).sum()
-    return _Posterior(model, draws, weights / weights.sum(), float(evidence))
+    evidence = log_weights.max() + np.log(weights.mean()) - np.log(np.diagonal(mode.root)).sum()
+    return _Posterior(mode.model, draws, weights / weights.sum(), float(evidence))
 
 
-def _mode(model: _Model) -> tuple[FloatArray, FloatArray]:
-    """Return the posterior's mode, by Fisher scoring with halved steps, and the information there."""
+def _mode(model: _Model) -> _Mode:
+    """Find the mode by Fisher scoring with halved steps."""
     point = model.start()
     height = model.log_density(point[None])[0]
     for _ in range(50):
@@ -242,7 +254,8 @@ def _mode(model: _Model) -> tuple[FloatArray, FloatArray]:
             break
         if gain < 1e-6:
             break
-    return point, model.step(point)[1]
+    root = np.linalg.cholesky(model.step(point)[1])
+    return _Mode(model, point, root, float(height - np.log(np.diagonal(root)).sum()))
 
 
 def _predict(
