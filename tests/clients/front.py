@@ -107,7 +107,10 @@ def _pass_to(url: str) -> Callable[[Request], Awaitable[Response]]:
 async def _connect(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, host: str, port: int) -> None:
     with suppress(ConnectionError, asyncio.IncompleteReadError):
         asked = await reader.readuntil(b"\r\n\r\n")
-        assert asked.startswith(f"CONNECT {HOST}:443 ".encode()), asked
+        if not asked.startswith(f"CONNECT {HOST}:443 ".encode()):
+            writer.write(b"HTTP/1.1 403 Forbidden\r\ncontent-length: 0\r\n\r\n")
+            writer.close()
+            return
         there_reader, there_writer = await asyncio.open_connection(host, port)
         writer.write(b"HTTP/1.1 200 Connection established\r\n\r\n")
         await asyncio.gather(_pump(reader, there_writer), _pump(there_reader, writer))
