@@ -155,6 +155,13 @@ def test_perspective_api_client_of_npm_takes_a_tls_server_as_its_proxy(service: 
     _check_perspective_npm(service, google.trusted | proxy)
 
 
+def test_perspectiveapi_js_client_gets_the_rest_of_what_it_asks_for(service: Service) -> None:
+    more = "console.log(JSON.stringify(await client.getScores('<i>Thank you.</i>')));"
+    score, scores = service.run("perspectiveapi-js-client", "js", more=more)
+    assert score == service.score()
+    assert scores == {"TOXICITY": service.score("Thank you.")}  # and not SPAM
+
+
 @pytest.mark.skipif(
     sys.platform != "linux" or os.geteuid() != 0,
     reason="only root can listen on port 443 and give a process names of its own",
