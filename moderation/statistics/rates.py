@@ -254,7 +254,7 @@ def _mode(model: _Model) -> _Mode:
             break
         if gain < 1e-6:
             break
-    root = np.linalg.cholesky(model.step(point)[1])
+    root = np.asarray(np.linalg.cholesky(model.step(point)[1]), dtype=np.float64)
     return _Mode(model, point, root, float(height - np.log(np.diagonal(root)).sum()))
 
 
