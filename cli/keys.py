@@ -22,6 +22,11 @@ app = typer.Typer(
     epilog="Keys are in the database, MODERATION_DATABASE_URL or a SQLite file in the state folder; servers follow it.",
     rich_markup_mode=None,
 )
+_DONE = {
+    "made": "",
+    "replaced": "; the one before opens nothing any more",
+    "kept": " already, and stays as it was (`moderation keys list`)",
+}
 Name = Annotated[str, typer.Argument(help="Whom the key is for; the log keeps this name with each prediction.")]
 
 
@@ -39,17 +44,26 @@ def create(
 ) -> None:
     """Make a key and print it, the only time that it can be seen.
 
-    Running servers know it at once. With --token-file it can be repeated: a key that is there stays as it is.
+    Running servers know it at once. With --token-file it can be repeated: a key that is there stays as it is. Another
+    one takes the place of the one before, which opens nothing any more.
     """
+    from cli.reviewers import operator
     from moderation.db import keys
+    from moderation.review import audit
     from moderation.settings import read_secret
 
+    until = moment(expires)
     given = None if token_file is None else read_secret(token_file, "--token-file")
     with open_database() as engine, engine.begin() as connection:
-        # Checked by `create`, which says what is wrong.
-        token = keys.create(connection, name, scope, quota_per_minute, moment(expires), given)  # type: ignore[arg-type]
+        # Scopes are checked there, which says what is wrong.
+        if given is None:
+            token = keys.create(connection, name, scope, quota_per_minute, until)  # type: ignore[arg-type]
+        else:
+            done = keys.register(connection, name, scope, given, quota_per_minute, until)  # type: ignore[arg-type]
+            if done == "replaced":
+                audit.write(connection, keys.database_time(connection), operator(), "replace key", name)
     if given is not None:
-        typer.echo(f"the key of {name} is in the database")
+        typer.echo(f"the key of {name} is in the database{_DONE[done]}")
         return
     typer.echo("Keep this key now: it is stored as a hash and cannot be shown again.", err=True)
     typer.echo(token)

@@ -13,7 +13,7 @@ import boto3
 from botocore.exceptions import BotoCoreError, ClientError
 from environment import HERE, LAYERS, SERVICES, Environment, parameters, read_environment
 from images import keep_images, push_images, release_of
-from stacks import Change, DeploymentError, Stacks, State, read_template
+from stacks import Change, DeploymentError, Stacks, State, StoppedError, read_template
 from tasks import run_task
 
 IMAGES = ("api", "moderator", "monitor", "tools")
@@ -53,7 +53,8 @@ class Deployment:
         self._dry_run = dry_run
         self._poll_s = poll_s
         self._stacks = Stacks(clients("cloudformation"), poll_s=poll_s, role=os.environ.get(ROLE_VARIABLE, ""))
-        self._tasks_before: State | None = None
+        self._replaced: dict[str, State] = {}
+        """What tasks and services were before this deployment, in the order in which it replaced them."""
         self._outputs: dict[str, str] = {}
         for layer in LAYERS:
             self._outputs |= self._stacks.outputs(environment.stack(layer))
@@ -67,11 +68,26 @@ class Deployment:
 
     def layers(self, release: str) -> None:
         """Bring network, data and tasks up to date."""
-        self._tasks_before = self._stacks.state(self._environment.stack("tasks"))
+        self._check_snapshot()
+        tasks_before = self._stacks.state(self._environment.stack("tasks"))
         for layer in LAYERS:
             stack = self._environment.stack(layer)
-            self._change(stack, self._wanted(layer, self._computed(release)))
+            changed = self._change(stack, self._wanted(layer, self._computed(release)))
+            if changed and layer == "tasks" and tasks_before is not None:
+                self._replaced["tasks"] = tasks_before
             self._outputs |= self._stacks.outputs(stack)
+
+    def _check_snapshot(self) -> None:
+        """Refuse a disk that is smaller than that of the snapshot from which the database is to be made."""
+        name = self._environment.values.get("DatabaseSnapshot")
+        if not name or self._stacks.state(self._environment.stack("data")) is not None:
+            return
+        (found,) = self._clients("rds").describe_db_snapshots(DBSnapshotIdentifier=name)["DBSnapshots"]
+        wanted = self._environment.values.get("DatabaseGiB", parameters("data")["DatabaseGiB"]["Default"])
+        if int(wanted) < found["AllocatedStorage"]:
+            raise DeploymentError(
+                f"DatabaseGiB is {wanted}; expected {found['AllocatedStorage']} or more, as {name} has"
+            )
 
     def prepare(self) -> None:
         """Migrate the database and make what the services need, each as a task that runs once.
@@ -86,8 +102,7 @@ class Deployment:
             try:
                 self.run(account, command)
             except DeploymentError as error:
-                if self._tasks_before is not None:
-                    self._remake("tasks", self._tasks_before)
+                self._go_back()
                 raise DeploymentError(f"{error}; services and scheduled tasks are as they were before") from error
 
     def run(self, account: str, command: Sequence[str], handover: Path | None = None, files: bool = False) -> None:
@@ -127,10 +142,13 @@ class Deployment:
         try:
             yield
         finally:
-            secrets.put_secret_value(SecretId=secret, SecretString="empty")
+            for _ in range(2):  # the value before the last one can still be read, as AWSPREVIOUS
+                secrets.put_secret_value(SecretId=secret, SecretString="empty")
 
     def service(self, name: str, release: str) -> None:
         """Replace the instances of a service; go back if the load balancer does not find the new ones well.
+
+        Then also tasks and services go back that this deployment replaced before: one release serves, not two.
 
         Raises:
             DeploymentError: CloudFormation or this went back to what was there before.
@@ -138,14 +156,24 @@ class Deployment:
         stack = self._environment.stack(name)
         before = self._stacks.state(stack)
         computed = {**self._computed(release), **SERVICES[name], "Service": name}
-        if not self._change(stack, self._wanted("service", computed, prefix=name.title())) or self._is_well(name):
+        try:
+            if not self._change(stack, self._wanted("service", computed, prefix=name.title())):
+                return
+        except StoppedError:
+            raise
+        except DeploymentError as error:
+            raise DeploymentError(f"{error}{self._go_back()}") from error
+        if self._is_well(name):
+            if before is not None:
+                self._replaced[name] = before
             return
         print(f"{stack}: the load balancer does not find it well within {HEALTHY_WITHIN_S:.0f} s; going back")
         if before is None:
             self._stacks.delete(stack)
         else:
             self._remake(name, before)
-        raise DeploymentError(f"{stack} was not well and is as it was before; its log group says why")
+        back = self._go_back()
+        raise DeploymentError(f"{stack} was not well and is as it was before; its log group says why{back}")
 
     def destroy(self) -> None:
         """Delete the environment; what holds data that may be nowhere else stays, and is said."""
@@ -165,6 +193,13 @@ class Deployment:
             "Kept: the database's last snapshot, the registry's file system, image repositories, volumes whose outbox "
             "was not empty; `docs/aws.md` says how to delete them"
         )
+
+    def _go_back(self) -> str:
+        """Make tasks and services what they were before this deployment, the last first; return what to say of it."""
+        parts = [*reversed(self._replaced)]
+        for part in parts:
+            self._remake(part, self._replaced.pop(part))
+        return f"; {' and '.join(parts)} went back too" if parts else ""
 
     def _remake(self, part: str, state: State) -> None:
         """Make a stack from ``state``, which needs no question."""
@@ -186,6 +221,13 @@ class Deployment:
         """Show what would change, ask, do it; return whether anything was done."""
         if wanted is None:
             return False
+        if status := self._stacks.remains(stack):
+            print(f"{stack} never came to be ({status}); what is left of it has to be deleted before it can be made")
+            if self._dry_run:
+                return False
+            if not self._confirm(f"Delete what is left of {stack}?"):
+                raise StoppedError(f"stopped before {stack}; what was done before it stays")
+            self._stacks.delete(stack)
         change = self._stacks.plan(stack, wanted, self._tags())
         if change is None:
             print(f"{stack}: no change")
@@ -196,7 +238,7 @@ class Deployment:
             return False
         if not self._confirm(f"Do this to {stack}?"):
             self._stacks.discard(change)
-            raise DeploymentError(f"stopped before {stack}; what was done before it stays")
+            raise StoppedError(f"stopped before {stack}; what was done before it stays")
         self._stacks.apply(change)
         return True
 

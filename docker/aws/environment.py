@@ -43,7 +43,7 @@ def read_environment(name: str, folder: Path = HERE / "environments") -> Environ
 
     Raises:
         DeploymentError: there is no such file, or it names a parameter that no template has, or a setting that nothing
-            reads or that the templates make.
+            reads or that the templates make, or parameters do not go together.
     """
     path = folder / f"{name}.yaml"
     if not path.exists():
@@ -57,6 +57,7 @@ def read_environment(name: str, folder: Path = HERE / "environments") -> Environ
         if key in SETTINGS:
             _check_settings(f"{path}: {key}", value)
     texts = {key: _text(value) for key, value in values.items()}
+    _check_together(path, texts)
     return Environment(name, texts.pop("Region"), texts)
 
 
@@ -93,6 +94,32 @@ def _check_settings(where: str, settings: object) -> None:
             raise DeploymentError(f"{where}: {name} is a secret; give the ARN of one of Secrets Manager (docs/aws.md)")
         if not _VALUE.fullmatch(_text(value)):
             raise DeploymentError(f"{where}: {name} is {value!r}; expected letters, digits and any of _.,:/@%+=-")
+
+
+def _check_together(path: Path, values: Mapping[str, str]) -> None:
+    needed = {
+        "Registry": ("wandb", ("WandbSecretArn", "WandbTasksSecretArn")),
+        "OidcMetadataUrl": ("", ("OidcClientId", "OidcSecretArn")),
+    }
+    for key, (only, others) in needed.items():
+        if values.get(key) and only in ("", values[key]) and (missing := [it for it in others if not values.get(it)]):
+            raise DeploymentError(f"{path}: {key} is {values[key]}, which needs {' and '.join(missing)}")
+    for service in SERVICES:
+        low, high = (_bound(path, service, name, values) for name in ("MinInstances", "MaxInstances"))
+        if low >= high:
+            prefix = service.title()
+            raise DeploymentError(
+                f"{path}: {prefix}MinInstances is {low} and {prefix}MaxInstances {high}; expected the maximum to be "
+                "greater, because instances are replaced with one more beside them"
+            )
+
+
+def _bound(path: Path, service: str, name: str, values: Mapping[str, str]) -> int:
+    prefix = f"{service.title()}{name}"
+    found = values.get(prefix, str(parameters("service")[name]["Default"]))
+    if not re.fullmatch("[0-9]+", found):
+        raise DeploymentError(f"{path}: {prefix} is {found!r}; expected a whole number")
+    return int(found)
 
 
 def _check_known(what: str, name: str, known: Iterable[str]) -> None:

@@ -10,6 +10,13 @@ from stacks import DeploymentError
 
 KEPT = 10
 """How many releases of an environment are kept for going back, however many others push meanwhile."""
+MANIFESTS = [
+    "application/vnd.docker.distribution.manifest.v2+json",
+    "application/vnd.docker.distribution.manifest.list.v2+json",
+    "application/vnd.oci.image.manifest.v1+json",
+    "application/vnd.oci.image.index.v1+json",
+]
+"""Every kind that a push can have left; ECR leaves out what is not asked for."""
 ROOT = Path(__file__).resolve().parents[2]
 Run = Callable[[Sequence[str], str | None], None]
 
@@ -54,10 +61,9 @@ def push_images(
     for name in missing:
         tag = f"{registry}/moderation-{name}:{release}"
         if source:
-            run(
-                ["docker", "buildx", "imagetools", "create", "--tag", tag, f"{source}/moderation-{name}:{release}"],
-                None,
-            )
+            # Else it wraps an image for one platform into an index of its own, with another digest.
+            copy = ["docker", "buildx", "imagetools", "create", "--prefer-index=false", "--tag", tag]
+            run([*copy, f"{source}/moderation-{name}:{release}"], None)
         else:
             run(["env", f"IMAGE_PREFIX={registry}/moderation-", f"IMAGE_TAG={release}", "docker/build.sh", name], None)
             run(["docker", "push", "--quiet", tag], None)
@@ -67,13 +73,15 @@ def keep_images(ecr: Any, names: Sequence[str], release: str, environment: str) 
     """Tag the images of ``release`` as used by ``environment``, which no rule deletes, and untag all but the newest.
 
     The repositories are shared: without a tag of its own, what one environment serves goes once others pushed enough.
+
+    Raises:
+        DeploymentError: ECR does not hand out an image.
     """
     tag = f"{environment}-{release}"
     for name in names:
         repository = f"moderation-{name}"
         if not _is_there(ecr, name, tag):
-            wanted = ecr.batch_get_image(repositoryName=repository, imageIds=[{"imageTag": release}])["images"][0]
-            ecr.put_image(repositoryName=repository, imageManifest=wanted["imageManifest"], imageTag=tag)
+            _tag(ecr, repository, release, tag)
         pages = ecr.get_paginator("describe_images").paginate(repositoryName=repository)
         pushed = {
             each: image["imagePushedAt"]
@@ -85,6 +93,19 @@ def keep_images(ecr: Any, names: Sequence[str], release: str, environment: str) 
         others = sorted((it for it in pushed if it != tag), key=lambda it: pushed[it], reverse=True)
         if old := [{"imageTag": it} for it in others[KEPT - 1 :]]:
             ecr.batch_delete_image(repositoryName=repository, imageIds=old)  # the tag alone, while there is another
+
+
+def _tag(ecr: Any, repository: str, release: str, tag: str) -> None:
+    answer = ecr.batch_get_image(
+        repositoryName=repository, imageIds=[{"imageTag": release}], acceptedMediaTypes=MANIFESTS
+    )
+    if not answer["images"]:
+        reasons = ", ".join(it.get("failureReason", "?") for it in answer.get("failures", ()))
+        raise DeploymentError(f"ECR does not hand out {repository}:{release}: {reasons or 'no reason given'}")
+    (found,) = answer["images"]
+    # A manifest of OCI may not say in itself what it is.
+    kind = {"imageManifestMediaType": found["imageManifestMediaType"]} if "imageManifestMediaType" in found else {}
+    ecr.put_image(repositoryName=repository, imageManifest=found["imageManifest"], imageTag=tag, **kind)
 
 
 def _is_there(ecr: Any, name: str, release: str) -> bool:

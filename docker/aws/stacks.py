@@ -12,11 +12,17 @@ from botocore.exceptions import ClientError
 POLL_S = 5.0
 _UNMADE = "REVIEW_IN_PROGRESS"
 """A stack of which nobody executed the first change set: nothing is in it, but it is there, and has the name."""
+_NEVER_MADE = ("ROLLBACK_COMPLETE", "ROLLBACK_FAILED", "CREATE_FAILED")
+"""What is left of a stack whose first creation failed: it can only be deleted."""
 _CAPABILITIES = ["CAPABILITY_IAM", "CAPABILITY_NAMED_IAM"]
 
 
 class DeploymentError(Exception):
     """What stops a deployment, in one line that says what to do."""
+
+
+class StoppedError(DeploymentError):
+    """Whoever was asked said no."""
 
 
 class _Loader(yaml.CSafeLoader):
@@ -84,11 +90,16 @@ class Stacks:
     def state(self, stack: str) -> State | None:
         """Return what a stack was made from; None: there is none, or nothing in it."""
         found = self._describe(stack)
-        if found is None or found["StackStatus"] == _UNMADE:
+        if found is None or found["StackStatus"] in (_UNMADE, *_NEVER_MADE):
             return None
         body = self._client.get_template(StackName=stack, TemplateStage="Original")["TemplateBody"]
         parameters = {it["ParameterKey"]: it["ParameterValue"] for it in found.get("Parameters", ())}
         return State(body if isinstance(body, str) else yaml.safe_dump(dict(body)), parameters)
+
+    def remains(self, stack: str) -> str:
+        """Return the status of a stack that never came to be, and is to be deleted before it can; else nothing."""
+        found = self._describe(stack)
+        return str(found["StackStatus"]) if found and found["StackStatus"] in _NEVER_MADE else ""
 
     def plan(self, stack: str, wanted: State, tags: Mapping[str, str]) -> Change | None:
         """Ask CloudFormation what would change; None: nothing.
@@ -96,7 +107,7 @@ class Stacks:
         Raises:
             DeploymentError: another deployment is under way, a former one failed half-way, or the template is refused.
         """
-        is_new = self._clear(stack)
+        is_new = self._is_new(stack)
         made = self._client.create_change_set(
             StackName=stack,
             ChangeSetName=f"deploy-{time.time_ns()}",
@@ -160,20 +171,16 @@ class Stacks:
             raise
         return None if found["StackStatus"] == "DELETE_COMPLETE" else found
 
-    def _clear(self, stack: str) -> bool:
-        """Return whether the stack is to be made; one that never came to be is removed first."""
+    def _is_new(self, stack: str) -> bool:
+        """Return whether the stack is to be made; raises if neither that nor a change is possible now."""
         found = self._describe(stack)
         if found is None or found["StackStatus"] == _UNMADE:
             return True
         status = found["StackStatus"]
         if status.endswith("_IN_PROGRESS"):
             raise DeploymentError(f"{stack} is {status}: another deployment is under way; wait for its end")
-        if status in ("ROLLBACK_COMPLETE", "ROLLBACK_FAILED", "CREATE_FAILED"):
-            self._say(f"{stack} never came to be ({status}); removing it")
-            self.delete(stack)
-            return True
-        if status.endswith("_FAILED"):
-            what = "delete-stack" if status == "DELETE_FAILED" else "continue-update-rollback"
+        if status in _NEVER_MADE or status.endswith("_FAILED"):
+            what = "delete-stack" if status in (*_NEVER_MADE, "DELETE_FAILED") else "continue-update-rollback"
             raise DeploymentError(f"{stack} is {status}: run `aws cloudformation {what} --stack-name {stack}` first")
         return False
 

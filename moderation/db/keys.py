@@ -11,7 +11,7 @@ import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 from sqlalchemy import Connection, Engine, bindparam, func, insert, or_, select, update
 from sqlalchemy.exc import IntegrityError
@@ -22,6 +22,7 @@ from moderation.errors import InvalidInputError, NotFoundError
 
 Scope = Literal["predict", "feedback", "admin"]
 SCOPES: tuple[Scope, ...] = get_args(Scope)
+Registered = Literal["made", "replaced", "kept"]
 MAX_QUOTA = 1_000_000_000
 ANONYMOUS = "anonymous"
 """Who asks where no key is needed; no key can have this name."""
@@ -32,7 +33,7 @@ _TOKEN = re.compile(r"mod_([0-9a-f]{12})_([0-9a-f]{64})", re.ASCII)
 
 @dataclass(frozen=True)
 class Key:
-    """What is known of a key; ``name`` is what the log knows its owner by, and is never given out again."""
+    """What is known of a key; ``name`` is what the log knows its owner by, and stays that owner's."""
 
     id: str
     name: str
@@ -63,17 +64,66 @@ def create(
     scopes: Sequence[Scope],
     quota_per_minute: int | None = None,
     expires_at: datetime | None = None,
-    token: str | None = None,
 ) -> str:
     """Make a key and return it, the only time that it can be seen; the caller commits.
 
-    ``token`` is the key to take, for those who keep their secrets elsewhere and made it there; if it is there already
-    under this name, nothing is done, and one that was revoked stays so.
+    Raises:
+        InvalidInputError: the name is taken or unfit, there is no scope, or a bound is out of range.
+    """
+    key_id, secret = secrets.token_hex(6), secrets.token_hex(32)
+    row = _row(connection, name, scopes, quota_per_minute, expires_at)
+    try:
+        connection.execute(insert(ApiKey).values(**row, id=key_id, secret_hash=hash_of(secret)))
+    except IntegrityError:
+        raise InvalidInputError(f"key name {name!r} is taken, if only by a revoked key; choose another") from None
+    return f"mod_{key_id}_{secret}"
+
+
+def register(
+    connection: Connection,
+    name: str,
+    scopes: Sequence[Scope],
+    token: str,
+    quota_per_minute: int | None = None,
+    expires_at: datetime | None = None,
+) -> Registered:
+    """Take ``token``, a key that was made elsewhere, in the place of the one that had this name; the caller commits.
+
+    The same key stays as it is, so that this can be repeated; one that was revoked stays so. Another one gets what is
+    given here, and holds: what was revoked was the key before.
 
     Raises:
-        InvalidInputError: the name is taken or unfit, there is no scope, a bound is out of range, or ``token`` is no
-            key.
+        InvalidInputError: as `create` says, or ``token`` is no key, or its id is that of another name.
     """
+    parts = split(token)
+    if parts is None:  # never repeated
+        raise InvalidInputError("that is no API key; expected mod_<12 hexadecimal digits>_<64 hexadecimal digits>")
+    row = {
+        **_row(connection, name, scopes, quota_per_minute, expires_at),
+        "id": parts[0],
+        "secret_hash": hash_of(parts[1]),
+    }
+    former = connection.execute(select(ApiKey.id, ApiKey.secret_hash).where(ApiKey.name == name)).one_or_none()
+    if former is not None and (former.id, former.secret_hash) == (row["id"], row["secret_hash"]):
+        return "kept"
+    try:
+        if former is None:
+            connection.execute(insert(ApiKey).values(row))
+            return "made"
+        connection.execute(update(ApiKey).where(ApiKey.name == name).values(**row, revoked_at=None, last_used_at=None))
+    except IntegrityError:
+        raise InvalidInputError(f"the id {parts[0]} of this key is another key's; expected one of its own") from None
+    return "replaced"
+
+
+def _row(
+    connection: Connection,
+    name: str,
+    scopes: Sequence[Scope],
+    quota_per_minute: int | None,
+    expires_at: datetime | None,
+) -> dict[str, Any]:
+    """Return the row of a key but for what it is; raises if it cannot be."""
     if not _NAME.fullmatch(name) or name == ANONYMOUS:
         raise InvalidInputError(f"key name is {name!r}; expected 1 to 64 of A-Z a-z 0-9 . _ -, and not {ANONYMOUS!r}")
     if not scopes or not set(scopes) <= set(SCOPES):
@@ -83,23 +133,13 @@ def create(
     now = database_time(connection)
     if expires_at is not None and expires_at <= now:
         raise InvalidInputError(f"expiry is {expires_at.isoformat()}; expected a time to come")
-    key_id, secret = (secrets.token_hex(6), secrets.token_hex(32)) if token is None else _parts(token)
-    if token is not None and _is_there(connection, key_id, name, secret):
-        return token
-    row = {
-        "id": key_id,
+    return {
         "name": name,
-        "secret_hash": hash_of(secret),
         "scopes": [scope for scope in SCOPES if scope in scopes],
         "quota_per_minute": quota_per_minute,
         "created_at": now,
         "expires_at": expires_at,
     }
-    try:
-        connection.execute(insert(ApiKey).values(row))
-    except IntegrityError:
-        raise InvalidInputError(f"key name {name!r} is taken, if only by a revoked key; choose another") from None
-    return f"mod_{key_id}_{secret}"
 
 
 def revoke(connection: Connection, name: str) -> None:
@@ -138,18 +178,6 @@ def split(token: str) -> tuple[str, str] | None:
     """Return id and secret of what has the form of a key, else None."""
     match = _TOKEN.fullmatch(token)
     return None if match is None else (match[1], match[2])
-
-
-def _parts(token: str) -> tuple[str, str]:
-    parts = split(token)
-    if parts is None:  # never repeated
-        raise InvalidInputError("that is no API key; expected mod_<12 hexadecimal digits>_<64 hexadecimal digits>")
-    return parts
-
-
-def _is_there(connection: Connection, key_id: str, name: str, secret: str) -> bool:
-    same = (ApiKey.id == key_id, ApiKey.name == name, ApiKey.secret_hash == hash_of(secret))
-    return connection.execute(select(ApiKey.id).where(*same)).first() is not None
 
 
 def hash_of(secret: str) -> str:

@@ -89,3 +89,67 @@ class Deleting:
         if StackName in self.deleted:
             raise ClientError({"Error": {"Code": "ValidationError", "Message": "does not exist"}}, "DescribeStacks")
         return self._client.describe_stacks(StackName=StackName)
+
+
+class Stored:
+    """ECR with one image, which it hands out only to those who take the kind that it is."""
+
+    def __init__(self, kind: str) -> None:
+        self._kind = kind
+        self.put: dict[str, Any] = {}
+
+    def batch_get_image(self, acceptedMediaTypes: list[str], **_: Any) -> dict[str, Any]:  # noqa: N803
+        found = [{"imageManifest": "{}", "imageManifestMediaType": self._kind}]
+        return {"images": found if self._kind in acceptedMediaTypes else [], "failures": []}
+
+    def put_image(self, **call: Any) -> None:
+        self.put = call
+
+
+class Remains:
+    """CloudFormation in which a stack is what a failed first creation leaves, until it is deleted."""
+
+    def __init__(self, client: Any, stack: str, status: str) -> None:
+        self._client, self._stack, self._status = client, stack, status
+        self.deleted: list[str] = []
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._client, name)
+
+    def delete_stack(self, StackName: str) -> None:  # noqa: N803 - as boto3 names it
+        if StackName == self._stack and not self.deleted:
+            self.deleted.append(StackName)
+            return
+        self._client.delete_stack(StackName=StackName)
+
+    def describe_stacks(self, StackName: str) -> Any:  # noqa: N803
+        if StackName == self._stack and not self.deleted:
+            return {"Stacks": [{"StackName": StackName, "StackStatus": self._status}]}
+        return self._client.describe_stacks(StackName=StackName)
+
+    def create_change_set(self, **call: Any) -> Any:
+        assert self.deleted or call["StackName"] != self._stack, "CloudFormation changes no stack that never was"
+        return self._client.create_change_set(**call)
+
+
+class Failing:
+    """CloudFormation that cannot execute changes of one stack, and goes back."""
+
+    def __init__(self, client: Any, stack: str) -> None:
+        self._client, self._stack = client, stack
+        self._failed = False
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._client, name)
+
+    def execute_change_set(self, **call: Any) -> None:
+        if call["StackName"] == self._stack:
+            self._failed = True
+            return
+        self._client.execute_change_set(**call)
+
+    def describe_stacks(self, StackName: str) -> Any:  # noqa: N803 - as boto3 names it
+        found = self._client.describe_stacks(StackName=StackName)
+        if StackName == self._stack and self._failed:
+            found["Stacks"][0]["StackStatus"] = "UPDATE_ROLLBACK_COMPLETE"
+        return found

@@ -16,7 +16,7 @@ from images import keep_images, push_images, release_of
 from stacks import Change, DeploymentError, Stacks, State
 
 from tests.aws.conftest import REGION, Clients
-from tests.aws.fakes import Balancers, Deleting, Repositories, Tasks
+from tests.aws.fakes import Balancers, Deleting, Failing, Remains, Repositories, Stored, Tasks
 
 VALUES = {
     "ApiHost": "api.example.org",
@@ -141,12 +141,29 @@ def test_a_failed_migration_leaves_the_services_alone(world: World, code: int | 
     assert world.tasks.ran[-1][1] == ["migrate"]
 
 
-def test_a_service_that_is_not_well_goes_back(world: World) -> None:
+@pytest.mark.parametrize(
+    ("sick", "name", "others"),
+    [("target", "api", "tasks"), pytest.param("moderat", "moderator", "api and tasks", marks=pytest.mark.full)],
+)
+def test_a_service_that_is_not_well_goes_back_and_what_was_replaced_before_it(
+    world: World, sick: str, name: str, others: str
+) -> None:
     world.deploy(FIRST)
-    world.sick = {"target"}
-    with pytest.raises(DeploymentError, match="moderation-test-api was not well and is as it was before"):
+    world.sick = {sick}
+    message = f"moderation-test-{name} was not well and is as it was before; .*; {others} went back too"
+    with pytest.raises(DeploymentError, match=message):
         world.deploy(SECOND)
-    assert {name: world.release(name) for name in deploy.SERVICES} == dict.fromkeys(deploy.SERVICES, FIRST)
+    parts = ("tasks", *deploy.SERVICES)
+    assert {name: world.release(name) for name in parts} == dict.fromkeys(parts, FIRST)
+
+
+@pytest.mark.full
+def test_a_service_that_cloudformation_cannot_make_takes_the_tasks_back(world: World) -> None:
+    world.deploy(FIRST)
+    world.cloudformation = Failing(world.client("cloudformation"), "moderation-test-api")
+    with pytest.raises(DeploymentError, match=r"api is UPDATE_ROLLBACK_COMPLETE: .*; tasks went back too"):
+        world.deploy(SECOND)
+    assert {world.release(name) for name in ("tasks", "moderator")} == {FIRST}
 
 
 @pytest.mark.full
@@ -188,21 +205,23 @@ def test_a_secret_is_handed_to_one_command_and_then_gone(world: World, tmp_path:
     file = tmp_path / "password"
     file.write_text("correct horse battery\n")
     secrets, seen = world.client("secretsmanager"), []
+    stages = ("AWSCURRENT", "AWSPREVIOUS")
     secret = Stacks(world.cloudformation).outputs("moderation-test-data")["Handover"]
 
-    def read() -> str:
-        return str(secrets.get_secret_value(SecretId=secret)["SecretString"])
+    def read() -> list[str]:
+        found = [secrets.get_secret_value(SecretId=secret, VersionStage=it) for it in stages]
+        return [it["SecretString"] for it in found]
 
-    world.tasks.during = lambda: seen.append(read())
+    world.tasks.during = lambda: seen.append(secrets.get_secret_value(SecretId=secret)["SecretString"])
     words = ["reviewers", "add", "ann", "--role", "reviewer", "--password-file", deploy.HANDOVER]
     world.deployment().run("tools", words, file, files=True)
-    assert (seen, read()) == (["correct horse battery"], "empty")
+    assert (seen, read()) == (["correct horse battery"], ["empty", "empty"])
     assert world.tasks.variables[-1] == {"EXCHANGE": f"moderation-test-123456789012-{REGION}"}
     assert not any(world.tasks.variables[:-1])  # scheduled tasks and those of a deployment fetch no files
     world.tasks.codes = {"reviewers": 1}
     with pytest.raises(DeploymentError, match="exit code 1"):
         world.deployment().run("tools", words, file)
-    assert read() == "empty"
+    assert read() == ["empty", "empty"]
     file.write_text(" ")
     with pytest.raises(DeploymentError, match="password is empty"):
         world.deployment().run("tools", words, file)
@@ -238,6 +257,42 @@ def test_with_wandb_tasks_publish_there_and_settings_reach_what_they_are_for(wor
         f"MODERATION_TEXT_HASH_KEY={arn.format('hash')}",
     ]
     assert outputs["ApiSecretArns"].split(",")[1:] == [arn.format("viewer"), arn.format("hash")]
+
+
+@pytest.mark.parametrize("status", ["ROLLBACK_COMPLETE", "ROLLBACK_FAILED", "CREATE_FAILED"])
+def test_what_is_left_of_a_stack_that_never_came_to_be_is_deleted_only_if_somebody_says_so(
+    world: World, capsys: pytest.CaptureFixture[str], status: str
+) -> None:
+    world.cloudformation = cloudformation = Remains(world.client("cloudformation"), "moderation-test-network", status)
+    world.deployment(dry_run=True).layers(FIRST)
+    assert f"moderation-test-network never came to be ({status})" in capsys.readouterr().out
+    assert (cloudformation.deleted, world.questions) == ([], [])
+    world.agrees = False
+    with pytest.raises(DeploymentError, match="stopped before moderation-test-network"):
+        world.deployment().layers(FIRST)
+    assert (cloudformation.deleted, world.questions) == ([], ["Delete what is left of moderation-test-network?"])
+    world.agrees = True
+    world.deployment().layers(FIRST)
+    assert cloudformation.deleted == ["moderation-test-network"]
+    assert world.stacks()["moderation-test-network"] == "CREATE_COMPLETE"
+
+
+@pytest.mark.parametrize(("size", "is_enough"), [(30, False), (20, True)])
+def test_a_snapshot_that_needs_a_larger_disk_is_said_before_anything_is_made(
+    world: World, size: int, is_enough: bool
+) -> None:
+    rds = world.client("rds")
+    rds.create_db_instance(
+        DBInstanceIdentifier="old", Engine="postgres", DBInstanceClass="db.t4g.micro", AllocatedStorage=size,
+        MasterUsername="moderation_owner", MasterUserPassword="passwordpassword",
+    )  # fmt: skip
+    rds.create_db_snapshot(DBInstanceIdentifier="old", DBSnapshotIdentifier="last")
+    if is_enough:
+        world.deployment(dry_run=True, DatabaseSnapshot="last").layers(FIRST)
+        return
+    with pytest.raises(DeploymentError, match="DatabaseGiB is 20; expected 30 or more, as in last"):
+        world.deployment(DatabaseSnapshot="last").layers(FIRST)
+    assert world.stacks() == {}
 
 
 TOPIC = "Resources: {Topic: {Type: 'AWS::SNS::Topic'}}"
@@ -327,7 +382,27 @@ def test_a_release_is_copied_from_where_its_images_were_built_and_listed() -> No
         Repositories(set()), ["api"], FIRST, lambda command, _: ran.append([*command]), False, "ghcr.io/example"
     )
     tag, origin = f"1.dkr.ecr.example/moderation-api:{FIRST}", f"ghcr.io/example/moderation-api:{FIRST}"
-    assert ran[1:] == [["docker", "buildx", "imagetools", "create", "--tag", tag, origin]]
+    # A single manifest stays what it is, so that the digest does.
+    assert ran[1:] == [["docker", "buildx", "imagetools", "create", "--prefer-index=false", "--tag", tag, origin]]
+
+
+def test_an_image_that_ecr_does_not_hand_out_is_said(clients: Clients) -> None:
+    ecr = clients("ecr")
+    ecr.create_repository(repositoryName="moderation-api")
+    with pytest.raises(DeploymentError, match=f"ECR does not hand out moderation-api:{FIRST}: .*not.*found"):
+        keep_images(ecr, ["api"], FIRST, "prod")
+
+
+def test_an_image_is_asked_for_in_every_form_and_tagged_in_the_one_it_has() -> None:
+    index = "application/vnd.oci.image.index.v1+json"
+    ecr = Stored(index)
+    images._tag(ecr, "moderation-api", FIRST, f"prod-{FIRST}")
+    assert ecr.put == {
+        "repositoryName": "moderation-api",
+        "imageManifest": "{}",
+        "imageManifestMediaType": index,
+        "imageTag": f"prod-{FIRST}",
+    }
 
 
 def test_a_release_of_which_images_are_missing_is_not_built_from_what_is_checked_out() -> None:

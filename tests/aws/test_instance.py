@@ -21,6 +21,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+import yaml
 from sqlalchemy import text
 from stacks import Stacks
 
@@ -38,6 +39,17 @@ MOVED = re.compile(
 )
 INSTANCE = "i-0123456789abcdef0"
 ROOT = Path(__file__).resolve().parents[2]
+WELL = {
+    "moderation_database_up": "1.0",
+    "moderation_outbox_up": "1.0",
+    "moderation_outbox_oldest_seconds": "12.5",
+    "moderation_registry_up": "1.0",
+    "moderation_keys_age_seconds": "4.0",
+    "moderation_refused_rows_total": "0.0",
+    "moderation_refused_versions_total": "0.0",
+    "moderation_shadow_up": "1.0",
+}
+"""Figures of /metrics of a server that is well."""
 
 
 class Instance:
@@ -45,8 +57,8 @@ class Instance:
 
     def __init__(self, root: Path, script: str, moto_url: str) -> None:
         self.root = root
-        self.port, private = _free_port(), _free_port()
-        for name in ("shims", "opt/aws/bin", "etc/systemd/system"):
+        self.port, self.private = _free_port(), _free_port()
+        for name in ("shims", "opt/aws/bin", "etc/systemd/system", "run"):
             (root / name).mkdir(parents=True)
         for shim in SHIMS.iterdir():
             # Their `python` is this one, which has boto3 and the project.
@@ -59,7 +71,7 @@ class Instance:
         (root / "usr/bin").mkdir(parents=True)
         (root / "usr/bin/docker").symlink_to(root / "shims/docker")
         (root / "lifecycle").write_text("InService")
-        self.script = self.moved(script).replace("8001", str(self.port)).replace("9001", str(private))
+        self.script = self.moved(script).replace("8001", str(self.port)).replace("9001", str(self.private))
         self.environment = {
             "PATH": f"{root / 'shims'}:/usr/sbin:/usr/bin:/sbin:/bin",
             "PYTHONPATH": str(Path(__file__).resolve().parents[2]),
@@ -167,6 +179,9 @@ def test_an_api_instance_serves_and_goes_only_with_an_empty_outbox(
     secret = instance.root / "run/moderation/MODERATION_DATABASE_URL"
     assert (secret.read_text().strip(), oct(secret.stat().st_mode)[-3:]) == (postgres_url, "600")
     assert "mkfs.xfs -q /dev/sdf" in instance.calls()
+    figures = httpx.get(f"http://127.0.0.1:{instance.private}/metrics", trust_env=False).text
+    answered_names = {line.split()[0] for line in figures.splitlines() if not line.startswith("#")}
+    assert {*WELL} - {"moderation_shadow_up"} <= answered_names  # that one is there with a candidate
 
     (instance.root / "lifecycle").write_text("Terminated")
     calls = _wait_for(instance, "aws autoscaling complete-lifecycle-action")
@@ -178,8 +193,8 @@ def test_an_api_instance_serves_and_goes_only_with_an_empty_outbox(
     engine.dispose()
     streams = account("logs").get_log_events(logGroupName="/moderation/test/api", logStreamName=f"{INSTANCE}/care")
     said = {event["message"].split()[0]: event["message"] for event in streams["events"]}
-    assert set(said) == {"disk_used_percent", "outbox_rows", "alerts"}
-    assert "alerts 0 none" in {event["message"] for event in streams["events"]}
+    assert set(said) == {"disk_used_percent", "outbox_rows", "pages", "tickets"}
+    assert {"pages 0 none", "tickets 0 none"} <= {event["message"] for event in streams["events"]}
 
 
 def test_an_instance_whose_outbox_is_not_empty_waits(
@@ -215,24 +230,75 @@ def test_a_server_that_hangs_is_an_alert_and_is_started_anew(
     assert instance.boot().returncode == 0
     _wait_for(instance, "systemctl restart moderation")
     streams = account("logs").get_log_events(logGroupName="/moderation/test/api", logStreamName=f"{INSTANCE}/care")
-    assert "alerts 1 ApiAway" in {event["message"] for event in streams["events"]}
+    assert {"pages 1 ApiAway", "tickets 0 none"} <= {event["message"] for event in streams["events"]}
 
 
-def test_what_a_server_says_of_itself_becomes_an_alert(user_data: Callable[[str], str]) -> None:
-    """The names are those of the runbook's headings, and of what is really answered at /metrics."""
-    found = re.search(r"(?s)( *alerts\(\) \{.*?\n *\}\n)", user_data("api"))
-    assert found
-    figures = dict.fromkeys(re.findall(r'"(moderation_\w+)"', found[1]), "9999")
-    figures |= {name: "0.0" for name in figures if name.endswith("_up")}
-    text = "".join(f"# TYPE {name} gauge\n{name} {value}\n" for name, value in figures.items())
-    script = f"curl() {{ cat; }}\n{found[1]}\nalerts"
-    done = subprocess.run(["bash", "-c", script], input=text, text=True, capture_output=True, check=True)
-    names = done.stdout.split()
-    assert len(names) == len(figures) == 8
-    runbook = (ROOT / "docs/runbook.md").read_text()
-    assert [name for name in names if f"### {name}\n" not in runbook] == []
-    used = set(re.findall(r"moderation_\w+", (ROOT / "docker/prometheus/alerts.yml").read_text()))
-    assert set(figures) <= used
+class Care:
+    """The part of the instance's script that judges a server's figures, at a time that the test chooses."""
+
+    def __init__(self, script: str, folder: Path) -> None:
+        found = re.search(r"(?s)( *alerts\(\) \{.*?\n *\}\n *named\(\) \{.*?\n *\}\n)", script)
+        assert found
+        self._functions = found[1].replace("/run/moderation-care", str(folder / "seen"))
+
+    def says(self, at_s: int, **figures: str) -> list[str]:
+        """Return the two lines of a server with ``figures`` that are not those of one that is well."""
+        said = {**WELL, **{f"moderation_{name}": value for name, value in figures.items()}}
+        body = "".join(f"# TYPE {name} gauge\n{name} {value}\n" for name, value in said.items())
+        head = f"set -euo pipefail\ncurl() {{ cat; }}\ndate() {{ echo {1_800_000_000 + at_s}; }}\n"
+        script = f'{head}{self._functions}\non=$(alerts)\nnamed page "$on"\nnamed ticket "$on"'
+        done = subprocess.run(["bash", "-c", script], input=body, text=True, capture_output=True, check=True)
+        return done.stdout.splitlines()
+
+
+@pytest.fixture
+def care(user_data: Callable[[str], str], tmp_path: Path) -> Care:
+    return Care(user_data("api"), tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("figures", "said"),
+    [
+        ({}, ["pages 0 none", "tickets 0 none"]),
+        ({"database_up": "0.0"}, ["pages 1 DatabaseAway", "tickets 0 none"]),
+        ({"outbox_up": "0.0"}, ["pages 1 OutboxBroken", "tickets 0 none"]),
+        ({"outbox_oldest_seconds": "301.5"}, ["pages 0 none", "tickets 1 OutboxBehind"]),
+        ({"registry_up": "0.0"}, ["pages 0 none", "tickets 1 RegistryAway"]),
+        ({"keys_age_seconds": "3601.0"}, ["pages 0 none", "tickets 1 KeysOld"]),
+        ({"refused_rows_total": "2.0"}, ["pages 0 none", "tickets 1 RowsRefused"]),
+        ({"refused_versions_total": "1.0"}, ["pages 0 none", "tickets 1 VersionRefused"]),
+        ({"shadow_up": "0.0"}, ["pages 0 none", "tickets 1 CandidateAway"]),
+        (
+            {"database_up": "0.0", "outbox_up": "0.0", "outbox_oldest_seconds": "1e+06", "registry_up": "0.0"},
+            ["pages 2 DatabaseAway/OutboxBroken", "tickets 2 OutboxBehind/RegistryAway"],
+        ),
+    ],
+)
+def test_what_a_server_says_of_itself_becomes_an_alert(care: Care, figures: dict[str, str], said: list[str]) -> None:
+    """The names are those of the runbook's headings, and pages are what pages are in Prometheus's rules."""
+    assert care.says(0, **figures) == said
+    severities = {
+        rule["alert"]: rule["labels"]["severity"]
+        for group in yaml.safe_load((ROOT / "docker/prometheus/alerts.yml").read_text())["groups"]
+        for rule in group["rules"]
+    }
+    for line in said:
+        kind, _, names = line.split()
+        expected = {} if names == "none" else dict.fromkeys(names.split("/"), kind.removesuffix("s"))
+        assert expected.items() <= severities.items()
+
+
+def test_what_was_refused_once_is_an_alert_for_an_hour_and_again_when_there_is_more(care: Care) -> None:
+    well, refused = "tickets 0 none", "tickets 1 RowsRefused"
+    seen = [(0, "0.0", well), (60, "2.0", refused), (3600, "2.0", refused), (3700, "2.0", well), (7200, "2.0", well)]
+    more = [(7260, "3.0", refused), (12000, "3.0", well)]
+    # It starts anew, at 0; that is none, and the same number again is another row.
+    again = [(12060, "0.0", well), (12120, "3.0", refused), (20000, "3.0", well), (20060, "1.0", refused)]
+    for at_s, value, said in (*seen, *more, *again):
+        assert (at_s, care.says(at_s, refused_rows_total=value)[1]) == (at_s, said)
+    assert care.says(20120, refused_rows_total="1.0", refused_versions_total="1.0")[1] == (
+        "tickets 2 RowsRefused/VersionRefused"
+    )
 
 
 def test_an_instance_that_never_served_holds_nobody_up(

@@ -47,7 +47,7 @@ def test_the_deployer_makes_nothing_by_itself_and_hands_its_rights_to_no_other_s
         each for it in statements for each in ([it["Action"]] if isinstance(it["Action"], str) else it["Action"])
     }
     assert {each.partition(":")[0] for each in actions} == {
-        "cloudformation", "ecr", "ec2", "elasticloadbalancing", "ecs", "logs", "iam"
+        "cloudformation", "ecr", "ec2", "rds", "elasticloadbalancing", "ecs", "logs", "iam"
     }  # fmt: skip
     assert {each for each in actions if each.startswith("iam:")} == {"iam:PassRole"}
     passed = [
@@ -56,6 +56,8 @@ def test_the_deployer_makes_nothing_by_itself_and_hands_its_rights_to_no_other_s
     assert passed == ["cloudformation.amazonaws.com", "ecs-tasks.amazonaws.com"]
     (maker,) = resources["Maker"]["Properties"]["AssumeRolePolicyDocument"]["Statement"]
     assert maker["Principal"] == {"Service": "cloudformation.amazonaws.com"}
+    # A condition that CloudFormation does not send would leave nobody who can make anything.
+    assert "Condition" not in maker
 
 
 class Recorder:

@@ -36,6 +36,15 @@ def resources(kind: str) -> dict[str, dict[str, Any]]:
     return found
 
 
+def policy_actions(role: dict[str, Any]) -> list[str]:
+    found: list[str] = []
+    for policy in role["Properties"]["Policies"]:
+        for it in policy["PolicyDocument"]["Statement"]:
+            actions = (it["Fn::If"][1] if "Fn::If" in it else it)["Action"]
+            found += [actions] if isinstance(actions, str) else actions
+    return found
+
+
 def statements() -> list[dict[str, Any]]:
     found = []
     for role in resources("AWS::IAM::Role").values():
@@ -78,6 +87,47 @@ def test_what_is_stored_is_encrypted_and_no_database_is_public() -> None:
         assert all(it["Ebs"]["Encrypted"] is True for it in mappings)
 
 
+def test_servers_cannot_write_the_registry_and_nobody_comes_without_a_role() -> None:
+    (files,) = resources("AWS::EFS::FileSystem").values()
+    # With no policy at all EFS lets every client write; one that only denies leaves the rest to the roles.
+    (statement,) = files["Properties"]["FileSystemPolicy"]["Statement"]
+    assert (statement["Effect"], statement["Principal"], statement["Action"]) == ("Deny", {"AWS": "*"}, "*")
+    assert statement["Condition"] == {"Bool": {"aws:SecureTransport": "false"}}
+    may = {
+        name: {it for it in map(str, policy_actions(role)) if it.startswith("elasticfilesystem:")}
+        for name, role in resources("AWS::IAM::Role").items()
+    }
+    assert {name: actions for name, actions in may.items() if actions} == {
+        "service.Role": {"elasticfilesystem:ClientMount"},
+        "tasks.ToolsRun": {"elasticfilesystem:ClientMount", "elasticfilesystem:ClientWrite"},
+    }
+    script = str(resources("AWS::EC2::LaunchTemplate")["service.Template"])
+    assert "_netdev,tls,iam,ro,accesspoint=" in script
+    definition = resources("AWS::ECS::TaskDefinition")["tasks.ToolsTask"]["Properties"]["Volumes"][0]
+    mount = definition["EFSVolumeConfiguration"]
+    assert (mount["TransitEncryption"], mount["AuthorizationConfig"]["IAM"]) == ("ENABLED", "ENABLED")
+
+
+def test_the_database_keeps_its_minor_version_new() -> None:
+    (database,) = resources("AWS::RDS::DBInstance").values()
+    properties = database["Properties"]
+    # A minor version that stands here would be older than the one that AWS went to by itself.
+    assert (properties["EngineVersion"], properties["AutoMinorVersionUpgrade"]) == ("17", True)
+    alarm = resources("AWS::CloudWatch::Alarm")["data.DatabaseConnectionsAlarm"]["Properties"]
+    assert alarm["Threshold"] == {"Ref": "DatabaseConnections"}
+
+
+def test_what_can_wait_has_an_alarm_of_its_own() -> None:
+    figures = resources("AWS::Logs::MetricFilter")
+    alarms = resources("AWS::CloudWatch::Alarm")
+    for kind in ("page", "ticket"):
+        figure = figures[f"service.{kind.title()}Figure"]["Properties"]
+        (transformation,) = figure["MetricTransformations"]
+        alarm = alarms[f"service.{kind.title()}Alarm"]["Properties"]
+        assert figure["FilterPattern"].startswith(f'[name="{kind}s", value')
+        assert transformation["MetricName"] == alarm["MetricName"] == f"{kind}s"
+
+
 def test_statements_and_so_comments_stay_out_of_the_database_log() -> None:
     (group,) = resources("AWS::RDS::DBParameterGroup").values()
     assert group["Properties"]["Parameters"] == {
@@ -111,7 +161,7 @@ def test_no_secret_stands_in_a_template() -> None:
 
 def test_every_alarm_tells_somebody() -> None:
     alarms = resources("AWS::CloudWatch::Alarm")
-    assert len(alarms) == 12
+    assert len(alarms) == 13
     assert all(it["Properties"]["AlarmActions"] == [{"Ref": "AlarmTopic"}] for it in alarms.values())
 
 
@@ -143,6 +193,18 @@ def test_the_example_environment_is_complete() -> None:
             "Region: a\nApiEnvironment: {OMP_NUM_THREADS: '$(reboot)'}",
             "OMP_NUM_THREADS is '$(reboot)'; expected letters",
         ),
+        ("Region: a\nRegistry: wandb", "Registry is wandb, which needs WandbSecretArn and WandbTasksSecretArn"),
+        ("Region: a\nRegistry: wandb\nWandbSecretArn: b", "Registry is wandb, which needs WandbTasksSecretArn"),
+        (
+            "Region: a\nOidcMetadataUrl: https://a.org\nOidcClientId: b",
+            "OidcMetadataUrl is https://a.org, which needs OidcSecretArn",
+        ),
+        (
+            "Region: a\nApiMinInstances: 2",
+            "ApiMinInstances is 2 and ApiMaxInstances 2; expected the maximum to be greater",
+        ),
+        ("Region: a\nMonitorMaxInstances: 1", "MonitorMaxInstances 1; expected the maximum to be greater"),
+        ("Region: a\nApiMinInstances: few", "ApiMinInstances is 'few'; expected a whole number"),
     ],
 )
 def test_a_wrong_environment_file_is_one_line(tmp_path: Path, content: str, message: str) -> None:
@@ -151,6 +213,17 @@ def test_a_wrong_environment_file_is_one_line(tmp_path: Path, content: str, mess
         read_environment("bad", tmp_path)
     with pytest.raises(DeploymentError, match="copy .*example.yaml"):
         read_environment("none", tmp_path)
+
+
+def test_parameters_that_go_together_are_taken(tmp_path: Path) -> None:
+    content = (
+        "Region: a\nRegistry: wandb\nWandbSecretArn: b\nWandbTasksSecretArn: c\nOidcMetadataUrl: https://a.org\n"
+        "OidcClientId: d\nOidcSecretArn: e\nApiMinInstances: 9\nApiMaxInstances: 10\n"
+    )
+    (tmp_path / "good.yaml").write_text(content)
+    assert read_environment("good", tmp_path).values["ApiMaxInstances"] == "10"
+    (tmp_path / "local.yaml").write_text("Region: a\nRegistry: local\n")
+    read_environment("local", tmp_path)
 
 
 def test_settings_in_the_file_become_words(tmp_path: Path) -> None:

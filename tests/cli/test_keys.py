@@ -2,11 +2,12 @@ import re
 from pathlib import Path
 
 import pytest
-from sqlalchemy import update
+from sqlalchemy import select, update
 
 from moderation.db import keys
 from moderation.db.database import connect, migrate
 from moderation.db.models import ApiKey
+from moderation.db.review_models import AuditEntry
 from tests.cli.conftest import Moderation
 
 
@@ -68,16 +69,37 @@ def test_a_key_made_elsewhere_is_taken_again_and_again_and_not_printed(
     create = ("keys", "create", "app", "--scope", "predict", "--token-file", file)
     for _ in range(2):
         made = moderation(*create)
-        assert (made.returncode, made.stdout) == (0, "the key of app is in the database\n"), made.stderr
+        assert made.returncode == 0, made.stderr
+        assert made.stdout.startswith("the key of app is in the database")
     engine = connect(database)
     assert [(key.id, key.name) for key in keys.read(engine).keys] == [("a" * 12, "app")]
     engine.dispose()
-    for content, message in (("c" * 77, "expected mod_"), (f"mod_{'a' * 12}_{'c' * 64}", "is taken"), ("", "is empty")):
+    for content, message in (("c" * 77, "expected mod_"), ("", "is empty")):
         file.write_text(content)
         refused = moderation(*create)
         assert refused.returncode == 1
         assert message in refused.stderr
         assert "c" * 64 not in refused.stderr
+
+
+def test_a_key_made_anew_elsewhere_takes_the_place_of_the_one_before(
+    moderation: Moderation, database: str, tmp_path: Path
+) -> None:
+    file = tmp_path / "key"
+    create = ("keys", "create", "app", "--scope", "predict", "--token-file", file)
+    file.write_text(f"mod_{'a' * 12}_{'b' * 64}")
+    moderation(*create)
+    file.write_text(f"mod_{'a' * 12}_{'c' * 64}")
+    done = moderation(*create, "--scope", "feedback")
+    assert done.stdout == "the key of app is in the database; the one before opens nothing any more\n", done.stderr
+    assert "stays as it was" in moderation(*create).stdout
+    engine = connect(database)
+    (key,) = keys.read(engine).keys
+    assert (key.secret_hash, key.scopes) == (keys.hash_of("c" * 64), ("predict", "feedback"))
+    with engine.connect() as connection:
+        said = connection.execute(select(AuditEntry.action, AuditEntry.subject)).all()
+    engine.dispose()
+    assert said == [("replace key", "app")]
 
 
 def test_without_keys_the_list_says_how_to_make_one(moderation: Moderation, database: str) -> None:

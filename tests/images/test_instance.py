@@ -101,7 +101,7 @@ def test_the_user_data_makes_a_machine_serve(
             answered = httpx.post(url, json=body, headers=headers, trust_env=False, timeout=30)
             assert (answered.status_code, answered.json()["decision"]) == (200, "remove")
             assert _is_closed("moderation")
-            wait_for(lambda: "alerts 0 none" in _said(account))
+            wait_for(lambda: "pages 0 none" in _said(account))
             docker("exec", machine, "systemctl", "stop", "moderation")
         assert docker("ps", "--quiet", "--filter", "name=^moderation$").stdout == ""
     finally:

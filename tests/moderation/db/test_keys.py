@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from sqlalchemy import Engine, select
 
-from moderation.db.keys import SCOPES, Key, create, note_use, read, revoke, split
+from moderation.db.keys import SCOPES, Key, create, hash_of, note_use, read, register, revoke, split
 from moderation.db.models import ApiKey
 from moderation.errors import InvalidInputError, NotFoundError
 
@@ -77,6 +77,44 @@ def test_a_name_is_given_out_once_even_if_its_key_is_revoked(engine: Engine) -> 
         revoke(connection, "site")
     with pytest.raises(InvalidInputError, match="'site' is taken"):
         made(engine)
+
+
+def registered(engine: Engine, token: str, name: str = "app", **values: object) -> str:
+    with engine.begin() as connection:
+        return register(connection, name, **{"scopes": ["predict"], "token": token, **values})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("key_id", ["a" * 12, "d" * 12])
+def test_a_key_made_elsewhere_replaces_the_one_before(engine: Engine, key_id: str) -> None:
+    assert registered(engine, f"mod_{'a' * 12}_{'b' * 64}", quota_per_minute=5) == "made"
+    note_use(engine, {"a" * 12: datetime.now(UTC)})
+    with engine.begin() as connection:
+        revoke(connection, "app")
+    assert registered(engine, f"mod_{key_id}_{'c' * 64}", scopes=["feedback"], expires_at=SOON) == "replaced"
+    (key,) = read(engine).keys
+    assert (key.id, key.name, key.secret_hash) == (key_id, "app", hash_of("c" * 64))
+    assert (key.scopes, key.quota_per_minute, key.expires_at) == (("feedback",), None, SOON)
+    assert (key.revoked_at, key.last_used_at) == (None, None)
+
+
+def test_the_same_key_stays_as_it_is_and_revoked_if_it_was(engine: Engine) -> None:
+    token = f"mod_{'a' * 12}_{'b' * 64}"
+    registered(engine, token)
+    with engine.begin() as connection:
+        revoke(connection, "app")
+    before = key_named(engine, "app")
+    assert registered(engine, token, scopes=["admin"]) == "kept"
+    assert key_named(engine, "app") == before
+    assert before.revoked_at is not None
+
+
+def test_a_key_made_elsewhere_takes_no_other_names_place(engine: Engine) -> None:
+    registered(engine, f"mod_{'a' * 12}_{'b' * 64}")
+    registered(engine, f"mod_{'d' * 12}_{'b' * 64}", name="other")
+    for name in ("third", "other"):
+        with pytest.raises(InvalidInputError, match="the id aaaaaaaaaaaa of this key is another key's"):
+            registered(engine, f"mod_{'a' * 12}_{'c' * 64}", name=name)
+    assert {key.name: key.id for key in read(engine).keys} == {"app": "a" * 12, "other": "d" * 12}
 
 
 def test_a_revoked_key_stays_revoked_since_the_first_time(engine: Engine) -> None:
