@@ -290,7 +290,7 @@ def test_a_snapshot_that_needs_a_larger_disk_is_said_before_anything_is_made(
     if is_enough:
         world.deployment(dry_run=True, DatabaseSnapshot="last").layers(FIRST)
         return
-    with pytest.raises(DeploymentError, match="DatabaseGiB is 20; expected 30 or more, as in last"):
+    with pytest.raises(DeploymentError, match="DatabaseGiB is 20; expected 30 or more, as last has"):
         world.deployment(DatabaseSnapshot="last").layers(FIRST)
     assert world.stacks() == {}
 
