@@ -17,7 +17,7 @@ export POSTGRES_IMAGE=moderation-stand-in-postgres PROMETHEUS_IMAGE=moderation-s
 made=$(mktemp -d)
 wheels=
 end() {
-    [ -z "$wheels" ] || kill "$wheels"
+    [ -z "$wheels" ] || kill "$wheels" 2>/dev/null || true
     rm -rf "$made"
 }
 trap end EXIT
