@@ -20,6 +20,7 @@ for role in api monitor tools; do
     keep "database_url_$role" "postgresql://${role}_1:$(random 24)@postgres/moderation"
 done
 keep moderator_api_key "mod_$(random 6)_$(random 32)"
+keep text_hash_key "$(random 24)"
 keep grafana_password "$(random 12)"
 
 echo "Next, in docker/: docker compose up -d, then the first reviewer: docker compose run --rm tools reviewers add NAME --role admin"

@@ -38,6 +38,12 @@ find_python() {
     exit 1
 }
 
+# A link is another checkout's environment, which would run this one's code from then on.
+if [ -L .venv ]; then
+    echo "error: .venv is a link to $(readlink .venv); expected a folder of this checkout: remove the link, and one is made" >&2
+    exit 1
+fi
+
 # uv does not read pip's settings; a company's index or a folder of wheels (a CPU build of torch) stands there.
 from_pip() {
     "$python" -m pip config list | sed -n "s/^[a-z:]*\.$1='\(.*\)'\$/\1/p" | head -n 1 | tr ' ' ','

@@ -7,6 +7,8 @@ from typing import Any
 import pytest
 import yaml
 
+from moderation.settings import ApiSettings, MonitorSettings, Settings, WorkerSettings, load
+
 DOCKER = Path(__file__).resolve().parents[2] / "docker"
 OWN = ("api", "moderator", "monitor", "worker", "tools", "migrate", "roles", "seed")
 PAIRS = {
@@ -21,6 +23,12 @@ TOOLS = {"worker", "tools", "migrate", "roles", "seed"}
 @pytest.fixture(scope="module")
 def services() -> dict[str, Any]:
     found: dict[str, Any] = yaml.safe_load((DOCKER / "compose.yaml").read_text())["services"]
+    return found
+
+
+@pytest.fixture(scope="module")
+def example() -> dict[str, Any]:
+    found: dict[str, Any] = yaml.safe_load((DOCKER / "compose.override.example.yaml").read_text())
     return found
 
 
@@ -61,6 +69,47 @@ def test_a_database_elsewhere_is_told_to_every_process_that_uses_one(services: d
     told = {name for name, it in yaml.load(text, Loader)["services"].items() if "database_ca" in it.get("secrets", ())}
     using = {name for name, it in services.items() if any("database_url" in each for each in it.get("secrets", ()))}
     assert told == {name for name in using if not name.endswith("-dev")}
+
+
+def test_the_example_of_own_settings_gives_secrets_to_services_that_there_are(
+    services: dict[str, Any], example: dict[str, Any]
+) -> None:
+    assert example["services"].keys() <= services.keys()
+    for name, it in example["services"].items():
+        read = {value for variable, value in it["environment"].items() if variable.endswith("_FILE")}
+        assert read == {f"/run/secrets/{secret}" for secret in it["secrets"]}, name
+    given = {secret for it in example["services"].values() for secret in it["secrets"]}
+    assert example["secrets"] == {secret: {"file": f"./secrets/{secret}.txt"} for secret in given}
+
+
+@pytest.mark.parametrize(
+    ("name", "settings"),
+    [
+        ("api", ApiSettings),
+        ("api-gpu", ApiSettings),
+        ("tools", ApiSettings),
+        ("worker", WorkerSettings),
+        ("monitor", MonitorSettings),
+    ],
+)
+def test_processes_take_the_example_laid_over_compose(
+    services: dict[str, Any],
+    example: dict[str, Any],
+    name: str,
+    settings: type[Settings],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    (tmp_path / "secret").write_text("0123456789abcdef")
+    changed = example["services"][name]["environment"]
+    for variable, value in (services[name]["environment"] | changed).items():
+        monkeypatch.setenv(variable, str(tmp_path / "secret") if variable.endswith("_FILE") else value)
+    read = load(settings).model_dump()
+    assert all(value == changed.get(f"MODERATION_{field.upper()}", value) for field, value in read.items())
+    defaults = settings.model_construct().model_dump()
+    moved = {f"MODERATION_{field.upper()}" for field in read if read[field] != defaults[field]}
+    ours = {variable.removesuffix("_FILE") for variable in changed if not variable.startswith("WANDB_")}
+    assert ours <= moved
 
 
 def test_alerts_go_to_a_receiver_that_there_is() -> None:

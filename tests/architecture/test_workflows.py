@@ -60,6 +60,25 @@ def test_a_release_builds_every_image_once_and_deploys_what_it_built() -> None:
     assert "IMAGES=" in deploy  # copied, not built
 
 
+def test_the_deployments_credentials_outlive_its_job() -> None:
+    deploy = jobs("release.yml")["deploy"]
+    (lasting,) = (
+        step["with"]["role-duration-seconds"]
+        for step in deploy["steps"]
+        if "configure-aws-credentials" in step.get("uses", "")
+    )
+    assert lasting > deploy["timeout-minutes"] * 60
+    (allowed,) = re.findall(r"MaxSessionDuration: (\d+)", (ROOT / "docker/aws/oidc.yaml").read_text())
+    assert lasting <= int(allowed)
+
+
+def test_every_image_has_a_bill_of_materials_in_ci() -> None:
+    (loop,) = re.findall("for image in (.+); do", (GITHUB / "workflows/ci.yml").read_text())
+    (built,) = re.findall(r"docker/build\.sh (.+?) &&", (ROOT / "Makefile").read_text())
+    assert loop.split() == built.split()
+    assert sorted(loop.split()) == sorted(jobs("release.yml")["images"]["strategy"]["matrix"]["image"])
+
+
 def test_only_the_deployment_may_ask_for_an_identity_and_nothing_has_a_key_of_aws() -> None:
     assert jobs("release.yml")["deploy"]["permissions"]["id-token"] == "write"
     for path in FILES:

@@ -46,7 +46,8 @@ class Compose:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder / "docker"
-        shutil.copytree(ROOT / "docker", self.folder, ignore=shutil.ignore_patterns("secrets", "aws"))
+        left_out = shutil.ignore_patterns("secrets", "aws", "compose.override.yaml")
+        shutil.copytree(ROOT / "docker", self.folder, ignore=left_out)
         run(("sh", str(self.folder / "secrets.sh")))
         names = ("API_PORT", "MODERATOR_PORT", "MONITOR_PORT", "PROMETHEUS_PORT")
         self.ports = dict(zip(names, map(str, free_ports(len(names))), strict=True))

@@ -8,12 +8,21 @@ from pathlib import Path
 
 import httpx
 import pytest
+import yaml
 
 from tests.images.docker import Compose, docker, image, wait_for
 
 pytestmark = [pytest.mark.images, pytest.mark.timeout(900)]
 SERVICES = ("api", "moderator", "monitor", "worker", "prometheus")
-REACH = "import socket, sys; socket.create_connection((sys.argv[1], int(sys.argv[2])), timeout=3)"
+SERVERS = {("api", 8001), ("api", 9101), ("postgres", 5432), ("worker", 9102), ("prometheus", 9090)}
+SERVERS |= {("moderator", 8501), ("monitor", 8502)}
+PRIVATE = {9101}
+"""Ports that answer on the network with Prometheus alone."""
+REACHED = {
+    ("moderator", "api", 8001), ("monitor", "postgres", 5432), ("worker", "postgres", 5432), ("api", "postgres", 5432),
+    ("worker", "prometheus", 9090), ("api", "prometheus", 9090), ("api", "moderator", 8501),
+}  # fmt: skip
+REACH = (Path(__file__).parent / "reach.py").read_text()
 LOAD = (Path(__file__).parent / "load.py").read_text()
 TABLES = "'predictions', 'feedback', 'api_keys', 'versions', 'rollups', 'alembic_version'"
 COUNTS = (
@@ -22,10 +31,26 @@ COUNTS = (
 )
 
 
+def of_example(system: Compose) -> dict[str, object]:
+    """Return what of compose.override.example.yaml needs nobody elsewhere: no account at W&B, no identity provider."""
+    example = yaml.safe_load((system.folder / "compose.override.example.yaml").read_text())
+    variables = {"MODERATION_STORE_TEXT", "MODERATION_TEXT_HASH_KEY_FILE", "MODERATION_CORS_ORIGINS"}
+    services = {
+        name: {
+            "environment": {each: it["environment"][each] for each in variables & it["environment"].keys()},
+            "secrets": ["text_hash_key"],
+        }
+        for name, it in example["services"].items()
+        if name in ("api", "tools")
+    }
+    return {"services": services, "secrets": {"text_hash_key": example["secrets"]["text_hash_key"]}}
+
+
 @pytest.fixture(scope="module")
 def compose(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Compose]:
     system = Compose(tmp_path_factory.mktemp("compose"))
     try:
+        (system.folder / "compose.override.yaml").write_text(json.dumps(of_example(system)))
         system("up", "-d", *SERVICES)
         yield system
     finally:
@@ -50,6 +75,23 @@ def test_the_api_answers_and_its_predictions_reach_the_database(compose: Compose
     assert http.get("/metrics").status_code == 404  # on the private port only
 
 
+def test_own_settings_are_laid_over_those_of_compose(compose: Compose, http: httpx.Client) -> None:
+    origin = {"Origin": "https://www.example.org"}
+    answer = http.post("/predict", json={"comment_text": "You are here."}, headers=origin).raise_for_status()
+    assert answer.headers["access-control-allow-origin"] == origin["Origin"]
+    row = f"FROM predictions WHERE id = '{answer.json()['id']}'"
+    wait_for(lambda: compose.sql(f"SELECT text IS NULL AND text_hash IS NOT NULL {row}") == "t")
+
+
+def test_compose_takes_the_whole_example(compose: Compose) -> None:
+    files = ("-f", "compose.yaml", "-f", "compose.override.example.yaml")
+    services = yaml.safe_load(compose(*files, "config"))["services"]
+    assert services["monitor"]["environment"]["MODERATION_OIDC_CLIENT_ID"] == "moderation"
+    assert "MODERATION_DATABASE_URL_FILE" in services["monitor"]["environment"]  # what compose.yaml says stays
+    given = {each["source"] if isinstance(each, dict) else each for each in services["api"]["secrets"]}
+    assert given == {"database_url_api", "text_hash_key", "wandb_api_key"}
+
+
 def test_both_apps_and_prometheus_answer(compose: Compose, http: httpx.Client) -> None:
     for name in ("MODERATOR_PORT", "MONITOR_PORT"):
         url = f"http://localhost:{compose.ports[name]}/_stcore/health"
@@ -68,18 +110,29 @@ def test_the_moderator_apps_key_holds(compose: Compose, http: httpx.Client) -> N
     assert http.post("/predict", json={"comment_text": "hello"}, headers={"X-API-Key": key}).is_success
 
 
+def networks_of(container: str) -> dict[str, str]:
+    """Return the container's address on each of its networks."""
+    found = json.loads(docker("inspect", "-f", "{{json .NetworkSettings.Networks}}", container).stdout)
+    return {name: it["IPAddress"] for name, it in found.items()}
+
+
 def test_everyone_reaches_what_they_need_and_nothing_else(compose: Compose, http: httpx.Client) -> None:
-    servers = {"api": ("8001", "9101"), "postgres": ("5432",), "worker": ("9102",), "prometheus": ("9090",)}
-    for service, reachable in (
-        ("moderator", {"api"}),
-        ("monitor", {"postgres"}),
-        ("worker", {"postgres", "prometheus"}),
-        ("api", {"postgres", "prometheus"}),
-    ):
-        for server, ports in servers.items():
-            for port in ports if server != service else ():
-                command = ("exec", compose.id_of(service), "python", "-c", REACH, server, port)
-                assert (docker(*command, check=False).returncode == 0) == (server in reachable), (service, server)
+    """By name, and by each address of each server: what keeps the latter apart is the engine, not a name."""
+    networks = {service: networks_of(compose.id_of(service)) for service in ("postgres", *SERVICES)}
+    for service in ("moderator", "monitor", "worker", "api"):
+        expected, tried = set(), set()
+        for server, port in sorted(SERVERS - {each for each in SERVERS if each[0] == service}):
+            shared = networks[service].keys() & networks[server].keys()
+            if port in PRIVATE:
+                shared &= networks["prometheus"].keys()
+            addresses = {networks[server][network] for network in shared}
+            assert bool(addresses) == ((service, server, port) in REACHED), (service, server, port)
+            expected |= {(address, port) for address in addresses | ({server} if addresses else set())}
+            tried |= {(address, port) for address in (server, *networks[server].values())}
+        command = ("exec", "-i", compose.id_of(service), "python", "-c", REACH)
+        reached = json.loads(docker(*command, stdin=json.dumps(sorted(tried))).stdout)
+        assert {tuple(each) for each in reached} == expected, service
+        print(f"{service}: {len(tried)} addresses tried, {len(expected)} reached")
 
 
 def test_memory_is_limited(compose: Compose, http: httpx.Client) -> None:

@@ -39,7 +39,9 @@ def database(tmp_path: Path) -> Iterator[str]:
     name = docker("run", "--detach", *options, POSTGRES).stdout.strip()
     try:
         wait_for(lambda: docker("exec", name, "pg_isready", "-h", "127.0.0.1"))
-        address = docker("inspect", "-f", "{{.NetworkSettings.IPAddress}}", name).stdout.strip()
+        address = docker(
+            "inspect", "-f", "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}", name
+        ).stdout.strip()
         url = f"postgresql+psycopg2://postgres:{PASSWORD}@{address}:5432/moderation"
         tools(url, "migrate")
         yield url
