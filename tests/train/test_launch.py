@@ -83,7 +83,7 @@ def test_a_batch_that_two_processes_cannot_share_is_refused(monkeypatch: pytest.
         training_arguments(config)
 
 
-@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("sent", [pytest.param(signal.SIGINT, marks=pytest.mark.full), signal.SIGTERM])
 def test_who_stops_it_hears_how_to_go_on(tmp_path: Path, sent: signal.Signals) -> None:
     # Tests that run in the background ignore the signal, and what they start would inherit that.
     before = signal.signal(signal.SIGINT, signal.default_int_handler)

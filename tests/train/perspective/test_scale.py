@@ -103,6 +103,8 @@ def test_a_score_that_is_none_is_named_by_row_and_column_and_never_by_its_text(c
         read_reference(config(comments), rows_without())
 
 
+@pytest.mark.full
+@pytest.mark.timeout(600)
 def test_a_training_refuses_its_own_comments_before_it_trains(tmp_path: Path) -> None:
     done = train(tmp_path, ROOT / "tests/fixtures/comments.csv")
     assert done.returncode == 1
