@@ -86,7 +86,7 @@ class _Columns:
 def _take(log: PerspectiveLog, line: int, row: Mapping[str, Any], columns: _Columns) -> None:
     text = _first(row, columns.text)
     if not isinstance(text, str) or not normalize(text):
-        log.bad.append(f"line {line}: no text in column {' or '.join(columns.text)}")
+        log.bad.append(f"line {line}: no text in column {' or '.join(map(repr, columns.text))}")
         return
     try:
         scores = _scores(row, columns)

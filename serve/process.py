@@ -86,7 +86,7 @@ def prepared(settings: ApiSettings) -> Iterator[tuple[FastAPI, list[socket.socke
         model, problem = source.first()
         outbox = Outbox(settings.state_dir / "outbox.db", settings.max_outbox_rows, settings.outbox_sync)
         stack.callback(outbox.close)
-        record = functools.partial(_record, engine)
+        record = functools.partial(record_in, engine)
         follower = Follower(settings.shadow_alias) if settings.shadow_alias is not None else None
         watcher = Watcher(model, source, record, settings.alias_poll_s, problem, follower)
         if database_is_here:
@@ -99,7 +99,7 @@ def prepared(settings: ApiSettings) -> Iterator[tuple[FastAPI, list[socket.socke
             outbox=outbox,
             log=PredictionLog(engine),
             access=access,
-            versions=Versions(source.match, functools.partial(_load_pinned, source, watcher)),
+            versions=Versions(source.match, functools.partial(load_pinned, source, watcher)),
         )
         logger.info("serving %s, version %s", model.served.name, model.served.version)
         yield app, listeners
@@ -201,13 +201,14 @@ def _ignore(number: int, frame: object) -> None:
     pass
 
 
-def _load_pinned(source: ModelSource, watcher: Watcher, version: str) -> Model:
+def load_pinned(source: ModelSource, watcher: Watcher, version: str) -> Model:
     """Load what a caller names, and let the database know of it first: roll-ups classify by what is recorded."""
     model = source.load_pinned(version)
     watcher.record(model.record())
     return model
 
 
-def _record(engine: Engine, record: VersionRecord) -> None:
+def record_in(engine: Engine, record: VersionRecord) -> None:
+    """Tell the database of a version."""
     with engine.begin() as connection:
         record_version(connection, record)

@@ -98,7 +98,7 @@ class Watcher:
         self._source = source
         self._record = record
         self._poll_s = poll_s
-        self._unrecorded: dict[str, VersionRecord] = {}  # rows, no models: those would stay in memory with them
+        self.unrecorded: dict[str, VersionRecord] = {}  # rows, no models: those would stay in memory with them
         self._changed: Callable[[ServedVersion], None] = lambda _: None
         self._stopping = False
         self._wanted = threading.Event()
@@ -142,7 +142,7 @@ class Watcher:
 
     def record_later(self, record: VersionRecord) -> None:
         """Tell the database of a version with the next look; it could not be told yet."""
-        self._unrecorded[record.version] = record
+        self.unrecorded[record.version] = record
 
     def close(self) -> None:
         """Stop looking; does not wait for a registry that hangs."""
@@ -196,6 +196,6 @@ class Watcher:
                 self._changed(follower.model.served)
 
     def _record_pending(self) -> None:
-        for version in list(self._unrecorded):  # other threads add to it
-            if not self.record(self._unrecorded.pop(version)):
+        for version in list(self.unrecorded):  # other threads add to it
+            if not self.record(self.unrecorded.pop(version)):
                 return
