@@ -39,17 +39,19 @@ def read_log(path: Path, text_column: str | None, columns: Mapping[str, str]) ->
         raise NotFoundError(f"{path} is not a file")
     if path.suffix not in SUFFIXES:
         raise InvalidInputError(f"{path} ends in {path.suffix!r}; expected {', '.join(SUFFIXES)}")
-    log, chosen = PerspectiveLog(), None
     try:
-        for line, row in _csv_rows(path) if path.suffix == ".csv" else _json_rows(path):
-            if isinstance(row, str):
-                log.bad.append(f"line {line}: {row}")
-                continue
-            chosen = chosen or _Columns.choose(path, list(row), text_column, columns)
-            _take(log, line, row, chosen)
+        rows = list(_csv_rows(path) if path.suffix == ".csv" else _json_rows(path))
     except (UnicodeDecodeError, csv.Error) as error:
         reason = error.reason if isinstance(error, UnicodeDecodeError) else error
         raise InvalidInputError(f"{path} cannot be read as UTF-8 {path.suffix} ({reason})") from None
+    # Of all rows: lines of JSON may differ in their names.
+    names = list(dict.fromkeys(name for _, row in rows if not isinstance(row, str) for name in row))
+    log, chosen = PerspectiveLog(), _Columns.choose(path, names, text_column, columns) if names else None
+    for line, row in rows:
+        if chosen is None or isinstance(row, str):
+            log.bad.append(f"line {line}: {row}")
+        else:
+            _take(log, line, row, chosen)
     if not log.texts:
         first = f", the first: {log.bad[0]}" if log.bad else ""
         raise InvalidInputError(f"{path} has no row that can be used ({len(log.bad)} bad{first})")
@@ -58,20 +60,21 @@ def read_log(path: Path, text_column: str | None, columns: Mapping[str, str]) ->
 
 @dataclass(frozen=True)
 class _Columns:
-    text: str
-    scores: Mapping[str, str]
-    """By label; empty: they are in Perspective's answer."""
+    text: tuple[str, ...]
+    scores: Mapping[str, tuple[str, ...]]
+    """By label; of several the first counts that a row has. A row with none has them in Perspective's answer."""
 
     @classmethod
     def choose(cls, path: Path, names: Sequence[str], text: str | None, given: Mapping[str, str]) -> "_Columns":
         """Find the columns by what was asked for, else by their usual names."""
-        found = text or next((name for name in TEXT_COLUMNS if name in names), None)
-        if found is None or found not in names:
-            raise InvalidInputError(f"{path} has no column {found or ' or '.join(TEXT_COLUMNS)}; give --text-column")
+        found = tuple(name for name in ((text,) if text else TEXT_COLUMNS) if name in names)
+        if not found:
+            raise InvalidInputError(f"{path} has no column {text or ' or '.join(TEXT_COLUMNS)}; give --text-column")
         if missing := [name for name in given.values() if name not in names]:
             raise InvalidInputError(f"{path} has no column {missing[0]!r}, which --column names")
-        usual = {name.partition("@")[0].upper(): name for name in reversed(names)}  # of two versions the first
-        scores = {label: usual[name] for label, name in ATTRIBUTES.items() if name in usual} | dict(given)
+        usual = {label: tuple(each for each in names if each.partition("@")[0].upper() == name)
+                 for label, name in ATTRIBUTES.items()}  # fmt: skip
+        scores = {label: each for label, each in usual.items() if each} | {label: (given[label],) for label in given}
         if not scores and ANSWER not in names:
             raise InvalidInputError(
                 f"{path} has no column named {', '.join(ATTRIBUTES.values())}, nor {ANSWER}; "
@@ -81,9 +84,9 @@ class _Columns:
 
 
 def _take(log: PerspectiveLog, line: int, row: Mapping[str, Any], columns: _Columns) -> None:
-    text = row.get(columns.text)
+    text = _first(row, columns.text)
     if not isinstance(text, str) or not normalize(text):
-        log.bad.append(f"line {line}: no text in column {columns.text!r}")
+        log.bad.append(f"line {line}: no text in column {' or '.join(map(repr, columns.text))}")
         return
     try:
         scores = _scores(row, columns)
@@ -98,11 +101,18 @@ def _take(log: PerspectiveLog, line: int, row: Mapping[str, Any], columns: _Colu
 
 
 def _scores(row: Mapping[str, Any], columns: _Columns) -> dict[str, float]:
-    raw = {label: row.get(name) for label, name in columns.scores.items()} or _answered(row.get(ANSWER))
-    found = {label: _score(label, value) for label, value in raw.items() if value not in (None, "")}
+    raw = {label: _first(row, names) for label, names in columns.scores.items()}
+    if all(value is None for value in raw.values()) and ANSWER in row:
+        raw = _answered(row[ANSWER])
+    found = {label: _score(label, value) for label, value in raw.items() if value is not None}
     if not found:
         raise InvalidInputError("no score of Perspective's")
     return found
+
+
+def _first(row: Mapping[str, Any], names: Sequence[str]) -> Any:  # noqa: ANN401 - whatever a file holds
+    """Return the first of these columns that the row fills; None: it fills none."""
+    return next((row[name] for name in names if row.get(name) not in (None, "")), None)
 
 
 def _answered(answer: object) -> dict[str, object]:

@@ -1,7 +1,5 @@
 """`moderation rescore`: the scores that a published version served, again."""
 
-import hashlib
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,7 +8,6 @@ import typer
 from moderation.errors import InvalidInputError
 
 if TYPE_CHECKING:
-    from moderation.bundle import Manifest
     from moderation.scoring.scorer import Scorer
 
 
@@ -61,15 +58,9 @@ def _provenance(scorer: "Scorer") -> dict[str, object]:
         "version": scorer.bundle.version,
         "name": manifest.name,
         "weights": {name: entry.sha256 for name, entry in manifest.files.items() if name.startswith("model.")},
-        "calibration": _calibration(manifest),
+        "calibration": manifest.calibration_id,
         "perspective_scale": manifest.perspective.id if manifest.perspective else None,
         "backend": scorer.backend,
         "device": scorer.device,
         "code": commit(),
     }
-
-
-def _calibration(manifest: "Manifest") -> str:
-    """Return twelve hex digits that change with any label's calibration."""
-    stated = json.dumps({label.name: label.calibration.model_dump(mode="json") for label in manifest.labels})
-    return hashlib.sha256(stated.encode()).hexdigest()[:12]

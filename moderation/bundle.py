@@ -211,6 +211,12 @@ class Manifest(_Part):
         }
         return stated or None
 
+    @property
+    def calibration_id(self) -> str:
+        """Twelve hex digits that change with what makes probabilities of logits."""
+        stated = [label.calibration.model_dump_json() for label in self.labels]
+        return hashlib.sha256("\n".join(stated).encode()).hexdigest()[:12]
+
     @model_validator(mode="after")
     def _fits_together(self) -> "Manifest":
         names = self.label_names

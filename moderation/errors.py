@@ -68,6 +68,14 @@ class OverQuotaError(ModerationError):
         self.limit = limit
 
 
+class BeyondQuotaError(TooLargeError):
+    """More than a ``limit`` per minute ever allows was asked for at once; asking again does not help."""
+
+    def __init__(self, message: str, limit: int) -> None:
+        super().__init__(message)
+        self.limit = limit
+
+
 class UnavailableError(ModerationError):
     """Something this process needs (model, database, API) cannot be reached or is not ready."""
 

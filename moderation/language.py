@@ -23,6 +23,8 @@ _SCRIPTS = {
     "TAMIL": "Taml", "TELUGU": "Telu", "GEORGIAN": "Geor", "ARMENIAN": "Armn", "ETHIOPIC": "Ethi", "KHMER": "Khmr",
 }  # fmt: skip
 _NO_LETTERS, _ANOTHER = "Zyyy", "Zzzz"
+NO_SCRIPT = frozenset({f"{UNDETERMINED}-{_NO_LETTERS}", f"{UNDETERMINED}-{_ANOTHER}"})
+"""Tags that say neither language nor script."""
 
 
 def language_tag(normalized_text: str) -> str:

@@ -22,7 +22,7 @@ from fastapi_offline import FastAPIOffline
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
-from moderation.errors import ConfigurationError, NotFoundError
+from moderation.errors import ConfigurationError
 from moderation.privacy import Privacy
 from moderation.scoring.onnx import available_cores
 from moderation.settings import ApiSettings
@@ -41,9 +41,8 @@ from serve.errors import UnreadableError, body_response
 from serve.feedback import FeedbackDesk
 from serve.limits import BodyLimit
 from serve.metrics import Metrics
-from serve.model import Model
 from serve.outbox import Outbox
-from serve.pinned import PinnedModels
+from serve.pinned import PinnedModels, Versions
 from serve.prediction_log import PredictionLog
 from serve.predictor import Limits, Predictor
 from serve.routes import admin, feedback, page, predictions, status
@@ -70,14 +69,14 @@ def create_app(
     access: Access | None = None,
     body_timeout_s: float = BODY_TIMEOUT_S,
     flush_s: float = FLUSH_S,
-    load_version: Callable[[str], Model] | None = None,
+    versions: Versions | None = None,
 ) -> FastAPI:
     """Return the app around its parts; starting it starts the threads, stopping it ends them.
 
     The outbox and the log stay the caller's to close. Without ``access`` there are no keys, and this machine alone
     is answered. ``body_timeout_s`` bounds how long a request's body may
-    take to arrive, ``flush_s`` how long the outbox is emptied at the end. ``load_version`` returns the model of a
-    version that a caller names by its first digits (blocking); without it there is only the current one.
+    take to arrive, ``flush_s`` how long the outbox is emptied at the end. ``versions`` finds those that
+    callers name; without it there is only the current one.
 
     Raises:
         ConfigurationError: limits that contradict each other.
@@ -91,9 +90,7 @@ def create_app(
     )
     shipper = Shipper(outbox, log)
     desk = FeedbackDesk(lambda: watcher.current.served, outbox, log, lambda: shipper.database_reachable)
-    pinned = PinnedModels(
-        lambda: watcher.current, load_version or _no_version, settings.pinned_versions if load_version else 0
-    )
+    pinned = PinnedModels(lambda: watcher.current, versions, settings.pinned_versions)
     access = access or Access(settings)
     metrics = _metrics(watcher, batcher, outbox, shipper, shadow, access)
     _show_bounds(metrics, settings)
@@ -192,17 +189,13 @@ def _include_compat(
     rules = Rules(settings.perspective_strict, settings.deadline_s)
     analyzer = Analyzer(predictor, pinned, lambda: watcher.current, rules)
     per_minute = PerMinute(settings.suggestions_per_minute)
-    suggestions = SuggestionDesk(predictor, desk, lambda: watcher.current.served, per_minute)
+    suggestions = SuggestionDesk(predictor, desk, per_minute)
     app.include_router(
         perspective.router(
             analyzer, suggestions, settings.perspective_scale, settings.max_text_bytes, settings.public_url
         )
     )
     app.include_router(openai.router(predictor, settings.max_batch_texts))
-
-
-def _no_version(version: str) -> Model:
-    raise NotFoundError(f"version {version} is not served here")
 
 
 def _describe_keys(app: FastAPI) -> None:

@@ -66,6 +66,7 @@ class Caller:
         self._quota = None if key is None else key.quota_per_minute
         self._quotas = quotas
         self._charged: list[tuple[int, int]] = []
+        self.known = known
         self.is_operator = known and "admin" in self._scopes
 
     def check_scope(self, path: str) -> None:
@@ -74,12 +75,17 @@ class Caller:
         if not any(scope in self._scopes for scope in scopes):
             raise ForbiddenError(f"this key lacks the scope {' or '.join(scopes)}")
 
+    def require_left(self) -> None:
+        """Raise OverQuotaError if, as far as this server knows, nothing is left of the quota of this minute."""
+        if self._quota is not None and self._quotas is not None:
+            self._quotas.require_left(self._key_id, self._quota)
+
     async def charge(self, texts: int) -> None:
         """Charge ``texts`` comments to the caller's quota.
 
         Raises:
             OverQuotaError: there is not so much left this minute.
-            TooLargeError: there is not so much in any minute.
+            BeyondQuotaError: there is not so much in any minute.
         """
         if self._quota is not None and self._quotas is not None:
             minute = await self._quotas.take(self._key_id, self._quota, texts)

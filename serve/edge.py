@@ -14,7 +14,7 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from moderation.errors import ModerationError
-from serve.auth import ANYONE, RATE_HEADERS, Access, is_scoring
+from serve.auth import RATE_HEADERS, STRANGER, Access, is_scoring
 from serve.compat.errors import answer_to
 from serve.compat.headers import BUNDLE_HEADERS
 from serve.compat.paths import dialect_of
@@ -46,8 +46,9 @@ class Edge:
     ) -> None:
         """Wrap ``app``; ``access`` decides who may ask, ``bundle_headers`` say what serves, on other services' paths.
 
-        ``require_room`` raises what a caller who wants scores hears while there is no room for a single comment. That
-        is said before the body is read: at three times the capacity, most requests cost only this.
+        ``require_room`` raises what a caller who wants scores hears while there is no room for a single comment. That,
+        and that a quota is used up, is said before the body is read: at three times the capacity, most requests cost
+        only this.
         """
         self._app = app
         self._metrics = metrics
@@ -79,13 +80,13 @@ class Edge:
             return
         started = time.perf_counter()
         state = scope.setdefault("state", {})
-        state.update(request_id=_request_id(Headers(scope=scope)), started=started, caller=ANYONE, status=CALLER_LEFT)
+        state.update(request_id=_request_id(Headers(scope=scope)), started=started, caller=STRANGER, status=CALLER_LEFT)
 
         async def send_complete(message: Message) -> None:
             if message["type"] == "http.response.start":
                 state["status"] = message["status"]
                 message["headers"] = _complete(message, state)
-                if dialect_of(scope["path"]) is not None:
+                if dialect_of(scope["path"]) is not None and state["caller"].known:
                     _add_missing(message["headers"], self._bundle_headers())
             await send(message)
 
@@ -102,6 +103,7 @@ class Edge:
             caller.check_scope(scope["path"])
             if is_scoring(scope["path"]):
                 self._require_room()
+                caller.require_left()
             await self._app(scope, receive, send)
         except Exception as error:  # the edge of a request: nothing may pass it unanswered
             if not isinstance(error, ModerationError):

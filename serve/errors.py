@@ -9,6 +9,7 @@ from starlette.responses import JSONResponse
 
 from moderation.contracts import ErrorBody
 from moderation.errors import (
+    BeyondQuotaError,
     BundleError,
     ConfigurationError,
     DeadlineError,
@@ -71,6 +72,7 @@ STATUS: dict[type[ModerationError], int] = {
     NotFoundError: 404,
     SlowBodyError: 408,
     TooLargeError: 413,
+    BeyondQuotaError: 413,
     EncodedError: 415,
     UnreadableError: 422,
     ContradictoryError: 422,

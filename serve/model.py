@@ -3,7 +3,6 @@
 `ModelSource` is the only place of the server that knows where bundles and policies come from.
 """
 
-import hashlib
 import logging
 from collections import defaultdict
 from collections.abc import Callable, Sequence
@@ -17,7 +16,7 @@ from moderation.contracts import ServedVersion
 from moderation.db.log import VersionRecord
 from moderation.errors import BundleError, NotFoundError, RegistryError, UnavailableError
 from moderation.labels import LABELS
-from moderation.language import UNDETERMINED, language_tag
+from moderation.language import NO_SCRIPT, UNDETERMINED, language_tag
 from moderation.perspective_scale import PerspectiveScale
 from moderation.policy import Policy
 from moderation.policy_file import read_policy
@@ -78,10 +77,16 @@ class Model:
     perspective: PerspectiveScale | None = None
     languages: tuple[str, ...] = ("en",)
     """Primary language subtags (BCP 47) that it was trained for."""
+    usual_unsure: str = f"{UNDETERMINED}-Latn"
+    """The tag of most texts that it was trained for and whose language the detector is not sure of."""
 
     def score(self, texts: Sequence[str]) -> list[TextScores]:
         """Return the scores of each text, in order (blocking)."""
         return self.infer([work.item for work in self.tokenize(list(map(normalize, texts)))])
+
+    def likely_language(self, tag: str) -> str:
+        """Return the one language that it was trained for in place of a ``tag`` that says no more than its script."""
+        return self.languages[0] if len(self.languages) == 1 and tag == self.usual_unsure else tag
 
     def record(self) -> VersionRecord:
         """Return the row that tells readers of the database what this version is and decides by."""
@@ -144,14 +149,17 @@ class ModelSource:
             logger.error("starting with the last good copy, version %s: %s", version, error)
             return _load(copy, version, self._settings, alias), f"last good copy: {error}"
 
-    def load_pinned(self, version: str) -> Model:
-        """Return the model of the one published version that starts with ``version``, beside what an alias points to.
+    def match(self, beginning: str) -> str:
+        """Return the one published version that starts with ``beginning``.
 
         Raises:
-            NotFoundError: no version starts so, or several do.
-            ModerationError: as `load` does.
+            NotFoundError: none starts so, or several do.
+            ModerationError: as the registry does.
         """
-        version = match_version(version, self._registry.versions())
+        return match_version(beginning, self._registry.versions())
+
+    def load_pinned(self, version: str) -> Model:
+        """Return the model of a published version, beside what an alias points to; raises as `load` does."""
         return _load(self._registry.fetch(version), version, self._settings, PINNED)
 
     def _copy(self, version: str) -> Path | None:
@@ -199,15 +207,11 @@ def _load(path: Path, version: str, settings: ApiSettings, alias: str) -> Model:
         points,
         *_stages(scorer),
         call_tokens=scorer.call_tokens,
-        calibration=_calibration_id(bundle.manifest),
+        calibration=bundle.manifest.calibration_id,
         perspective=bundle.manifest.perspective,
         languages=_languages(bundle.manifest),
+        usual_unsure=_usual_unsure(bundle.manifest),
     )
-
-
-def _calibration_id(manifest: Manifest) -> str:
-    calibrations = [label.calibration.model_dump_json() for label in manifest.labels]
-    return hashlib.sha256("\n".join(calibrations).encode()).hexdigest()[:12]
 
 
 def _languages(manifest: Manifest) -> tuple[str, ...]:
@@ -216,6 +220,12 @@ def _languages(manifest: Manifest) -> tuple[str, ...]:
     for tag, share in (manifest.reference.language_shares or {}).items():
         shares[tag.partition("-")[0]] += share
     return tuple(tag for tag, share in shares.items() if share >= LANGUAGE_SHARE and tag != UNDETERMINED) or ("en",)
+
+
+def _usual_unsure(manifest: Manifest) -> str:
+    shares = manifest.reference.language_shares or {}
+    unsure = {tag: share for tag, share in shares.items() if tag.startswith(UNDETERMINED) and tag not in NO_SCRIPT}
+    return max(unsure, key=unsure.__getitem__, default=f"{UNDETERMINED}-Latn")
 
 
 def _stages(

@@ -50,6 +50,32 @@ async def read(request: HttpRequest, model: type[M], max_items: int) -> M:
         raise UnreadableError(_first_fault(error, model)) from None
 
 
+def parse(body: bytes) -> Any:  # noqa: ANN401 - whatever the JSON holds
+    """Return what ``body`` holds, as other services' clients send it: with a byte order mark, with half an emoji.
+
+    Raises:
+        ValueError: no JSON in UTF-8.
+    """
+    try:
+        # Keys only: a cache of values would keep comments.
+        return from_json(body, allow_inf_nan=False, cache_strings="keys")
+    except ValueError:
+        pass  # it takes neither
+    try:
+        return whole(json.loads(body.decode("utf-8-sig")))
+    except RecursionError:
+        raise ValueError("too deep") from None
+
+
+def whole(found: object) -> Any:  # noqa: ANN401
+    """Return ``found`` without halves of characters: browsers send them where a text was cut within an emoji.
+
+    Each becomes U+FFFD, which is one code unit of UTF-16 as well, so that offsets stay.
+    """
+    text = json.dumps(found, ensure_ascii=False, allow_nan=False)
+    return json.loads(text.encode("utf-16", "surrogatepass").decode("utf-16", "replace"))
+
+
 def request_body(model: type[Request]) -> dict[str, Any]:
     """Return OpenAPI's description of a body that `read` reads as ``model``."""
     return {"requestBody": {"required": True, "content": {"application/json": {"schema": model.model_json_schema()}}}}

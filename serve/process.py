@@ -16,7 +16,7 @@ from sqlalchemy import Engine
 
 from moderation.db import keys
 from moderation.db.database import connect, require_current
-from moderation.db.log import record_version
+from moderation.db.log import VersionRecord, record_version
 from moderation.db.quotas import lease
 from moderation.errors import ConfigurationError, UnavailableError
 from moderation.settings import ApiSettings
@@ -26,6 +26,7 @@ from serve.auth import LOOPBACK, Access
 from serve.keys import KeyRing
 from serve.model import Model, ModelSource
 from serve.outbox import Outbox
+from serve.pinned import Versions
 from serve.prediction_log import PredictionLog
 from serve.protocol import protocol, raise_file_limit
 from serve.quotas import Quotas
@@ -85,20 +86,20 @@ def prepared(settings: ApiSettings) -> Iterator[tuple[FastAPI, list[socket.socke
         model, problem = source.first()
         outbox = Outbox(settings.state_dir / "outbox.db", settings.max_outbox_rows, settings.outbox_sync)
         stack.callback(outbox.close)
-        record = functools.partial(_record, engine)
+        record = functools.partial(record_in, engine)
         follower = Follower(settings.shadow_alias) if settings.shadow_alias is not None else None
         watcher = Watcher(model, source, record, settings.alias_poll_s, problem, follower)
         if database_is_here:
-            record(model)
+            record(model.record())
         else:
-            watcher.record_later(model)
+            watcher.record_later(model.record())
         app = create_app(
             settings,
             watcher=watcher,
             outbox=outbox,
             log=PredictionLog(engine),
             access=access,
-            load_version=functools.partial(_load_version, source, watcher),
+            versions=Versions(source.match, functools.partial(load_pinned, source, watcher)),
         )
         logger.info("serving %s, version %s", model.served.name, model.served.version)
         yield app, listeners
@@ -200,13 +201,14 @@ def _ignore(number: int, frame: object) -> None:
     pass
 
 
-def _load_version(source: ModelSource, watcher: Watcher, version: str) -> Model:
-    """Load what a caller names, and let the database know of it: its predictions are logged as all others are."""
+def load_pinned(source: ModelSource, watcher: Watcher, version: str) -> Model:
+    """Load what a caller names, and let the database know of it first: roll-ups classify by what is recorded."""
     model = source.load_pinned(version)
-    watcher.record_later(model)
+    watcher.record(model.record())
     return model
 
 
-def _record(engine: Engine, model: Model) -> None:
+def record_in(engine: Engine, record: VersionRecord) -> None:
+    """Tell the database of a version."""
     with engine.begin() as connection:
-        record_version(connection, model.record())
+        record_version(connection, record)

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from moderation.db.quotas import Lease
-from moderation.errors import OverQuotaError, TooLargeError
+from moderation.errors import BeyondQuotaError, OverQuotaError
 
 BLOCKS = 20
 """A minute's quota is leased in this many blocks, or in larger ones where a request needs more."""
@@ -114,12 +114,12 @@ class Quotas:
         """Charge ``texts`` comments to a key, and return the number of the minute that they were charged to.
 
         Raises:
-            TooLargeError: more than the quota of a minute: waiting would not help.
+            BeyondQuotaError: more than the quota of a minute: waiting would not help.
             OverQuotaError: more than what is left of this minute.
         """
         if texts > quota:
-            raise TooLargeError(
-                f"the request counts as {texts} comments, and the quota of this key is {quota} per minute"
+            raise BeyondQuotaError(
+                f"the request counts as {texts} comments, and the quota of this key is {quota} per minute", quota
             )
         account = self._account(key_id, quota)
         while account.left < texts and account.unleased and not self._alone():
@@ -133,6 +133,12 @@ class Quotas:
         if account.left < account.block / 2 and account.unleased and not account.leasing and not self._alone():
             account.leasing = asyncio.create_task(self._ask(account, account.block))
         return account.number
+
+    def require_left(self, key_id: str, quota: int) -> None:
+        """Raise OverQuotaError if, as far as this server knows, nothing is left of this minute."""
+        now = self.standing(key_id, quota)
+        if now.left == 0:
+            raise _over_quota(now, 1)
 
     def give_back(self, key_id: str, texts: int, number: int) -> None:
         """Undo a charge whose comments the server failed to score, if its minute has not passed."""

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import cast
 
 from moderation.contracts import ServedVersion
+from moderation.db.log import VersionRecord
 from moderation.errors import BundleError, ConfigurationError, NotFoundError
 from serve.model import Model, ModelSource
 
@@ -83,7 +84,7 @@ class Watcher:
         self,
         model: Model,
         source: ModelSource | None = None,
-        record: Callable[[Model], None] = lambda _: None,
+        record: Callable[[VersionRecord], None] = lambda _: None,
         poll_s: float = 30.0,
         problem: str | None = None,
         shadow: Follower | None = None,
@@ -97,7 +98,7 @@ class Watcher:
         self._source = source
         self._record = record
         self._poll_s = poll_s
-        self._unrecorded: list[Model] = []
+        self.unrecorded: dict[str, VersionRecord] = {}  # rows, no models: those would stay in memory with them
         self._changed: Callable[[ServedVersion], None] = lambda _: None
         self._stopping = False
         self._wanted = threading.Event()
@@ -129,9 +130,19 @@ class Watcher:
                 self._wanted.set()  # the candidate is not loaded yet
             self._thread.start()
 
-    def record_later(self, model: Model) -> None:
-        """Tell the database of ``model`` with the next look; it could not be told yet."""
-        self._unrecorded.append(model)
+    def record(self, record: VersionRecord) -> bool:
+        """Tell the database of a version, with the next look if that fails; return whether it did (blocking)."""
+        try:
+            self._record(record)
+            return True
+        except Exception as error:  # noqa: BLE001 - whatever the database says, the version can answer
+            logger.warning("cannot record version %s yet: %s", record.version, type(error).__name__)
+            self.record_later(record)
+            return False
+
+    def record_later(self, record: VersionRecord) -> None:
+        """Tell the database of a version with the next look; it could not be told yet."""
+        self.unrecorded[record.version] = record
 
     def close(self) -> None:
         """Stop looking; does not wait for a registry that hangs."""
@@ -180,15 +191,11 @@ class Watcher:
             except Exception as error:  # noqa: BLE001 - the edge of this thread: the model serves on
                 follower.report(f"cannot look for a new version: {error}")
                 continue
-            self._unrecorded.append(follower.model)
+            self.record_later(follower.model.record())
             if follower is self.production:
                 self._changed(follower.model.served)
 
     def _record_pending(self) -> None:
-        try:
-            while self._unrecorded:
-                self._record(self._unrecorded[0])
-                del self._unrecorded[0]
-        except Exception as error:  # noqa: BLE001 - the edge of this thread; the next look tries again
-            version = self._unrecorded[0].served.version
-            logger.warning("cannot record version %s yet: %s", version, type(error).__name__)
+        for version in list(self.unrecorded):  # other threads add to it
+            if not self.record(self.unrecorded.pop(version)):
+                return

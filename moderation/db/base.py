@@ -33,6 +33,15 @@ def storable(value: str) -> str:
     return value if value.isascii() and "\0" not in value else value.translate(_UNSTORABLE)
 
 
+def storable_in(value: Any) -> Any:  # noqa: ANN401 - whatever JSON holds
+    """Return JSON whose strings, but for keys, are `storable`."""
+    if isinstance(value, str):
+        return storable(value)
+    if isinstance(value, dict):
+        return {key: storable_in(each) for key, each in value.items()}
+    return [storable_in(each) for each in value] if isinstance(value, list) else value
+
+
 class StorableText(TypeDecorator[str]):
     """Text in which what PostgreSQL or UTF-8 cannot hold (NUL, lone surrogates) becomes U+FFFD."""
 

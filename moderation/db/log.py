@@ -17,7 +17,7 @@ from sqlalchemy import Connection, RowMapping, Table, func, select, text
 from sqlalchemy.dialects import postgresql, sqlite
 
 from moderation.db import erasure, rollups
-from moderation.db.base import Base, storable
+from moderation.db.base import Base, storable, storable_in
 from moderation.db.database import begin_writing
 from moderation.db.ids import made_near
 from moderation.db.models import SCORE_COLUMNS, SUGGESTED, Failure, Feedback, Prediction, ShadowPrediction, Version
@@ -154,7 +154,7 @@ class FeedbackRecord:
 
     def to_json(self) -> str:
         """Return the record as one line."""
-        return _dump(self, "created_at")
+        return _dump(self, "created_at", without=() if self.origin else ("origin",))  # earlier releases know none
 
     @classmethod
     def from_json(cls, line: str) -> "FeedbackRecord":
@@ -242,7 +242,9 @@ def insert(
     feedback = erasure.without_erased(connection, feedback)  # after it: that may erase more
     inserted = _insert_missing(connection, Prediction, list(map(_scored_row, predictions)))
     shadowed = _insert_missing(connection, ShadowPrediction, list(map(_scored_row, shadows)))
-    judged = [vars(record) | {"labels": record.labels or None} for record in feedback]
+    judged = [
+        vars(record) | {"labels": record.labels or None, "origin": storable_in(record.origin)} for record in feedback
+    ]
     received = _insert_missing(connection, Feedback, judged)
     failed = _insert_missing(connection, Failure, [dict(vars(record)) for record in failures])
     # Last: other processes wait from here on until this one commits.
@@ -326,9 +328,11 @@ def _insert_into(connection: Connection, model: type[Base]) -> postgresql.Insert
 
 
 def _dump(
-    record: PredictionRecord | ShadowRecord | FeedbackRecord | FailureRecord | VersionRecord, instant: str
+    record: PredictionRecord | ShadowRecord | FeedbackRecord | FailureRecord | VersionRecord,
+    instant: str,
+    without: Sequence[str] = (),
 ) -> str:
-    fields = vars(record)
+    fields = {name: value for name, value in vars(record).items() if name not in without}
     return json.dumps(fields | {instant: fields[instant].isoformat()}, separators=(",", ":"), allow_nan=False)
 
 

@@ -6,10 +6,10 @@ So are those between us and what callers suggest in Perspective's way, whose pre
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Engine, Select, case, exists, func, insert, or_, select
+from sqlalchemy import Connection, Engine, RowMapping, Select, and_, case, exists, func, insert, select
 from sqlalchemy.exc import IntegrityError
 
-from moderation.db.models import SCORE_COLUMNS, Feedback, Prediction
+from moderation.db.models import SCORE_COLUMNS, SUGGESTED, Feedback, Prediction
 from moderation.db.review_models import Review, ReviewItem, ReviewWindow
 from moderation.db.rollups import read_thresholds
 from moderation.review import audit
@@ -22,14 +22,17 @@ _DAY = timedelta(days=1)
 def triage(engine: Engine, policy: ReviewPolicy, now: datetime) -> int:
     """Put disagreements on predictions of drawn windows, and suggestions that differ, into the queue; return how many.
 
-    Verdicts come before suggestions, of which anybody with a key can send many, and the newest of each come first.
+    Verdicts come before suggestions, of which anybody with a key can send many, and the newest of each come first. At
+    most half of a day's number are suggestions, so that there is room for a verdict that comes after them.
 
     Never more than the policy's number per day, nothing that is an item already, nothing older than an item's life.
     """
     with engine.connect() as connection:
-        recent = select(func.count()).where(ReviewItem.kind == "triage", ReviewItem.drawn_at > now - _DAY)
-        room = policy.daily_triage - (connection.scalar(recent) or 0)
-        rows = connection.execute(_disagreements(now - policy.expiry, now, room)).mappings().all() if room > 0 else []
+        room, for_suggestions = _room(connection, policy, now)
+        rows: list[RowMapping] = []
+        for suggested, limit in ((False, room), (True, for_suggestions)):
+            query = _disagreements(now - policy.expiry, now, suggested, max(0, min(limit, room - len(rows))))
+            rows += connection.execute(query).mappings()
         thresholds = read_thresholds(connection, {row["version"] for row in rows})
     common = {"kind": "triage", "drawn_at": now, "expires_at": now + policy.expiry, "wanted": 1,
               "policy_digest": policy.digest}  # fmt: skip
@@ -46,7 +49,15 @@ def triage(engine: Engine, policy: ReviewPolicy, now: datetime) -> int:
     return len(items)
 
 
-def _disagreements(since: datetime, now: datetime, limit: int) -> Select[*tuple[Any, ...]]:
+def _room(connection: Connection, policy: ReviewPolicy, now: datetime) -> tuple[int, int]:
+    """Return how many more items today's number allows, and how many more suggestions."""
+    is_suggested = func.coalesce(func.sum(case((ReviewItem.route == SUGGESTED, 1), else_=0)), 0)
+    recent = select(func.count(), is_suggested).where(ReviewItem.kind == "triage", ReviewItem.drawn_at > now - _DAY)
+    items, suggestions = connection.execute(recent).one()
+    return policy.daily_triage - items, policy.daily_triage // 2 - suggestions
+
+
+def _disagreements(since: datetime, now: datetime, suggested: bool, limit: int) -> Select[*tuple[Any, ...]]:
     columns = (Prediction.id, Prediction.created_at, Prediction.version, Prediction.route, Prediction.decision)
     known = exists().where(ReviewItem.prediction_id == Prediction.id)
     last = func.max(Feedback.created_at)
@@ -59,9 +70,10 @@ def _disagreements(since: datetime, now: datetime, limit: int) -> Select[*tuple[
             (Prediction.created_at >= ReviewWindow.started_at) & (Prediction.created_at < ReviewWindow.ended_at),
         )
         .where(Feedback.created_at > since, Feedback.created_at <= now, ~Feedback.agree)
-        .where(or_(is_suggested, Feedback.created_at > ReviewWindow.drawn_at), Prediction.text.is_not(None), ~known)
+        .where(is_suggested if suggested else and_(~is_suggested, Feedback.created_at > ReviewWindow.drawn_at))
+        .where(Prediction.text.is_not(None), ~known)
         .where(Prediction.created_at > since - _DAY)
         .group_by(*columns, *SCORE_COLUMNS.values())
-        .order_by(func.min(case((is_suggested, 1), else_=0)), last.desc(), Prediction.id)
+        .order_by(last.desc(), Prediction.id)
         .limit(limit)
     )

@@ -164,3 +164,19 @@ def test_another_suffix_and_no_file_are_refused(tmp_path: Path) -> None:
     (tmp_path / "log.txt").write_text("x")
     with pytest.raises(InvalidInputError, match=r"'\.txt'; expected \.csv, \.jsonl"):
         read_log(tmp_path / "log.txt", None, {})
+
+
+def test_lines_of_json_may_differ_in_their_names(tmp_path: Path) -> None:
+    rows = [
+        {"comment": "one", "TOXICITY": 0.1},
+        {"text": "two", "TOXICITY@6": 0.2, "INSULT": 0.3},
+        {"text": "three", "TOXICITY": None, "TOXICITY@6": 0.4},
+        {"text": "four", "attributeScores": {"TOXICITY": {"summaryScore": {"value": 0.5}}}},
+        {"text": "five"},
+        {"note": "six", "TOXICITY": 0.6},
+    ]
+    log = read_log(write(tmp_path / "log.jsonl", rows), None, {})
+    assert log.texts == ["one", "two", "three", "four"]
+    assert log.scores["toxic"] == [0.1, 0.2, 0.4, 0.5]
+    assert [None if math.isnan(each) else each for each in log.scores["insult"]] == [None, 0.3, None, None]
+    assert [each.partition(":")[0] for each in log.bad] == ["line 5", "line 6"]

@@ -47,6 +47,7 @@ def test_the_scores_are_those_that_a_server_answered_in_any_batch_bit_for_bit(
         httpx.Client(trust_env=False) as http,
     ):
         alone = [http.post(f"{url}/predict", json={"comment_text": text}).json() for text in TEXTS[:6]]
+        stated = http.post(f"{url}/v1/moderations", json={"input": "a"}).headers["x-moderation-calibration"]
         sizes = (1, 7, len(TEXTS))
         batches = [
             http.post(f"{url}/predict/batch", json={"comment_texts": TEXTS[start : start + size]}).json()["predictions"]
@@ -66,6 +67,7 @@ def test_the_scores_are_those_that_a_server_answered_in_any_batch_bit_for_bit(
     header, *rows = map(json.loads, (tmp_path / "out.jsonl").read_text().splitlines())
     assert [{label: row[label] for label in LABELS} for row in rows] == [answered[place] for place in order]
     assert {row["version"] for row in rows} == {version} == {header["provenance"]["version"]}
+    assert stated == f"probability-{header['provenance']['calibration']}"
 
 
 @pytest.mark.parametrize("suffix", [".csv", ".jsonl", ".parquet"])

@@ -3,6 +3,7 @@
 import functools
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from sqlalchemy import Engine
 
@@ -29,8 +30,8 @@ def access(settings: ApiSettings, engine: Engine) -> Access:
 
 
 @contextmanager
-def served_with_keys(settings: ApiSettings, model: Model) -> Iterator[Server]:
-    with served(settings, model, access=functools.partial(access, settings)) as server:
+def served_with_keys(settings: ApiSettings, model: Model, **options: Any) -> Iterator[Server]:
+    with served(settings, model, access=functools.partial(access, settings), **options) as server:
         yield server
 
 

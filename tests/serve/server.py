@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import httpx
 import uvicorn
@@ -64,7 +65,7 @@ def served(
     max_connections: int = 100,
     port: int = 0,
     access: Callable[[Engine], Access] | None = None,
-    **options: float,
+    **options: Any,
 ) -> Iterator[Server]:
     """Run the app with a migrated SQLite database; ``log`` may wrap it, ``access`` ask for keys.
 

@@ -252,10 +252,10 @@ def test_a_quota_counts_comments_and_every_answer_says_what_is_left(server: Serv
     assert remaining(refused) == (10, 1)
     assert remaining(http.post("/predict", json={"comment_text": " "}, headers=headers)) == (10, 1)  # not scored
     assert remaining(http.post("/feedback", content=b"{", headers=headers)) == (10, 1)
-    assert http.post("/predict", json=HELLO, headers=headers).status_code == 200
-    assert http.post("/predict", json=HELLO, headers=headers).status_code == 429
     too_large = http.post("/predict/batch", json={"comment_texts": ["hello"] * 11}, headers=headers)
     assert too_large.status_code == 413
+    assert http.post("/predict", json=HELLO, headers=headers).status_code == 200
+    assert http.post("/predict", json=HELLO, headers=headers).status_code == 429
     unlimited = http.post("/predict", json=HELLO, headers=bearer(make(server.engine, "other")))
     assert "x-ratelimit-limit" not in unlimited.headers
 

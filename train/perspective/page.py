@@ -11,7 +11,8 @@ HEADING = "## On Perspective's scale"
 TEMPLATE = """{heading}
 
 A rising map per label carries a score over to what Perspective's would be, so that a threshold of Perspective's can be
-kept. Scale `{id}`: {method}; fitted on {rows:,} comments.
+kept. Scale `{id}`: {method}; fitted on {rows:,} comments, of which those count for a label that its source scores:
+{fitted_on}.
 Measured on others that neither the maps nor training saw, with 95 % bootstrap intervals. Precision and recall take
 Perspective's decision at the same threshold for the truth. Left out: {left_out}.
 {sources}
@@ -30,6 +31,7 @@ def page(scale: PerspectiveScale, report: Mapping[str, Any]) -> str:
         method=scale.method,
         id=scale.id,
         rows=scale.rows,
+        fitted_on=", ".join(f"{report['attributes'][label]} {report['fitted_on'][label]:,}" for label in scale.labels),
         left_out=", ".join(f"{count} {reason}" for reason, count in report["left_out"].items() if count) or "none",
         sources="".join(_source(name, labels, report["attributes"]) for name, labels in report["sources"].items()),
         thresholds=_thresholds(report),

@@ -50,6 +50,7 @@ def add_scale(scorer: Scorer, config: PerspectiveConfig, rows: pd.DataFrame) -> 
     )
     report = _report(scale, reference[~fit], reference_scores[~fit])
     report["left_out"] = reference.attrs[LEFT_OUT]
+    report["fitted_on"] = {label: int((fit & reference[label].notna()).sum()) for label in scale.labels}
     path, manifest = scorer.bundle.path, scorer.bundle.manifest
     card = (path / CARD).read_text(encoding="utf-8").partition(f"\n{HEADING}")[0]
     (path / CARD).write_text(f"{card.rstrip()}\n\n{page(scale, report)}\n", encoding="utf-8")

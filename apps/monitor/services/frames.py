@@ -161,6 +161,8 @@ def versions_frame(snapshot: Snapshot) -> pd.DataFrame:
 def _verdict(logged: LoggedPrediction) -> str:
     if logged.feedback is None:
         return ""
+    if logged.feedback.origin is not None:
+        return "suggests the same" if logged.feedback.agree else "suggests otherwise"
     return "agrees" if logged.feedback.agree else "disagrees"
 
 

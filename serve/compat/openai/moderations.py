@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from typing import Any
 
 from fastapi import APIRouter, Request, Response
-from pydantic_core import from_json
 from starlette.responses import JSONResponse
 
 from moderation.contracts import Prediction
@@ -59,8 +58,7 @@ def router(predictor: Predictor, max_batch_texts: int) -> APIRouter:
 def _parsed(body: bytes, max_texts: int) -> Any:  # noqa: ANN401 - whatever the JSON holds
     payload.check_count(body, 4 * max_texts)  # a part has a type and a text
     try:
-        # Keys only: a cache of values would keep comments.
-        found = from_json(body, allow_inf_nan=False, cache_strings="keys")
+        found = payload.parse(body)
     except ValueError:
         raise UnreadableError("the body is not JSON") from None
     if not isinstance(found, dict):

@@ -50,39 +50,54 @@ class Analyzer:
         wanted, unscorable = scorable(request.requested_attributes or {})
         drops = bool(request.drop_unsupported_attributes)
         if unscorable and not drops and (self._rules.strict or not wanted):
-            languages = request.languages or [await asyncio.to_thread(_detect, request.text)]
+            languages = request.languages or [await asyncio.to_thread(self._detect, request.text)]
             raise language_not_supported(unscorable[0], languages, requested=bool(request.languages))
         if self._rules.strict and not request.languages and script(request.text) == NO_LETTERS:
             raise PerspectiveError("Unable to detect language", "LANGUAGE_DETECTION_FAILED")
-        models = await self._models(wanted)
+        models = await self._models(wanted, call)
         kept, refused = _by_language(wanted, models, request.languages or [])
         if refused and not drops:
             raise language_not_supported(*refused[0], requested=True)
         headers = {UNSUPPORTED: ", ".join([*unscorable, *(name for name, _ in refused)])}
         headers = headers if headers[UNSUPPORTED] else {}
         if not kept:
-            languages = [await asyncio.to_thread(_detect, request.text)]
+            languages = [await asyncio.to_thread(self._detect, request.text)]
             return _with_languages({}, request, languages), headers
         spans = await asyncio.to_thread(sentences, request.text) if request.span_annotations else []
         answers = await self._answers(request, call, spans, kept, models)
-        headers |= bundle_headers([answered.model for answered in answers.values()], scale == "perspective")
+        used = {answered.model.served.version: answered.model for answered in answers.values()}
+        headers |= bundle_headers(list(used.values()), scale == "perspective")
         return _body(request, spans, kept, answers, scale), headers
 
-    async def _models(self, wanted: Sequence[Attribute]) -> dict[str | None, Model]:
-        """Return the model of each version that is asked for, None being the one in service."""
-        models: dict[str | None, Model] = {None: self._current()}
+    def _detect(self, text: str) -> str:
+        return self._current().likely_language(language_tag(normalize(text)))
+
+    async def _models(self, wanted: Sequence[Attribute], call: Call) -> dict[str | None, Model]:
+        """Return the model for each way that a version is asked for, None being the one in service."""
+        current = self._current()
+        models: dict[str | None, Model] = {None: current}
+        versions = {current.served.version}
         try:
             async with asyncio.timeout(self._rules.deadline_s):
                 for attribute in wanted:
                     if attribute.pinned is not None and attribute.pinned not in models:
-                        models[attribute.pinned] = await self._find(attribute)
+                        models[attribute.pinned] = await self._find(attribute, call, versions)
         except TimeoutError:
             raise DeadlineError("a version that was asked for is being loaded; try again later") from None
         return models
 
-    async def _find(self, attribute: Attribute) -> Model:
+    async def _find(self, attribute: Attribute, call: Call, versions: set[str]) -> Model:
+        """Return the model that ``attribute`` names; ``versions`` are those of the request so far."""
+        beginning = attribute.pinned or ""
         try:
-            return await self._pinned.find(attribute.pinned or "")
+            if self._pinned.loaded(beginning) is None:
+                await call.charge(1)  # to find and load it costs more than a comment
+            version = await self._pinned.match(beginning)
+            versions.add(version)
+            if len(versions) > 1 + self._pinned.max_models:
+                most = self._pinned.max_models
+                raise PerspectiveError(f"More than {most} versions are requested beside the current one")
+            return await self._pinned.load(version)
         except NotFoundError:
             raise unknown_attribute(attribute.name) from None
 
@@ -94,12 +109,18 @@ class Analyzer:
         kept: Sequence[Attribute],
         models: Mapping[str | None, Model],
     ) -> dict[str | None, Answered]:
+        """Return what each version says, by the ways that it is asked for."""
         parts = [request.text[start:end] for start, end in spans] if len(spans) > 1 else []
+        by_version: dict[str, Answered] = {}
         answers: dict[str | None, Answered] = {}
         try:
             for pinned in dict.fromkeys(attribute.pinned for attribute in kept):
-                model = None if models[pinned] is models[None] else models[pinned]
-                answers[pinned] = await self._predictor.answer({"comment.text": request.text}, call, parts, model)
+                asked = models[pinned]
+                if asked.served.version not in by_version:
+                    model = None if asked is models[None] else asked
+                    answered = await self._predictor.answer({"comment.text": request.text}, call, parts, model)
+                    by_version[asked.served.version] = answered
+                answers[pinned] = by_version[asked.served.version]
         except InvalidInputError:  # nothing that a reader could see
             raise comment_empty() from None
         return answers
@@ -141,7 +162,9 @@ def _body(
             "summaryScore": _score(summary),
         }
     # The scores come first: a client in R takes the first element of the answer.
-    return _with_languages({"attributeScores": scores} if scores else {}, request, answers[kept[0].pinned].languages)
+    first = answers[kept[0].pinned]
+    detected = list(map(first.model.likely_language, first.languages))
+    return _with_languages({"attributeScores": scores} if scores else {}, request, detected)
 
 
 def _value(answered: Answered, scores: Mapping[str, float], label: str, scale: Scale) -> float:
@@ -158,7 +181,3 @@ def _score(value: float) -> dict[str, Any]:
 def _with_languages(body: dict[str, Any], request: AnalyzeRequest, detected: list[str]) -> dict[str, Any]:
     body |= {"languages": request.languages or detected[:1], "detectedLanguages": detected}
     return body if request.client_token is None else body | {"clientToken": request.client_token}
-
-
-def _detect(text: str) -> str:
-    return language_tag(normalize(text))

@@ -1,7 +1,8 @@
 """``multipart/mixed`` batches of Google's API libraries: each part is an HTTP request, each answer too.
 
 Nothing of a part is trusted to be well-formed: what cannot be read becomes that part's own 400. The names of parts come
-back as they came but for line breaks: one in a name would let it write headers, and with them another answer.
+back as they came, folded ones on one line. A raw line break ends a name: it could write headers, and with them another
+answer.
 """
 
 import re
@@ -17,6 +18,9 @@ from serve.errors import PerspectiveError
 
 MAX_PARTS = 100
 """Google's own limit."""
+MAX_HEAD_BYTES = 65_536
+MAX_HEAD_LINES = 100
+"""Of a part's head and of its request's. Larger ones are not parsed: 8 MB of header lines took 10 s."""
 
 _BLANK_LINE = re.compile(rb"\r?\n\r?\n|\A\r?\n")
 _FOLD = re.compile(rb"[\r\n]+")
@@ -100,6 +104,8 @@ def write(parts: Sequence[Part], answers: Sequence[Answer]) -> tuple[str, bytes]
 def _part(raw: bytes) -> Part:
     raw = raw.removeprefix(b"\r").removeprefix(b"\n")
     head, content = _halves(raw)
+    if _too_large(head):
+        return Part(b"", None)
     names = [value for name, value in _headers(head) if name == b"content-id"]
     found = _ID.fullmatch(names[0]) if names else None
     return Part(found[1] if found else b"", _request(content))
@@ -107,6 +113,8 @@ def _part(raw: bytes) -> Part:
 
 def _request(content: bytes) -> Request | None:
     head, body = _halves(content.lstrip(b"\r\n"))
+    if _too_large(head):
+        return None
     first, _, rest = head.partition(b"\n")
     line = _REQUEST_LINE.fullmatch(first.rstrip(b"\r"))
     if line is None:
@@ -118,6 +126,10 @@ def _halves(raw: bytes) -> tuple[bytes, bytes]:
     """Return what stands before and behind the first empty line."""
     blank = _BLANK_LINE.search(raw)
     return (raw, b"") if blank is None else (raw[: blank.start()], raw[blank.end() :])
+
+
+def _too_large(head: bytes) -> bool:
+    return len(head) > MAX_HEAD_BYTES or len(head.splitlines()) > MAX_HEAD_LINES
 
 
 def _headers(head: bytes) -> list[tuple[bytes, bytes]]:

@@ -5,7 +5,7 @@ from typing import Any
 from starlette.responses import JSONResponse
 from starlette.types import Scope
 
-from moderation.errors import DeadlineError, ModerationError, OverQuotaError, TooLargeError, UnauthorizedError
+from moderation.errors import BeyondQuotaError, DeadlineError, ModerationError, OverQuotaError, UnauthorizedError
 from serve.auth import shown_in
 from serve.errors import PerspectiveError, error_headers, status_of
 
@@ -24,7 +24,7 @@ _STATUS = {
     504: "DEADLINE_EXCEEDED",
 }
 """Names of google.rpc.Code (googleapis, google/rpc/code.proto)."""
-_RETRY_S = "1"
+_RETRY_S, _NEXT_MINUTE_S = "1", "60"
 
 
 def comment_empty() -> PerspectiveError:
@@ -59,15 +59,14 @@ def language_not_supported(name: str, languages: list[str], requested: bool) -> 
 
 def error_response(error: ModerationError, scope: Scope) -> JSONResponse:
     """Return the answer that tells the caller who asked in ``scope`` of ``error``."""
-    if isinstance(error, TooLargeError):
-        error = comment_too_long()
     headers = error_headers(error)
     if isinstance(error, UnauthorizedError):
         return _unauthorized(scope)
     if isinstance(error, PerspectiveError):
         detail = {"@type": _ERROR, "errorType": error.error_type} | error.detail
         return _response(400, str(error), headers, detail)
-    if isinstance(error, OverQuotaError):
+    if isinstance(error, OverQuotaError | BeyondQuotaError):
+        headers.setdefault("Retry-After", _NEXT_MINUTE_S)
         limit = {"quota_limit": "PerMinutePerKey", "quota_limit_value": str(error.limit)}
         return _response(429, str(error), headers, _error_info("RATE_LIMIT_EXCEEDED", limit))
     if isinstance(error, DeadlineError):

@@ -4,14 +4,12 @@ Google's own parsers take names in either case (``doNotStore``, ``do_not_store``
 them. Fields that Perspective never had are ignored; no message repeats what a caller wrote.
 """
 
-import json
 from collections.abc import Sized
 from typing import Annotated, Any, TypeVar
 
 import pyjson5
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, ValidationError
 from pydantic.alias_generators import to_camel
-from pydantic_core import from_json
 
 from serve import payload
 from serve.compat.perspective.errors import comment_empty, comment_too_long, no_attributes
@@ -21,9 +19,12 @@ MAX_TEXT_BYTES = 20_480
 """Perspective's own limit, in UTF-8."""
 MAX_ATTRIBUTES = 100
 MAX_LANGUAGES = 20
+MAX_ITEMS = 10_000
+"""Of the whole body: the comments before this one, which are taken and ignored, count as well."""
 LENIENT_BYTES = payload.UNCOUNTED_BYTES
 """Larger bodies must be JSON by the book: people who write it by hand send small ones."""
 _MAX_DEPTH = 16
+_NO_JSON = "Invalid JSON payload received."
 _LONGEST_NAME = 64
 _PLAIN_TEXT = (None, "PLAIN_TEXT", "TEXT_TYPE_UNSPECIFIED")
 
@@ -61,7 +62,9 @@ class SuggestedScores(_Message):
 
 
 def _as_list(languages: object) -> object:
-    return [languages] if isinstance(languages, str) else languages
+    """Return a word as a list of it, without words of nothing, which name no language."""
+    found = [languages] if isinstance(languages, str) else languages
+    return [each for each in found if each != ""] if isinstance(found, list) else found
 
 
 Languages = Annotated[
@@ -75,9 +78,7 @@ class _AboutComment(_Message):
     comment: Comment | None = None
     languages: Languages = None
     do_not_store: bool | None = None
-    client_token: Token = None
-    session_id: Token = None
-    community_id: Token = None
+    client_token: str | None = None
 
     @property
     def text(self) -> str:
@@ -104,8 +105,11 @@ class AnalyzeRequest(_AboutComment):
 
 
 class SuggestRequest(_AboutComment):
-    """``comments:suggestscore``."""
+    """``comments:suggestscore``; what is kept of it is bounded."""
 
+    client_token: Token = None
+    session_id: Token = None
+    community_id: Token = None
     attribute_scores: dict[str, SuggestedScores] | None = None
 
     @property
@@ -127,7 +131,7 @@ def read(body: bytes, model: type[R], max_text_bytes: int) -> R:
     """
     if not body.strip():
         raise comment_empty()
-    payload.check_count(body, MAX_ATTRIBUTES)
+    payload.check_count(body, MAX_ITEMS)
     found = _parsed(body)
     if not isinstance(found, dict):
         raise PerspectiveError("Invalid JSON payload received. Expected an object.")
@@ -154,29 +158,14 @@ def _check_comment(request: _AboutComment, max_text_bytes: int) -> None:
 
 def _parsed(body: bytes) -> Any:  # noqa: ANN401 - whatever the JSON holds
     try:
-        # Keys only: a cache of values would keep comments.
-        return from_json(body, allow_inf_nan=False, cache_strings="keys")
+        return payload.parse(body)
     except ValueError:
-        pass
+        if len(body) > LENIENT_BYTES:
+            raise PerspectiveError(_NO_JSON) from None
     try:
-        text = body.decode("utf-8-sig")
-        try:
-            return _whole(json.loads(text))
-        except (ValueError, RecursionError):
-            if len(body) > LENIENT_BYTES:
-                raise
-            return _whole(pyjson5.decode(text, maxdepth=_MAX_DEPTH))
+        return payload.whole(pyjson5.decode(body.decode("utf-8-sig"), maxdepth=_MAX_DEPTH))
     except (ValueError, RecursionError, pyjson5.Json5Exception):
-        raise PerspectiveError("Invalid JSON payload received.") from None
-
-
-def _whole(found: object) -> Any:  # noqa: ANN401
-    """Return ``found`` without halves of characters: browsers send them where a text was cut within an emoji.
-
-    Each becomes U+FFFD, which is one code unit of UTF-16 as well, so that offsets stay.
-    """
-    text = json.dumps(found, ensure_ascii=False, allow_nan=False)
-    return json.loads(text.encode("utf-16", "surrogatepass").decode("utf-16", "replace"))
+        raise PerspectiveError(_NO_JSON) from None
 
 
 def _where(error: ValidationError) -> str:

@@ -6,10 +6,9 @@ suggested is never a label nor a metric; where it differs from our decision, tri
 
 import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from moderation.contracts import Prediction, ServedVersion
 from moderation.errors import InvalidInputError, OverQuotaError
 from moderation.language import UNDETERMINED
 from serve.compat.headers import UNSUPPORTED
@@ -54,13 +53,10 @@ class PerMinute:
 class SuggestionDesk:
     """Answers ``comments:suggestscore``."""
 
-    def __init__(
-        self, predictor: Predictor, desk: FeedbackDesk, served: Callable[[], ServedVersion], per_minute: PerMinute
-    ) -> None:
-        """Take the parts; ``served`` says what decides now."""
+    def __init__(self, predictor: Predictor, desk: FeedbackDesk, per_minute: PerMinute) -> None:
+        """Take the parts."""
         self._predictor = predictor
         self._desk = desk
-        self._served = served
         self._per_minute = per_minute
 
     async def take(self, request: SuggestRequest, call: Call) -> tuple[dict[str, Any], dict[str, str]]:
@@ -88,19 +84,25 @@ class SuggestionDesk:
         if not request.do_not_store:
             named = {"community_id", "session_id", "client_token"}
             origin |= request.model_dump(include=named, exclude_none=True)
-        await self._desk.suggested(prediction.id, self._agrees(attributes, values, prediction), origin, call)
+        agrees = _agrees(attributes, values, prediction.scores, answered.model.served.thresholds)
+        await self._desk.suggested(prediction.id, agrees, origin, call)
         body: dict[str, Any] = {} if request.client_token is None else {"clientToken": request.client_token}
-        body["detectedLanguages"] = answered.languages
+        body["detectedLanguages"] = list(map(answered.model.likely_language, answered.languages))
         if request.languages:
             body["requestedLanguages"] = request.languages
         return body, {UNSUPPORTED: ", ".join(unscorable)} if unscorable else {}
 
-    def _agrees(self, attributes: list[Attribute], values: dict[str, float], prediction: Prediction) -> bool:
-        """Return whether all that is suggested is what our thresholds say."""
-        thresholds = self._served().thresholds
-        for attribute in attributes:
-            limit = thresholds[attribute.label]["review"]
-            ours = limit is not None and prediction.scores[attribute.label] >= limit
-            if ours != (values[attribute.name] >= REJECTED):
-                return False
-        return True
+
+def _agrees(
+    attributes: Sequence[Attribute],
+    values: Mapping[str, float],
+    scores: Mapping[str, float],
+    thresholds: Mapping[str, Mapping[str, float | None]],
+) -> bool:
+    """Return whether all that is suggested is what the ``thresholds`` say of the ``scores``."""
+    for attribute in attributes:
+        limit = thresholds[attribute.label]["review"]
+        ours = limit is not None and scores[attribute.label] >= limit
+        if ours != (values[attribute.name] >= REJECTED):
+            return False
+    return True

@@ -1,15 +1,19 @@
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 import streamlit as st
 from sqlalchemy import Engine, update
 from streamlit.testing.v1 import AppTest
 
+from apps.monitor.services.frames import newest_frame
 from apps.monitor.services.snapshot import TIME_RANGES, take_snapshot
 from moderation import clock
 from moderation.db.database import connect, migrate
 from moderation.db.log import insert
+from moderation.db.queries import LoggedPrediction
 from moderation.db.review_models import Reviewer
 from moderation.review.access import Role, Session, local_session, sign_out
 from tests.apps.hostile import HOSTILE, NUL
@@ -236,3 +240,19 @@ def test_an_overview_that_refreshes_by_itself_shows_nothing_to_who_is_shut_out(
         assert not at.exception
         seen[ended] = (len(at.dataframe) > 0, [text.value for text in at.text])
     assert seen == {False: (True, []), True: (False, ["the page was asked for again"])}
+
+
+@pytest.mark.parametrize(
+    ("agree", "origin", "words"),
+    [
+        (True, None, "agrees"),
+        (False, None, "disagrees"),
+        (True, {"suggested": {"TOXICITY": 1.0}}, "suggests the same"),
+        (False, {"suggested": {"TOXICITY": 1.0}}, "suggests otherwise"),
+    ],
+)
+def test_the_newest_say_what_is_a_verdict_and_what_a_suggestion(
+    agree: bool, origin: dict[str, Any] | None, words: str
+) -> None:
+    logged = LoggedPrediction(prediction(), replace(feedback(prediction(), agree), origin=origin))
+    assert newest_frame([logged], texts=False)["Feedback"].tolist() == [words]

@@ -115,6 +115,25 @@ def test_inserting_again_inserts_nothing(engine: Engine) -> None:
         assert connection.scalar(select(func.count()).select_from(Feedback)) == 3
 
 
+def test_what_no_database_can_hold_of_an_origin_is_replaced(engine: Engine) -> None:
+    origin = {"client_token": "a\0b", "community_id": "\ud83d", "suggested": {"TOXICITY": 1.0}, "more": ["\0", None]}
+    with engine.begin() as connection:
+        assert insert(connection, [], [feedback(agree=False, origin=origin)]) == 1
+    with engine.connect() as connection:
+        assert connection.scalar(select(Feedback.origin)) == {
+            "client_token": "a\ufffdb",
+            "community_id": "\ufffd",
+            "suggested": {"TOXICITY": 1.0},
+            "more": ["\ufffd", None],
+        }
+
+
+def test_feedback_that_is_no_suggestion_is_a_line_that_earlier_releases_read() -> None:
+    assert "origin" not in json.loads(feedback().to_json())
+    suggested = feedback(origin={"suggested": {}})
+    assert FeedbackRecord.from_json(suggested.to_json()) == suggested
+
+
 def test_an_insert_that_is_not_committed_leaves_nothing(engine: Engine) -> None:
     record = prediction()
     with engine.connect() as connection:

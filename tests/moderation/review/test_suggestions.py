@@ -51,6 +51,23 @@ def test_verdicts_come_before_suggestions(engine: Engine) -> None:
     assert triaged(engine)[0] == disputed
 
 
+def test_suggestions_take_at_most_half_of_a_days_room(engine: Engine) -> None:
+    answered = traffic(40)
+    store(engine, answered)
+    draw(engine, policy(daily_budget=5, floor=1), CLOSED)
+    for _ in range(10):
+        suggestion(engine, False)
+    assert triage(engine, policy(daily_triage=4), CLOSED + HOUR) == 2
+    assert triage(engine, policy(daily_triage=4), CLOSED + 2 * HOUR) == 0
+    with engine.connect() as connection:
+        drawn = set(connection.scalars(select(ReviewItem.prediction_id)))
+    disputed = [each.id for each in answered if each.id not in drawn][:3]
+    for each in disputed:
+        store(engine, [], [feedback(prediction_id=each, agree=False, created_at=CLOSED + HOUR)])
+    assert triage(engine, policy(daily_triage=4), CLOSED + 3 * HOUR) == 2
+    assert len(set(triaged(engine)) & set(disputed)) == 2
+
+
 def test_a_suggestion_is_in_no_count_and_no_sample(engine: Engine) -> None:
     store(engine, traffic(10))
     for agree in (True, False):

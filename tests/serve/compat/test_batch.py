@@ -2,6 +2,7 @@
 
 import email
 import json
+import time
 from concurrent.futures import ThreadPoolExecutor
 from email.message import Message
 
@@ -81,11 +82,48 @@ def test_a_bad_part_harms_no_other(server: Server, case: str) -> None:
     assert found[1][2]["error"]["code"] == status  # type: ignore[index]
 
 
+HEADS = {
+    "lines": b"a:b\n" * 2_000_000,
+    "folds": b"a:b\n" + b" \n" * 4_000_000,
+    "one line": b"x" * 8_000_000,
+    "carriage returns": b"a:b\r" * 2_000_000,
+}
+
+
+@pytest.mark.parametrize("case", HEADS)
+@pytest.mark.parametrize("before", [b"", b"\r\nPOST /batch HTTP/1.1\r\n"])
+def test_a_head_without_end_is_refused_at_once(case: str, before: bytes) -> None:
+    content = b"--edge\r\n" + before + HEADS[case] + b"\r\n\r\n{}\r\n--edge--"
+    started = time.process_time()
+    (found,) = batch.read(TYPE, content)
+    assert time.process_time() - started < 1
+    assert found.request is None
+
+
+def test_heads_as_large_as_may_be_are_read_in_time() -> None:
+    lines = "".join(f"a{n}: {'b' * 640}\r\n" for n in range(batch.MAX_HEAD_LINES - 1))
+    content = part().replace("Content-Type: application/json\r\n", lines) * batch.MAX_PARTS + "--edge--"
+    started = time.process_time()
+    found = batch.read(TYPE, content.encode())
+    assert time.process_time() - started < 2
+    assert [len(each.request.headers) for each in found if each.request] == [batch.MAX_HEAD_LINES - 1] * batch.MAX_PARTS
+
+
+def test_others_are_answered_while_a_batch_is_read(server: Server) -> None:
+    lines = "a:b\r\n" * (batch.MAX_HEAD_LINES - 1)
+    heavy = f"--edge\r\n\r\nPOST /x HTTP/1.1\r\n{lines}\r\n" * batch.MAX_PARTS + "--edge--"
+    with ThreadPoolExecutor(1) as pool:
+        reading = pool.submit(answered, server, heavy)
+        assert server.http.get("/health").elapsed.total_seconds() < 1
+        assert {each[1] for each in reading.result()} == {404}
+
+
 NAMES = {
     "of google-api-python-client": ("<0f1e + 12>", "<response-0f1e + 12>"),
     "folded": ("<0f1e +\r\n " + "x" * 90 + ">", "<response-0f1e + " + "x" * 90 + ">"),
     "quoted text": ("<0f + you%20are%0Aall%20%F0%9F%98%80>", "<response-0f + you%20are%0Aall%20%F0%9F%98%80>"),
     "very long": (f"<{'long ' * 2_000}>", f"<response-{'long ' * 2_000}>"),
+    "cut by a raw line": ("<a b\nc>", "<response-a b>"),
     "brackets": ("<a>b<c>", "<response-a>b<c>"),
     "no brackets": ("7", "<response-7>"),
     "none": (None, None),

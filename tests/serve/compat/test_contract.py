@@ -39,6 +39,12 @@ TAKEN: dict[str, Any] = {
     "a score type": body() | {"requestedAttributes": {"TOXICITY": {"scoreType": "PROBABILITY"}}},
     "an attribute that is null": body() | {"requestedAttributes": {"TOXICITY": None}},
     "a language as a word": body(languages="en"),
+    "a language that is none": body(languages=["", ""]),
+    "a language as an empty word": body(languages=""),
+    "a long token": body(clientToken="x" * 20_000, sessionId="s" * 20_000),
+    "a long thread before": body(
+        context={"entries": [{"text": f"before {n}", "type": "PLAIN_TEXT"} for n in range(2_000)]}
+    ),
     "a regional language": body(languages=["en-GB"]),
     "no languages": body(languages=[]),
     "context entries": body(context={"entries": [{"text": "before", "type": "PLAIN_TEXT"}]}),
@@ -63,7 +69,7 @@ REFUSED: dict[str, tuple[Any, tuple[int, str, str, str]]] = {
     "one byte too much": (body("x" * 20_481), TOO_LONG),
     "multi-byte text, too long by one": (body("é" * 10_240 + "x"), TOO_LONG),
     "emoji, too long": (body("😀" * 5_121), TOO_LONG),
-    "a body beyond all bounds": (body("x" * 2_000_000), TOO_LONG),
+    "a text beyond all bounds": (body("x" * 900_000), TOO_LONG),
     "no attributes": ({"comment": {"text": TEXT}}, NO_ATTRIBUTES),
     "no attribute": (body() | {"requestedAttributes": {}}, NO_ATTRIBUTES),
     "attributes that are null": (body() | {"requestedAttributes": None}, NO_ATTRIBUTES),
@@ -103,8 +109,19 @@ REFUSED: dict[str, tuple[Any, tuple[int, str, str, str]]] = {
         body() | {"requestedAttributes": {"TOXICITY": {"scoreThreshold": "high"}}},
         invalid("requestedAttributes.scoreThreshold"),
     ),
-    "a token without end": (body(clientToken="x" * 1_025), invalid("clientToken")),
-    "a session without end": (body(sessionId="x" * 1_025), invalid("sessionId")),
+    "a body of items without end": (
+        body(context=[{}] * 50_000),
+        (
+            400,
+            "the body has more than 10256 items; at most 10000 are taken in a list",
+            "INVALID_ARGUMENT",
+            "INVALID_REQUEST",
+        ),
+    ),
+    "a body over its limit": (
+        body(context="x" * 1_000_000),
+        (400, "the body is larger than 1000000 bytes", "INVALID_ARGUMENT", "INVALID_REQUEST"),
+    ),
     "attributes without end": (
         body(TEXT, *(f"A{n}" for n in range(101))),
         (400, "101 attributes are requested; at most 100 are taken", "INVALID_ARGUMENT", "INVALID_REQUEST"),
@@ -166,6 +183,19 @@ def test_without_a_named_language_the_detected_one_stands_for_it(server: Server)
     answer = analyze(server, "This is a perfectly ordinary English sentence about the weather.")
     assert (answer["languages"], answer["detectedLanguages"]) == (["en"], ["en"])
     assert "clientToken" not in answer
+
+
+@pytest.mark.parametrize("text", ["ok", "lol no way", "nope"])
+def test_a_short_text_is_in_the_language_that_the_bundle_was_trained_for(server: Server, text: str) -> None:
+    answer = analyze(server, text)
+    assert (answer["languages"], answer["detectedLanguages"]) == (["en"], ["en"])
+    said = {"comment": {"text": text}, "attributeScores": {"TOXICITY": {"summaryScore": {"value": 1}}}}
+    assert send(server, said, SUGGEST).json()["detectedLanguages"] == ["en"]
+
+
+@pytest.mark.parametrize(("text", "tag"), [("да", "und-Cyrl"), ("😀", "und-Zyyy")])
+def test_another_script_is_not_taken_for_it(server: Server, text: str, tag: str) -> None:
+    assert analyze(server, text)["detectedLanguages"] == [tag]
 
 
 @pytest.mark.parametrize("text", ["Questa è una bella giornata e il sole splende", "ok", "😀", "12345", "是的"])
@@ -245,6 +275,8 @@ SUGGESTED_WRONG: dict[str, tuple[Any, tuple[int, str, str, str]]] = {
     "no comment": ({"attributeScores": {"TOXICITY": {"summaryScore": {"value": 1}}}}, EMPTY),
     "no scores": ({"comment": {"text": TEXT}, "attributeScores": {}}, NO_ATTRIBUTES),
     "a name that never was": (suggestion(attributeScores={"X": {"summaryScore": {"value": 1}}}), unknown("X")),
+    "a token without end": (suggestion(clientToken="x" * 1_025), invalid("clientToken")),
+    "a session without end": (suggestion(sessionId="x" * 1_025), invalid("sessionId")),
     "a score that is none": (
         suggestion(attributeScores={"TOXICITY": {"summaryScore": {"value": 1.5}}}),
         invalid("attributeScores.summaryScore.value"),

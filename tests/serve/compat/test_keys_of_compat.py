@@ -85,6 +85,33 @@ def test_a_quota_counts_comments_and_sentences(keyed: Server) -> None:
     assert int(over.headers["retry-after"]) >= 1
 
 
+def test_what_a_quota_never_allows_is_over_it_too(keyed: Server) -> None:
+    small = make(keyed.engine, "small", quota_per_minute=2)
+    over = send(keyed, body("One. Two. Three.", spanAnnotations=True), f"{ANALYZE}?key={small}")
+    assert refused(over) == (
+        429,
+        "the request counts as 4 comments, and the quota of this key is 2 per minute",
+        "RESOURCE_EXHAUSTED",
+        "RATE_LIMIT_EXCEEDED",
+    )
+    assert over.headers["retry-after"] == "60"
+
+
+def test_a_used_up_quota_is_said_before_the_body_is_read(keyed: Server) -> None:
+    spent = make(keyed.engine, "spent", quota_per_minute=1)
+    assert send(keyed, body(), f"{ANALYZE}?key={spent}").status_code == 200
+    assert send(keyed, "{ not even JSON", f"{ANALYZE}?key={spent}").status_code == 429
+
+
+@pytest.mark.parametrize("path", [ANALYZE, f"{ANALYZE}?key=wrong", "/batch", "/v1/moderations", "/v1alpha1/nothing"])
+def test_who_shows_no_key_is_not_told_what_serves(keyed: Server, key: str, path: str) -> None:
+    told = send(keyed, body(), f"{ANALYZE}?key={key}").headers
+    untold = [send(keyed, body(), path).headers, keyed.http.get("/$discovery/rest").headers]
+    for name in ("x-moderation-version", "x-moderation-bundle-digest", "x-moderation-calibration"):
+        assert told[name]
+        assert not [headers for headers in untold if name in headers]
+
+
 def test_each_part_of_a_batch_shows_its_own_key(keyed: Server, key: str) -> None:
     parts = "".join(
         f"--b\r\nContent-ID: <{n}>\r\n\r\nPOST {ANALYZE}{query} HTTP/1.1\r\n{head}\r\n{json.dumps(body())}\r\n"

@@ -45,6 +45,13 @@ def test_each_string_gets_a_result_in_order(server: Server, given: object, texts
             assert result["category_scores"][category] == min(scores[label] for label in labels)
 
 
+@pytest.mark.parametrize("body", [b'{"input": "cut \\ud83d"}', b'\xef\xbb\xbf{"input": "mark"}'])
+def test_half_an_emoji_and_a_byte_order_mark_are_taken(server: Server, body: bytes) -> None:
+    response = server.http.post("/v1/moderations", content=body)
+    assert response.status_code == 200, response.text
+    assert len(response.json()["results"]) == 1
+
+
 def test_categories_are_decided_by_our_thresholds(server: Server) -> None:
     threat = moderate(server, input="kill the idiot vermin")["results"][0]
     present = {name for name, is_there in threat["categories"].items() if is_there}

@@ -55,7 +55,21 @@ def test_the_bundle_gets_a_new_version_with_maps_that_carry_the_scores_over(bund
     assert found["figures"]["mean_absolute_difference"]["value"] < 0.05  # by plain probabilities 0.2
     assert found["at"]["0.5"]["figures"]["f1"]["value"] > 0.9
     assert report["thresholds"]["toxic"]["0.8"] == scale.from_perspective("toxic", 0.8)
-    assert f"Scale `{scale.id}`" in (bundle / "README.md").read_text()
+    card = (bundle / "README.md").read_text()
+    assert f"Scale `{scale.id}`" in card
+    own = report["fitted_on"]
+    assert max(own.values()) <= scale.rows
+    assert f"TOXICITY {own['toxic']:,}, INSULT {own['insult']:,}" in card
+
+
+def test_each_label_states_the_comments_that_it_was_fitted_on(bundle: Path, comments: Path) -> None:
+    rows = pd.read_csv(comments)
+    rows.loc[rows.index[::5], "INSULT"] = None
+    rows.to_csv(comments, index=False)
+    written, report = fitted(bundle, comments)
+    scale = written.perspective
+    assert scale is not None
+    assert report["fitted_on"]["insult"] < report["fitted_on"]["toxic"] == scale.rows
 
 
 def test_a_second_fit_takes_the_place_of_the_first_and_finds_the_same(bundle: Path, comments: Path) -> None:
