@@ -181,8 +181,8 @@ def calls(session: Session, now: datetime) -> dict[str, Callable[[Engine], objec
 
 def _people_and_lineage(session: Session, now: datetime) -> dict[str, Callable[[Engine], object]]:
     def lineage_page(engine: Engine) -> None:
-        for record in lineage.versions(engine, session, now).records.values():
-            lineage.steps_frame(lineage.lineage(engine, session, record, now))
+        record, *_ = lineage.versions(engine, session, now).records.values()
+        lineage.steps_frame(lineage.lineage(engine, session, record, now))
         lineage.moves_frame(engine, session, now)
 
     def desk(engine: Engine, adjudicates: bool) -> None:

@@ -18,7 +18,8 @@ from moderation.db.rollups import Thresholds, read_thresholds
 from moderation.labels import LABELS
 from moderation.policy import DECISIONS
 
-MOST_COMPARED = 20_000
+MOST_COMPARED = 8_000
+"""Their rows lie anywhere on the disk; rates of 1 % are known to 0.2 points by so many."""
 
 
 @dataclass(frozen=True)
