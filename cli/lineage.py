@@ -18,7 +18,7 @@ class Format(StrEnum):
 
 
 def lineage(
-    version: Annotated[str, typer.Argument(help="A published version, its beginning, or an alias.")],
+    version: Annotated[str, typer.Argument(help="A published version, its first 8 or more digits, or an alias.")],
     style: Annotated[Format, typer.Option("--format", help="An outline, Graphviz's language, a picture, or data.")] = (
         Format.TEXT
     ),

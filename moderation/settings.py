@@ -7,6 +7,8 @@ pydantic-settings alone would accept a misspelt one in silence. Every secret can
 
 import difflib
 import os
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 from typing import Annotated, Literal, TypeVar, get_args
 
@@ -196,13 +198,17 @@ class ApiSettings(DatabaseSettings, RegistrySettings, PrivacySettings):
     def is_new(self) -> bool:
         """Whether database and registry are to lie in this state folder, and nothing does yet.
 
-        A folder with anything in it may belong to a server whose settings are only forgotten this time.
+        A folder with anything in it may belong to a server whose settings are only forgotten this time; what a start
+        that failed leaves, a lock and a database without tables, is nothing.
         """
         own = self.embedded_database is not None and self.registry == "local" and self.registry_dir is None
         try:
-            return own and not any(self.state_dir.iterdir())
+            found = {path.name for path in self.state_dir.iterdir()}
         except OSError as error:
             return own and isinstance(error, FileNotFoundError)
+        database = {"moderation.db", "moderation.db-wal", "moderation.db-shm"}
+        left = database | {"up.lock"} if _has_no_tables(self.state_dir / "moderation.db") else {"up.lock"}
+        return own and found <= left
 
 
 class GateSettings(ApiSettings):
@@ -352,6 +358,14 @@ def read_secret(path: Path, named_by: str) -> str:
     if not secret:
         raise ConfigurationError(f"{named_by}: {path} is empty; expected the secret")
     return secret
+
+
+def _has_no_tables(path: Path) -> bool:
+    try:
+        with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)) as database:
+            return database.execute("SELECT count(*) FROM sqlite_master").fetchone() == (0,)
+    except sqlite3.Error:  # not there, or no database
+        return False
 
 
 def _variable(field: str) -> str:
