@@ -97,7 +97,9 @@ def _check_writable(directory: Path) -> None:
         trial.touch()
         trial.unlink()
     except OSError as error:
-        raise InvalidInputError(f"cannot write the report into {directory}: {error.strerror}") from error
+        raise InvalidInputError(
+            f"cannot write the report into {directory}: {error.strerror}; check MODERATION_STATE_DIR, or give --report"
+        ) from error
 
 
 def _keep(registry: "Registry", version: str, directory: Path) -> None:

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from moderation.errors import ModerationError
+
 
 class Format(StrEnum):
     """What to print."""
@@ -53,8 +55,11 @@ def lineage(
         from moderation.db.database import require_current
         from moderation.db.promotion import relatives, use
 
-        require_current(engine)
-        facts = replace(facts, use=use(engine, found), others=relatives(engine, found))
+        try:
+            require_current(engine)
+            facts = replace(facts, use=use(engine, found), others=relatives(engine, found))
+        except ModerationError as error:
+            typer.echo(f"warning: without what the database knows: {error}", err=True)
     graph = build(facts)
     if style is Format.JSON:
         typer.echo(json.dumps(graph.as_dict(), indent=1))

@@ -87,7 +87,9 @@ def _claim(state_dir: Path) -> AbstractContextManager[object]:
             f"`moderation up` already runs with state folder {state_dir}; stop it or set MODERATION_STATE_DIR"
         ) from None
     except OSError as error:
-        raise ConfigurationError(f"cannot write to state folder {state_dir}: {error.strerror}") from error
+        raise ConfigurationError(
+            f"cannot write to state folder {state_dir}: {error.strerror}; check MODERATION_STATE_DIR"
+        ) from error
 
 
 def _check_ports(services: list[Service]) -> None:

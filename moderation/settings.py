@@ -16,6 +16,7 @@ from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_va
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from moderation.errors import ConfigurationError
+from moderation.settings_errors import explain
 
 PREFIX = "MODERATION_"
 S = TypeVar("S", bound="Settings")
@@ -98,7 +99,7 @@ class PrivacySettings(Settings):
     @classmethod
     def _require_for_hashes(cls, key: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
         if key is None and info.data.get("store_text") == "hash":
-            raise ValueError("MODERATION_STORE_TEXT=hash needs it, at least 16 characters")
+            raise ValueError("is not set; MODERATION_STORE_TEXT=hash needs it, at least 16 characters")
         return key
 
 
@@ -324,8 +325,11 @@ def load(settings: type[S]) -> S:
     try:
         return settings.model_validate(secrets)
     except ValidationError as error:
-        wrong = "; ".join(f"{_variable('.'.join(map(str, e['loc'])))}: {e['msg']}" for e in error.errors())
-        raise ConfigurationError(wrong) from None
+        secret = secret_variables(settings)
+        places = [(_variable(str(each["loc"][0])), each) for each in error.errors()]
+        raise ConfigurationError(
+            "; ".join(f"{name} {explain(each, name in secret)}" for name, each in places)
+        ) from None
 
 
 def secret_from_file(variable: str) -> str | None:

@@ -57,7 +57,8 @@ from serve.watcher import Watcher
 DESCRIPTION = """Scores comments for six kinds of toxicity and decides whether to allow, review or remove them.
 
 Clients of the Perspective API and of OpenAI's moderation find their routes here as well, `/v1alpha1/comments:analyze`,
-`/v1alpha1/comments:suggestscore`, `/batch` and `/v1/moderations`: `docs/perspective.md` in the repository describes them.
+`/v1alpha1/comments:suggestscore`, `/batch` and `/v1/moderations`: `docs/perspective.md` in the repository describes
+them.
 """
 BODY_TIMEOUT_S = 10.0
 LAG_PERIOD_S = 0.2

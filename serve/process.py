@@ -159,8 +159,9 @@ def _listener(name: str, host: str, port: int) -> Iterator[socket.socket]:
         # of an answer waits 40 ms for the caller's acknowledgement of its head.
         listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     except OSError as error:
+        reason = str(error.strerror).partition(" (while")[0]  # Python's own says the address again
         raise ConfigurationError(
-            f"cannot listen on {host}:{port} ({error.strerror}); stop what uses it or set MODERATION_{name}_PORT"
+            f"cannot listen on {host}:{port} ({reason}); stop what uses it or set MODERATION_{name}_PORT"
         ) from error
     with listener:
         yield listener

@@ -48,8 +48,8 @@ def connect(url: str) -> Engine:
     def report(context: ExceptionContext) -> None:
         # A failed ping is the pool's own business: it connects again.
         if not context.is_pre_ping and _means_unavailable(context.sqlalchemy_exception):
-            advice = "; start it, or correct MODERATION_DATABASE_URL" if _is_away(context) else ""
-            raise UnavailableError(f"cannot use database {where}: {_first_line(context.original_exception)}{advice}")
+            error = context.original_exception
+            raise UnavailableError(f"cannot use database {where}: {_first_line(error)}{_advice(context, error)}")
 
     return engine
 
@@ -200,7 +200,9 @@ def _make_folder(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise ConfigurationError(f"cannot make the database's folder {folder}: {error.strerror}") from error
+        raise ConfigurationError(
+            f"cannot make the database's folder {folder}: {error.strerror}; check MODERATION_STATE_DIR"
+        ) from error
 
 
 def _write_ahead(cursor: DBAPICursor) -> None:
@@ -238,8 +240,11 @@ def _with_defaults(url: URL, **parameters: object) -> URL:
     return url.set(query={name: str(value) for name, value in parameters.items()} | dict(url.query))
 
 
-def _is_away(context: ExceptionContext) -> bool:
-    return context.connection is None and context.dialect.name == "postgresql"
+def _advice(context: ExceptionContext, error: BaseException) -> str:
+    if context.connection is None and context.dialect.name == "postgresql":
+        return "; start it, or correct MODERATION_DATABASE_URL"
+    code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_OK) & 0xFF  # the rest says more of the same
+    return "; check MODERATION_STATE_DIR" if code in (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY) else ""
 
 
 def _means_unavailable(error: BaseException | None) -> bool:

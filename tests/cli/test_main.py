@@ -4,6 +4,7 @@ import re
 import sqlite3
 import subprocess
 import sys
+import tomllib
 from contextlib import closing
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import httpx
 import pytest
 
 from cli.main import app
+from moderation.release import VERSION
 from moderation.settings import ApiSettings
 from tests.cli.conftest import ROOT, Moderation
 from tests.serve.process import environment as server_environment
@@ -66,6 +68,19 @@ def test_an_expected_error_is_one_line_and_exit_code_1(moderation: Moderation) -
     assert done.stderr.startswith("error: registry ")
     assert "has no alias 'staging' (it has: production)" in done.stderr
     assert len(done.stderr.splitlines()) == 1
+
+
+def test_the_version_is_that_of_the_package_and_of_the_api(moderation: Moderation) -> None:
+    with (ROOT / "pyproject.toml").open("rb") as file:
+        assert tomllib.load(file)["project"]["version"] == VERSION
+    assert moderation("--version").stdout == f"moderation {VERSION}\n"
+
+
+@pytest.mark.parametrize(("arguments", "said"), [(("nonsense",), "'nonsense'. See"), (("gat",), "? See")])
+def test_what_is_wrong_with_a_call_ends_before_the_hint(
+    moderation: Moderation, arguments: tuple[str, ...], said: str
+) -> None:
+    assert said in moderation(*arguments).stderr
 
 
 def test_migrate_makes_the_database_and_may_be_repeated(moderation: Moderation, state_dir: Path) -> None:

@@ -94,6 +94,13 @@ def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
         migrate(connect(f"sqlite:///{tmp_path / 'file' / 'folder' / 'moderation.db'}"))
 
 
+def test_a_database_that_cannot_be_opened_names_the_setting(tmp_path: Path) -> None:
+    (tmp_path / "moderation.db").mkdir()  # what a folder that cannot be read looks like to the superuser too
+    engine = connect(f"sqlite:///{tmp_path / 'moderation.db'}")
+    with pytest.raises(UnavailableError, match=r"unable to open database file; check MODERATION_STATE_DIR$"):
+        require_current(engine)
+
+
 @pytest.mark.parametrize("step", [require_current, migrate])
 def test_a_file_that_is_no_database_is_one_clear_line(tmp_path: Path, step: type) -> None:
     path = tmp_path / "moderation.db"
