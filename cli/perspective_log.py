@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from cli.output import counted
 from cli.tables import not_utf8
 from moderation.errors import InvalidInputError, NotFoundError
 from moderation.perspective_scale import ATTRIBUTES
@@ -161,7 +162,7 @@ def _csv_rows(path: Path) -> Iterator[tuple[int, dict[str, str] | str]]:
             if row:
                 fits = len(row) == len(header)
                 right = dict(zip(header, row, strict=True)) if fits else ""
-                yield line, right or f"{len(row)} fields, the header has {len(header)}"
+                yield line, right or f"{counted(len(row), 'field')}, the header has {len(header)}"
 
 
 def _json_rows(path: Path) -> Iterator[tuple[int, dict[str, Any] | str]]:

@@ -107,7 +107,9 @@ class CsvTable:
         if wrong:
             line, found = wrong[0]
             more = f"; {counted(len(wrong) - 1, 'row')} more with another number than it" if wrong[1:] else ""
-            raise InvalidInputError(f"{path}, line {line}: {found} fields, the header has {len(header)}{more}")
+            raise InvalidInputError(
+                f"{path}, line {line}: {counted(found, 'field')}, the header has {len(header)}{more}"
+            )
 
     def chunks(self) -> Iterator[pa.RecordBatch]:
         """Yield the rows in order."""

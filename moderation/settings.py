@@ -367,7 +367,7 @@ def read_secret(path: Path, named_by: str) -> str:
 def _has_no_tables(path: Path) -> bool:
     try:
         with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)) as database:
-            return database.execute("SELECT count(*) FROM sqlite_master").fetchone() == (0,)
+            return database.execute("SELECT 1 FROM sqlite_master").fetchone() is None
     except sqlite3.Error:  # not there, or no database
         return False
 

@@ -103,9 +103,9 @@ def test_a_csv_cell_may_be_larger_than_the_csv_module_allows_by_default(tmp_path
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("a.csv", b"a,b\n1,2\nsecret\n", "line 3: 1 fields, the header has 2"),
+        ("a.csv", b"a,b\n1,2\nsecret\n", "line 3: 1 field, the header has 2"),
         ("a.csv", b'a,b\n1,"secret\n', "line 2: unexpected end of data"),
-        ("a.csv", b"a,b\n1,2\nsecret\n\n3,4\n5,6,7\n", "2: 1 fields, the header has 2; 1 row more"),
+        ("a.csv", b"a,b\n1,2\nsecret\n\n3,4\n5,6,7\n", "line 3: 1 field, the header has 2; 1 row more"),
         ("a.csv", b"a\nsecret\xff\n", "line 2: not UTF-8"),
         ("a.csv", b"a,b,a\n", "more than one column named a"),
         ("a.jsonl", b'{"a": 1}\n{"a": secret}\n', "line 2: not JSON (Expecting value)"),
