@@ -395,18 +395,18 @@ GATE, BACK = "gate report passed", "rollback: why"
         ([("a", GATE), ("b", GATE), ("b", GATE)], ["a", "b"]),
     ],
 )
+def test_what_stands_is_what_was_promoted_and_not_rolled_back(
+    steps: list[tuple[str, str]], versions: list[str]
+) -> None:
+    assert standing(moves_to(*steps), steps[-1][0]) == versions
+
+
 def test_lineage_without_the_database_is_drawn_of_the_rest(moderation: Moderation, bench: Bench) -> None:
     done = moderation("lineage", bench.better, MODERATION_DATABASE_URL="postgresql://u:secret@127.0.0.1:1/none")
     assert done.returncode == 0
     assert done.stderr.startswith("warning: without what the database knows: cannot use database ")
     assert "secret" not in done.stderr
     assert bench.better[:12] in done.stdout
-
-
-def test_what_stands_is_what_was_promoted_and_not_rolled_back(
-    steps: list[tuple[str, str]], versions: list[str]
-) -> None:
-    assert standing(moves_to(*steps), steps[-1][0]) == versions
 
 
 def test_a_move_that_was_recorded_and_never_happened_does_not_stand() -> None:
