@@ -18,6 +18,8 @@ KINDS = {
     (False, True): ("newly flagged", "#D55E00", "^"),
     (True, False): ("no longer flagged", "#009E73", "v"),
 }
+# Above: the label of the axis stands below.
+LEGEND = {"loc": "outside upper center", "ncols": 2, "frameon": False, "fontsize": "small", "markerscale": 2}
 
 
 def draw(
@@ -43,14 +45,14 @@ def draw(
             points = [pair for pair in known if tuple(score >= threshold for score in pair) == flags]
             counts.append(len(points))
             x, y = zip(*points, strict=True) if points else ((), ())
-            axes.scatter(x, y, s=9, c=colour, marker=marker, label=name, alpha=0.5, linewidths=0, rasterized=True)
+            axes.scatter(x, y, s=12, c=colour, marker=marker, label=name, alpha=0.5, linewidths=0, rasterized=True)
         axes.plot([0, 1], [0, 1], color=GREY, lw=0.8, ls=":")
         axes.axvline(threshold, color="black", lw=0.8)
         axes.axhline(threshold, color="black", lw=0.8)
         axes.set(title=f"{ATTRIBUTES[label]}\n{counts[2]} newly, {counts[3]} no longer", xlim=(0, 1), ylim=(0, 1))
     figure.supxlabel("Perspective")
     figure.supylabel(f"version {version[:12]}")
-    figure.legend(*grid[0].get_legend_handles_labels(), loc="outside lower center", ncols=2, frameon=False)
+    figure.legend(*grid[0].get_legend_handles_labels(), **LEGEND)
     try:
         with mpl.rc_context({"svg.fonttype": "none"}):
             figure.savefig(path, dpi=150)
