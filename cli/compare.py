@@ -9,7 +9,9 @@ if TYPE_CHECKING:
     from moderation.bundle import Bundle
     from moderation.registry.registry import Registry
 
-Name = Annotated[str, typer.Argument(help="A version or its beginning, an alias, or the folder of a bundle.")]
+Name = Annotated[
+    str, typer.Argument(help="A version or its first 8 or more digits, an alias, or the folder of a bundle.")
+]
 
 
 Every = Annotated[

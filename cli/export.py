@@ -115,7 +115,7 @@ def _write(path: Path, suffix: str, judged: "Iterator[Judged]") -> None:
     )
     writer = create_table(path, suffix, schema)
     try:
-        with tqdm(unit=" rows", desc="exporting", leave=False) as bar:
+        with tqdm(unit=" rows", desc="exporting", leave=False, disable=None) as bar:
             while chunk := [row_of(each) for each in islice(judged, CHUNK_ROWS)]:
                 writer.write(pa.RecordBatch.from_pylist(chunk, schema=schema))
                 bar.update(len(chunk))

@@ -19,7 +19,9 @@ REFUSED = 3
 
 
 def gate(
-    candidate: Annotated[str, typer.Argument(help="A version or its beginning, an alias, or the folder of a bundle.")],
+    candidate: Annotated[
+        str, typer.Argument(help="A version or its first 8 or more digits, an alias, or the folder of a bundle.")
+    ],
     against: Annotated[
         str | None, typer.Option(help="The same, to compare with; the served alias if not given.", metavar="NAME")
     ] = None,
@@ -95,7 +97,9 @@ def _check_writable(directory: Path) -> None:
         trial.touch()
         trial.unlink()
     except OSError as error:
-        raise InvalidInputError(f"cannot write the report into {directory}: {error.strerror}") from error
+        raise InvalidInputError(
+            f"cannot write the report into {directory}: {error.strerror}; check MODERATION_STATE_DIR, or give --report"
+        ) from error
 
 
 def _keep(registry: "Registry", version: str, directory: Path) -> None:
@@ -114,6 +118,8 @@ def _summary(report: "GateReport", directory: Path) -> str:
     for group in dict.fromkeys(check.group for check in report.checks):
         verdicts = [check.passed for check in report.checks if check.group == group]
         lines.append(f"  {'pass' if all(verdicts) else 'FAIL'}  {group:<20} {sum(verdicts)} of {len(verdicts)}")
+    if report.warnings:
+        lines += ["", "Warnings:", *(f"- {warning}" for warning in report.warnings)]
     if report.not_judged:
         lines += ["", "Not judged:", *(f"- {reason}" for reason in report.not_judged)]
     lines += ["", "Passed." if report.passed else "Refused:", *(f"- {reason}" for reason in report.reasons)]

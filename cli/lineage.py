@@ -3,9 +3,16 @@
 import json
 from dataclasses import replace
 from enum import StrEnum
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from moderation.errors import ModerationError
+
+if TYPE_CHECKING:
+    from sqlalchemy import Engine
+
+    from moderation.lineage.graph import Facts
 
 
 class Format(StrEnum):
@@ -18,7 +25,7 @@ class Format(StrEnum):
 
 
 def lineage(
-    version: Annotated[str, typer.Argument(help="A published version, its beginning, or an alias.")],
+    version: Annotated[str, typer.Argument(help="A published version, its first 8 or more digits, or an alias.")],
     style: Annotated[Format, typer.Option("--format", help="An outline, Graphviz's language, a picture, or data.")] = (
         Format.TEXT
     ),
@@ -50,14 +57,23 @@ def lineage(
         use=None,
     )
     if engine is not None:
-        from moderation.db.database import require_current
-        from moderation.db.promotion import relatives, use
-
-        require_current(engine)
-        facts = replace(facts, use=use(engine, found), others=relatives(engine, found))
+        facts = _with_use(facts, engine)
     graph = build(facts)
     if style is Format.JSON:
         typer.echo(json.dumps(graph.as_dict(), indent=1))
     else:
         draw = {Format.TEXT: outline, Format.DOT: dot, Format.SVG: svg}[style]
         typer.echo(draw(graph).rstrip("\n"))
+
+
+def _with_use(facts: "Facts", engine: "Engine") -> "Facts":
+    """Return ``facts`` with what the database knows of the version, or as they are where it cannot be asked."""
+    from moderation.db.database import require_current
+    from moderation.db.promotion import relatives, use
+
+    try:
+        require_current(engine)
+        return replace(facts, use=use(engine, facts.version), others=relatives(engine, facts.version))
+    except ModerationError as error:
+        typer.echo(f"warning: without what the database knows: {error}", err=True)
+        return facts

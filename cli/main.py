@@ -4,7 +4,9 @@ An expected error is one line on stderr and exit code 1, a wrong call one line a
 traceback is a bug. Commands import what they need when they run, so that ``--help`` is quick.
 """
 
+import os
 import sys
+from typing import Annotated
 
 import typer
 
@@ -27,15 +29,32 @@ from cli import (
     worker,
 )
 from moderation.errors import ModerationError
+from moderation.release import VERSION
 
 OURS = ("apps", "cli", "moderation", "serve", "train", "")
 
+
+def _say_version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"moderation {VERSION}")
+        raise typer.Exit
+
+
 app = typer.Typer(
-    help="Multi-label comment moderation, from the command line.",
     epilog="Settings are MODERATION_ environment variables; README.md lists them.",
     add_completion=False,
     rich_markup_mode=None,
+    pretty_exceptions_enable=False,
 )
+
+
+@app.callback()
+def main_options(
+    version: Annotated[bool, typer.Option("--version", is_eager=True, callback=_say_version, help="Print it.")] = False,
+) -> None:
+    """Multi-label comment moderation, from the command line."""
+
+
 app.command("up")(up.up)
 app.command("migrate")(maintenance.migrate)
 app.command("maintain")(maintenance.maintain)
@@ -87,7 +106,11 @@ def main() -> None:
     except typer.TyperException as error:
         context = getattr(error, "ctx", None)
         command = context.command_path if context else "moderation"
-        _fail(f"{error.format_message()} See `{command} --help`.", error.exit_code)
+        said = error.format_message()
+        _fail(f"{said}{'' if said.endswith(('.', '?', '!')) else '.'} See `{command} --help`.", error.exit_code)
+    except OSError as error:  # a full disk behind `>`, above all
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else what is left of it fails again at exit
+        _fail(f"{error.strerror or error}: {error.filename or 'standard output'}", 1)
 
 
 def _fail(message: str, exit_code: int) -> None:

@@ -77,7 +77,7 @@ def retention(
     rows_before, texts_before = (None if each is None else now - timedelta(days=each) for each in (days, texts_days))
     found = retention.count(engine, rows_before, texts_before)
     if not dry_run:
-        with tqdm(total=sum(found.rows.values()) + found.texts, unit="row", desc="deleting") as bar:
+        with tqdm(total=sum(found.rows.values()) + found.texts, unit="row", desc="deleting", disable=None) as bar:
             if rows_before is not None:
                 retention.delete_rows(engine, rows_before, bar.update)
             if texts_before is not None:
@@ -166,7 +166,7 @@ def _outbox() -> "Path":
 def _progress(items: Iterator[Any], total: int) -> Iterator[Any]:
     from tqdm import tqdm
 
-    return iter(tqdm(items, total=total, unit="row", desc="counting predictions", disable=not total))
+    return iter(tqdm(items, total=total, unit="row", desc="counting predictions", disable=None if total else True))
 
 
 def prediction_id(text: str) -> str:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from cli.output import counted
 from moderation.errors import InvalidInputError
 from moderation.labels import LABELS
 from moderation.perspective_scale import ATTRIBUTES
@@ -20,6 +21,8 @@ RESAMPLES = 200
 FEWEST = 10
 """Fewer comments say nothing of an attribute."""
 MOST_BAD_ROWS = 20
+LOW_RECALL = 0.5
+"""A threshold that misses more than half of what Perspective flags may change few decisions, and is still no good."""
 
 
 def migrate_check(
@@ -30,7 +33,8 @@ def migrate_check(
     bundle: Annotated[
         str | None,
         typer.Option(
-            help="A version or its beginning, an alias, or a folder; the served alias if not given.", metavar="NAME"
+            help="A version or its first 8 or more digits, an alias, or a folder; the served alias if not given.",
+            metavar="NAME",
         ),
     ] = None,
     text_column: Annotated[
@@ -56,6 +60,7 @@ def migrate_check(
     stored.
     """
     from cli.names import find_bundle
+    from cli.output import check_output
     from cli.perspective_log import read_log
     from cli.registry import open_registry
     from cli.score import find_served
@@ -63,19 +68,20 @@ def migrate_check(
 
     settings = load(ApiSettings)
     columns = dict(_pair(given) for given in column or [])
-    if plot is not None and plot.suffix not in (".svg", ".png", ".pdf"):
-        raise InvalidInputError(f"{plot} ends in {plot.suffix!r}; expected .svg, .png or .pdf")
+    if plot is not None:
+        check_output(plot, (".svg", ".png", ".pdf"), overwrite=True)
     log = read_log(perspective_log, text_column, columns)
     _say_bad(log)
     found = find_bundle(open_registry(), bundle) if bundle else find_served(settings, None, None)
     own = _scored(found, log, settings.threads, settings.backend)
     scores = _on_scale(found, own)
     report = _report(found, log, scores, threshold)
-    if plot is not None:
+    typer.echo(json.dumps(report, indent=2) if as_json else _page(report))
+    if plot is not None:  # after the report, which a disk that refuses the picture must not cost
         from cli.migrate_plot import draw
 
-        draw(plot, {label: (log.scores[label], scores[label]) for label in report["attributes"]}, threshold)
-    typer.echo(json.dumps(report, indent=2) if as_json else _page(report))
+        pairs = {label: (log.scores[label], scores[label]) for label in report["attributes"]}
+        draw(plot, pairs, threshold, found.version)
 
 
 def _pair(given: str) -> tuple[str, str]:
@@ -90,7 +96,7 @@ def _say_bad(log: "PerspectiveLog") -> None:
     for said in log.bad[:MOST_BAD_ROWS]:
         typer.echo(f"left out: {said}", err=True)
     if len(log.bad) > MOST_BAD_ROWS:
-        typer.echo(f"left out: {len(log.bad) - MOST_BAD_ROWS} rows more", err=True)
+        typer.echo(f"left out: {counted(len(log.bad) - MOST_BAD_ROWS, 'row')} more", err=True)
 
 
 def _scored(bundle: "Bundle", log: "PerspectiveLog", threads: int, backend: str) -> "np.ndarray[Any, Any]":
@@ -135,7 +141,9 @@ def _report(
                 nearest = attributes[label]["fewest_changes"]
                 nearest["own_threshold"] = bundle.perspective.from_perspective(label, nearest["threshold"])
     if not attributes:
-        raise InvalidInputError(f"no attribute has scores of {FEWEST} comments; {len(log.texts)} were read")
+        raise InvalidInputError(
+            f"no attribute has scores of {FEWEST} comments; the log has {counted(len(log.texts), 'comment')}"
+        )
     return {
         "version": bundle.version,
         "scale": bundle.perspective.id if bundle.perspective else None,
@@ -147,23 +155,37 @@ def _report(
 
 
 def _compared(ours: "np.ndarray[Any, Any]", theirs: "np.ndarray[Any, Any]", threshold: float) -> dict[str, Any]:
-    from train.perspective.agreement import agreement, nearest_threshold
+    from train.perspective.agreement import Nearest, agreement, nearest_threshold
 
     found = agreement(ours, theirs, (threshold,), RESAMPLES)
     at, nearest = found.at[threshold], nearest_threshold(ours, theirs >= threshold)
+    newly = int(((ours >= threshold) & (theirs < threshold)).sum())
+    no_longer = int(((ours < threshold) & (theirs >= threshold)).sum())
+    if newly + no_longer <= nearest.added + nearest.lost:  # of equals the site's own
+        nearest = Nearest(threshold, newly, no_longer)
+    recalls = {threshold: _recall(at.theirs, no_longer), nearest.threshold: _recall(at.theirs, nearest.lost)}
     return {
         "rows": found.rows,
         **{name: figure.plain() for name, figure in (found.figures | at.figures).items()},
         "flagged_by_perspective": at.theirs,
         "flagged": at.ours,
-        "newly_flagged": int(((ours >= threshold) & (theirs < threshold)).sum()),
-        "no_longer_flagged": int(((ours < threshold) & (theirs >= threshold)).sum()),
+        "newly_flagged": newly,
+        "no_longer_flagged": no_longer,
         "fewest_changes": {
             "threshold": nearest.threshold,
             "newly_flagged": nearest.added,
             "no_longer_flagged": nearest.lost,
         },
+        "warnings": [
+            f"at {each:.4g} only {recall:.0%} of what Perspective flags is flagged"
+            for each, recall in recalls.items()
+            if recall < LOW_RECALL
+        ],
     }
+
+
+def _recall(flagged: int, lost: int) -> float:
+    return (flagged - lost) / flagged if flagged else 1.0
 
 
 def _page(report: dict[str, Any]) -> str:
@@ -171,13 +193,16 @@ def _page(report: dict[str, Any]) -> str:
         f"on Perspective's scale ({report['scale']})" if report["scale"] else "as plain probabilities: it has no scale"
     )
     lines = [
-        f"{report['rows']} comments, {report['left_out']} rows left out. Version {report['version'][:12]}, {scale}."
+        (
+            f"{counted(report['rows'], 'comment')}, {counted(report['left_out'], 'row')} left out. "
+            f"Version {report['version'][:12]}, {scale}."
+        )
     ]
     for label, found in report["attributes"].items():
         nearest = found["fewest_changes"]
         own = f" (of the plain probability: {nearest['own_threshold']:.4f})" if "own_threshold" in nearest else ""
         lines += [
-            f"\n{ATTRIBUTES[label]} ({label}), {found['rows']} comments",
+            f"\n{ATTRIBUTES[label]} ({label}), {counted(found['rows'], 'comment')}",
             (
                 f"  agreement        Spearman {_cell(found['spearman'])}, "
                 f"mean absolute difference {_cell(found['mean_absolute_difference'])}"
@@ -194,6 +219,7 @@ def _page(report: dict[str, Any]) -> str:
                 f"  fewest changes   threshold {nearest['threshold']:.4f}{own}: {nearest['newly_flagged']} newly, "
                 f"{nearest['no_longer_flagged']} no longer"
             ),
+            *(f"  warning          {warning}" for warning in found["warnings"]),
         ]
     return "\n".join(lines)
 

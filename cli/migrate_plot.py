@@ -10,11 +10,21 @@ from matplotlib.figure import Figure
 from moderation.errors import InvalidInputError
 from moderation.perspective_scale import ATTRIBUTES
 
-# Okabe and Ito, Color Universal Design (2008): both flag, only one does, neither.
-BLUE, VERMILION, GREY = "#0072B2", "#D55E00", "#999999"
+# Colours of Okabe and Ito, Color Universal Design (2008), by (Perspective flags, the bundle flags).
+GREY = "#999999"
+KINDS = {
+    (False, False): ("flagged by neither", GREY, "o"),
+    (True, True): ("flagged by both", "#0072B2", "o"),
+    (False, True): ("newly flagged", "#D55E00", "^"),
+    (True, False): ("no longer flagged", "#009E73", "v"),
+}
+# Above: the label of the axis stands below.
+LEGEND = {"loc": "outside upper center", "ncols": 2, "frameon": False, "fontsize": "small", "markerscale": 2}
 
 
-def draw(path: Path, scores: Mapping[str, tuple[Sequence[float], Sequence[float]]], threshold: float) -> None:
+def draw(
+    path: Path, scores: Mapping[str, tuple[Sequence[float], Sequence[float]]], threshold: float, version: str
+) -> None:
     """Write a plot of each label's pair (Perspective's scores, ours), both (N,), in the format of ``path``'s suffix.
 
     Comments whose Perspective score is NaN are not drawn.
@@ -30,15 +40,19 @@ def draw(path: Path, scores: Mapping[str, tuple[Sequence[float], Sequence[float]
         axes.set_axis_off()
     for axes, (label, (theirs, ours)) in zip(grid, scores.items(), strict=False):
         known = [(one, other) for one, other in zip(theirs, ours, strict=True) if not math.isnan(one)]
-        flags = [(one >= threshold) + (other >= threshold) for one, other in known]
-        colours = [(GREY, VERMILION, BLUE)[count] for count in flags]
-        axes.scatter(*zip(*known, strict=True), s=6, c=colours, alpha=0.5, linewidths=0, rasterized=True)
+        counts = []
+        for flags, (name, colour, marker) in KINDS.items():
+            points = [pair for pair in known if tuple(score >= threshold for score in pair) == flags]
+            counts.append(len(points))
+            x, y = zip(*points, strict=True) if points else ((), ())
+            axes.scatter(x, y, s=12, c=colour, marker=marker, label=name, alpha=0.5, linewidths=0, rasterized=True)
         axes.plot([0, 1], [0, 1], color=GREY, lw=0.8, ls=":")
         axes.axvline(threshold, color="black", lw=0.8)
         axes.axhline(threshold, color="black", lw=0.8)
-        axes.set(title=f"{ATTRIBUTES[label]}: {flags.count(1)} change", xlim=(0, 1), ylim=(0, 1))
+        axes.set(title=f"{ATTRIBUTES[label]}\n{counts[2]} newly, {counts[3]} no longer", xlim=(0, 1), ylim=(0, 1))
     figure.supxlabel("Perspective")
-    figure.supylabel("this bundle")
+    figure.supylabel(f"version {version[:12]}")
+    figure.legend(*grid[0].get_legend_handles_labels(), **LEGEND)
     try:
         with mpl.rc_context({"svg.fonttype": "none"}):
             figure.savefig(path, dpi=150)

@@ -22,6 +22,11 @@ def check_output(output: Path, suffixes: tuple[str, ...], overwrite: bool) -> No
         raise InvalidInputError(f"{output} exists; give --overwrite to replace it")
 
 
+def counted(count: int, noun: str) -> str:
+    """Return ``1 row`` or ``2 rows``."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
 @contextmanager
 def replaced_when_complete(output: Path) -> Iterator[Path]:
     """Yield a name beside ``output`` that takes its place if all goes well, and else is removed.

@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from cli.output import counted
+from cli.tables import not_utf8
 from moderation.errors import InvalidInputError, NotFoundError
 from moderation.perspective_scale import ATTRIBUTES
 from moderation.text import normalize
@@ -41,9 +43,10 @@ def read_log(path: Path, text_column: str | None, columns: Mapping[str, str]) ->
         raise InvalidInputError(f"{path} ends in {path.suffix!r}; expected {', '.join(SUFFIXES)}")
     try:
         rows = list(_csv_rows(path) if path.suffix == ".csv" else _json_rows(path))
-    except (UnicodeDecodeError, csv.Error) as error:
-        reason = error.reason if isinstance(error, UnicodeDecodeError) else error
-        raise InvalidInputError(f"{path} cannot be read as UTF-8 {path.suffix} ({reason})") from None
+    except UnicodeDecodeError:
+        raise not_utf8(path) from None
+    except csv.Error as error:
+        raise InvalidInputError(f"{path} cannot be read as {path.suffix} ({error})") from None
     # Of all rows: lines of JSON may differ in their names.
     names = list(dict.fromkeys(name for _, row in rows if not isinstance(row, str) for name in row))
     log, chosen = PerspectiveLog(), _Columns.choose(path, names, text_column, columns) if names else None
@@ -69,7 +72,10 @@ class _Columns:
         """Find the columns by what was asked for, else by their usual names."""
         found = tuple(name for name in ((text,) if text else TEXT_COLUMNS) if name in names)
         if not found:
-            raise InvalidInputError(f"{path} has no column {text or ' or '.join(TEXT_COLUMNS)}; give --text-column")
+            raise InvalidInputError(
+                f"{path} has no column {text or ' or '.join(TEXT_COLUMNS)}; it has {', '.join(map(repr, names))}; "
+                "give --text-column"
+            )
         if missing := [name for name in given.values() if name not in names]:
             raise InvalidInputError(f"{path} has no column {missing[0]!r}, which --column names")
         usual = {label: tuple(each for each in names if each.partition("@")[0].upper() == name)
@@ -116,7 +122,12 @@ def _first(row: Mapping[str, Any], names: Sequence[str]) -> Any:  # noqa: ANN401
 
 
 def _answered(answer: object) -> dict[str, object]:
-    """Return the summary scores of Perspective's answer, by label."""
+    """Return the summary scores of Perspective's answer, by label; a CSV holds it as the text of its JSON."""
+    if isinstance(answer, str):
+        try:
+            answer = json.loads(answer)
+        except (ValueError, RecursionError):
+            raise InvalidInputError(f"{ANSWER} is no JSON") from None
     if not isinstance(answer, Mapping):
         raise InvalidInputError(f"{ANSWER} is no object")
     named = {str(name).partition("@")[0]: value for name, value in answer.items()}
@@ -151,7 +162,7 @@ def _csv_rows(path: Path) -> Iterator[tuple[int, dict[str, str] | str]]:
             if row:
                 fits = len(row) == len(header)
                 right = dict(zip(header, row, strict=True)) if fits else ""
-                yield line, right or f"{len(row)} fields, the header has {len(header)}"
+                yield line, right or f"{counted(len(row), 'field')}, the header has {len(header)}"
 
 
 def _json_rows(path: Path) -> Iterator[tuple[int, dict[str, Any] | str]]:

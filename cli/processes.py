@@ -1,9 +1,9 @@
 """Runs several processes as one: all are stopped when one ends, on Ctrl-C and on SIGTERM.
 
-honcho starts them, each in a process group of its own, and stops them: SIGTERM, SIGKILL after five
-seconds. Added here: logs in files, SIGKILL also where all of them ignore SIGTERM, and (on Linux) that
-none outlives a runner that was itself killed. Knows nothing of what the processes do, and does not
-follow one that leaves its group.
+honcho starts them, each in a process group of its own, and stops them by SIGTERM. Added here: logs in
+files, SIGKILL after a time of each one's own, or for all at a second Ctrl-C, and (on Linux) that none
+outlives a runner that was itself killed. Knows nothing of what the processes do, and does not follow one
+that leaves its group.
 """
 
 import collections
@@ -16,9 +16,11 @@ import shlex
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import FrameType
 
 from honcho.manager import KILL_WAIT, Manager
 from honcho.printer import Message
@@ -37,6 +39,8 @@ class Command:
     name: str
     argv: Sequence[str]
     environment: Mapping[str, str]
+    stop_s: float = KILL_WAIT
+    """How long it may take to end after SIGTERM, before it is killed."""
 
 
 class Runner(Manager):
@@ -49,6 +53,8 @@ class Runner(Manager):
         self.first_ended: str | None = None
         self._process_ctor = _Leashed
         self._on_started = on_started
+        self._stop_s = {command.name: command.stop_s for command in commands}
+        self._terminated_at: float | None = None
         for command in commands:
             self.add_process(command.name, f"exec {shlex.join(command.argv)}", env=dict(command.environment))
 
@@ -58,22 +64,43 @@ class Runner(Manager):
             self.loop()
         finally:
             if self._all_started():
-                self.kill()
+                super().kill()
             for watcher in multiprocessing.active_children():  # else waited for at exit, forever
                 watcher.kill()
         return self.returncode if self.returncode in (130, 143) else 1
 
     def terminate(self) -> None:
-        """Stop all; what is still there after five seconds is killed."""
+        """Stop all; what is still there after its time is killed."""
         if not self._all_started():  # honcho knows no process ids yet and would fail
             _later(0.1, self.terminate)
         elif not self._terminating:
             ended = [name for name, state in self._processes.items() if "returncode" in state]
             self.first_ended = ended[0] if ended else None
+            self._terminated_at = time.monotonic()
             super().terminate()
-            _later(KILL_WAIT, self.kill)
+            for stop_s in self._stop_s.values():
+                _later(stop_s, self.kill)
+            left = [stop_s for name, stop_s in self._stop_s.items() if name not in ended]
+            if (longest := max(left, default=0)) > KILL_WAIT:
+                print(f"Finishing, up to {longest:.0f} s; Ctrl-C again stops at once.", flush=True)
+
+    def kill(self) -> None:
+        """Kill what has had its time; honcho asks for it five seconds after the first has ended."""
+        waited_s = time.monotonic() - self._terminated_at if self._terminated_at is not None else 0.0
+        for name, state in self._processes.items():
+            if "returncode" not in state and waited_s >= self._stop_s[name]:
+                self._procmgr.kill(state["pid"])
 
     def _start(self) -> None:
+        stop = signal.getsignal(signal.SIGINT)  # honcho's
+
+        def interrupt(number: int, frame: FrameType | None) -> None:
+            if self._terminating:
+                super(Runner, self).kill()
+            elif callable(stop):
+                stop(number, frame)
+
+        signal.signal(signal.SIGINT, interrupt)
         super()._start()
         # Only now: forking a process that has threads can deadlock the child.
         threading.Thread(target=self._on_started, args=(self,), daemon=True).start()

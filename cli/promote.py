@@ -17,7 +17,7 @@ Alias = Annotated[str | None, typer.Option(help="Alias to move; MODERATION_ALIAS
 
 
 def promote(
-    version: Annotated[str, typer.Argument(help="A published version, its beginning, or an alias.")],
+    version: Annotated[str, typer.Argument(help="A published version, its first 8 or more digits, or an alias.")],
     override: Annotated[
         str | None, typer.Option(help="Promote without a passing report; the reason is kept.", metavar="REASON")
     ] = None,
@@ -47,7 +47,7 @@ def promote(
         )
     else:
         reason = f"override: {override.strip()}"
-    _check_loads(registry, found)
+    _check_loads(registry, found, current)
     registry.point(alias, found, Move(getpass.getuser(), reason), expected_previous=current)
     record(registry, settings, found)
     typer.echo(f"{alias} -> {found}\n({reason}; before: {current or 'nothing'})")
@@ -72,7 +72,7 @@ def rollback(
     if not before:
         raise NotFoundError(f"there is no version before {current[:12]} under {alias!r}")
     target = before[-1]
-    _check_loads(registry, target)
+    _check_loads(registry, target, current)
     move = Move(getpass.getuser(), f"{ROLLBACK}: {reason}" if reason else ROLLBACK)
     registry.point(alias, target, move, expected_previous=current)
     record(registry, settings, target)
@@ -140,11 +140,18 @@ def _refusal(report: "GateReport") -> str:
     return f"the gate refused it: {'; '.join(report.reasons[:3])}{more}"
 
 
-def _check_loads(registry: "Registry", version: str) -> None:
-    """Make sure that the API could serve the version."""
+def _check_loads(registry: "Registry", version: str, current: str | None) -> None:
+    """Make sure that the API could serve the version, and warn of what callers lose with ``current``."""
     from moderation.bundle import read_bundle
     from moderation.labels import LABELS
+    from moderation.perspective_scale import lost_scale
     from moderation.scoring.scorer import Scorer
 
     bundle = read_bundle(registry.fetch(version), LABELS, version)
     Scorer.load(bundle, threads=1, backend=bundle.manifest.stated_backend)
+    try:
+        served = read_bundle(registry.fetch(current)).perspective if current else None
+    except ModerationError:  # a promotion may be what gets rid of a damaged one
+        served = None
+    if (lost := lost_scale(bundle.perspective, served)) is not None:
+        typer.echo(f"warning: {lost}", err=True)

@@ -13,7 +13,9 @@ if TYPE_CHECKING:
 
 def rescore(
     source: Annotated[Path, typer.Argument(metavar="FILE", help="A .csv, .jsonl or .parquet file.")],
-    version: Annotated[str, typer.Option(help="A version or its beginning, an alias, or the folder of a bundle.")],
+    version: Annotated[
+        str, typer.Option(help="A version or its first 8 or more digits, an alias, or the folder of a bundle.")
+    ],
     out: Annotated[
         Path | None,
         typer.Option(

@@ -1,6 +1,5 @@
 """`moderation score`: a file of texts in, the same file with scores and decisions out."""
 
-import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
@@ -9,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from cli.output import counted
 from moderation.errors import InvalidInputError
 
 if TYPE_CHECKING:
@@ -125,17 +125,16 @@ def find_served(settings: "RegistrySettings", directory: Path | None, alias: str
 
 @contextmanager
 def progress(num_rows: int) -> Iterator[Callable[[int], object]]:
-    """Yield what is told how many more texts are done, and draws a bar on stderr."""
+    """Yield what is told how many more texts are done, and draws a bar on stderr where that is a terminal."""
     from tqdm import tqdm
 
-    # Not a terminal: a log, which needs no line per second.
-    interval_s = 0.2 if sys.stderr.isatty() else 30.0
-    with tqdm(total=num_rows, unit=" texts", file=sys.stderr, mininterval=interval_s, dynamic_ncols=True) as bar:
+    with tqdm(total=num_rows, unit=" texts", mininterval=0.2, dynamic_ncols=True, disable=None) as bar:
         yield bar.update
 
 
 def summary(output: Path, scorer: "TableScorer") -> str:
     """Say what was written."""
     counts = ", ".join(f"{count} {decision}" for decision, count in sorted(scorer.decisions.items())) or "no texts"
-    left = f"; {scorer.without_text} rows without text have no scores" if scorer.without_text else ""
+    without = scorer.without_text
+    left = f"; {counted(without, 'row')} without text {'has' if without == 1 else 'have'} no scores" if without else ""
     return f"Wrote {output}: {counts}{left}. Version {scorer.version}."

@@ -16,6 +16,7 @@ from typing import Protocol, TypeVar
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from cli.output import counted
 from moderation.errors import InvalidInputError, NotFoundError
 
 SUFFIXES = (".csv", ".jsonl", ".parquet")
@@ -57,14 +58,25 @@ def open_table(path: Path) -> Table:
         raise InvalidInputError(f"{path} ends in {path.suffix!r}; expected {', '.join(SUFFIXES)}")
     try:
         table = _READERS[path.suffix](path)
-    except UnicodeDecodeError as error:
-        raise InvalidInputError(f"{path} is not UTF-8 ({error.reason}); convert it first") from None
+    except UnicodeDecodeError:
+        raise not_utf8(path) from None
     except OSError as error:
         raise InvalidInputError(f"cannot read {path}: {error.strerror or type(error).__name__}") from None
     names = table.schema.names
     if repeated := sorted({name for name in names if names.count(name) > 1}):
         raise InvalidInputError(f"{path} has more than one column named {', '.join(repeated)}")
     return table
+
+
+def not_utf8(path: Path) -> InvalidInputError:
+    """Return the error that names the first line of ``path`` that is not UTF-8; decoders know only their own buffer."""
+    with path.open("rb") as file:
+        for number, line in enumerate(file, start=1):
+            try:
+                line.decode("utf-8")
+            except UnicodeDecodeError as error:
+                return InvalidInputError(f"{path}, line {number}: not UTF-8 ({error.reason}); convert the file first")
+    return InvalidInputError(f"{path} is not UTF-8; convert it first")
 
 
 def create_table(path: Path, suffix: str, schema: pa.Schema, header: Mapping[str, object] | None = None) -> Writer:
@@ -83,17 +95,33 @@ class CsvTable:
         """Check every row of ``path``."""
         csv.field_size_limit(sys.maxsize)
         self._path = path
-        self.schema = pa.schema([(name, pa.string()) for name in next(self._rows(), [])])
-        self.num_rows = sum(1 for _ in self._rows()) - 1 if self.schema else 0
+        rows = self._rows()
+        _, header = next(rows, (0, []))
+        self.schema = pa.schema([(name, pa.string()) for name in header])
+        self.num_rows = 0
+        wrong: list[tuple[int, int]] = []
+        for line, row in rows:
+            self.num_rows += 1
+            if len(row) != len(header):
+                wrong.append((line, len(row)))
+        if wrong:
+            line, found = wrong[0]
+            more = f"; {counted(len(wrong) - 1, 'row')} more with another number than it" if wrong[1:] else ""
+            raise InvalidInputError(
+                f"{path}, line {line}: {counted(found, 'field')}, the header has {len(header)}{more}"
+            )
 
     def chunks(self) -> Iterator[pa.RecordBatch]:
         """Yield the rows in order."""
-        for rows in _chunked(islice(self._rows(), 1, None)):
+        for rows in _chunked(row for _, row in islice(self._rows(), 1, None)):
             columns = [pa.array(column, pa.string()) for column in zip(*rows, strict=True)]
             yield pa.RecordBatch.from_arrays(columns, schema=self.schema)
 
-    def _rows(self) -> Iterator[list[str]]:
-        """Yield the header and the rows; an empty line is a row only where the header has one column."""
+    def _rows(self) -> Iterator[tuple[int, list[str]]]:
+        """Yield the header and the rows, each with the line that it ends in.
+
+        An empty line is a row only where the header has one column.
+        """
         with self._path.open(encoding="utf-8-sig", newline="") as file:
             reader = csv.reader(file, strict=True)
             width = None
@@ -103,11 +131,7 @@ class CsvTable:
                         continue
                     row = row or [""]  # noqa: PLW2901 - a row without text
                     width = width or len(row)
-                    if len(row) != width:
-                        raise InvalidInputError(
-                            f"{self._path}, line {reader.line_num}: {len(row)} fields, the header has {width}"
-                        )
-                    yield row
+                    yield reader.line_num, row
             except csv.Error as error:
                 raise InvalidInputError(f"{self._path}, line {reader.line_num}: {error}") from None
 

@@ -5,7 +5,7 @@ import socket
 import sys
 import time
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -48,8 +48,8 @@ def up() -> None:
     """Start API, apps and worker, and stop them together.
 
     Migrates the database, gives the registry the starter bundle if the alias is missing, waits until API and apps
-    answer, and prints where. Ctrl-C stops all; so does the end of any of them. Their logs are in the state folder;
-    warnings and errors are shown here as well.
+    answer, and prints where. Ctrl-C stops all, once the API has answered what it was asked, and a second one at once;
+    so does the end of any of them. Their logs are in the state folder; warnings and errors are shown here as well.
     """
     from moderation.settings import ApiSettings, ModeratorSettings, MonitorSettings, load
 
@@ -60,7 +60,7 @@ def up() -> None:
     with _claim(state_dir):
         _check_ports(services)
         prepare(settings)
-        raise typer.Exit(_run(services, state_dir, begun))
+        raise typer.Exit(_run(services, state_dir, settings.deadline_s, begun))
 
 
 def _services(settings: "ApiSettings", ui_port: int, monitor_port: int) -> list[Service]:
@@ -87,7 +87,9 @@ def _claim(state_dir: Path) -> AbstractContextManager[object]:
             f"`moderation up` already runs with state folder {state_dir}; stop it or set MODERATION_STATE_DIR"
         ) from None
     except OSError as error:
-        raise ConfigurationError(f"cannot write to state folder {state_dir}: {error.strerror}") from error
+        raise ConfigurationError(
+            f"cannot write to state folder {state_dir}: {error.strerror}; check MODERATION_STATE_DIR"
+        ) from error
 
 
 def _check_ports(services: list[Service]) -> None:
@@ -126,8 +128,9 @@ def prepare(settings: "ApiSettings") -> None:
         record(registry, settings, seed(registry, settings.alias))
 
 
-def _run(services: list[Service], state_dir: Path, begun: float) -> int:
+def _run(services: list[Service], state_dir: Path, deadline_s: float, begun: float) -> int:
     from cli.processes import Command, Runner
+    from serve.stopping import stop_s
 
     environment = {
         **os.environ,
@@ -146,6 +149,7 @@ def _run(services: list[Service], state_dir: Path, begun: float) -> int:
 
     typer.echo("Starting the API, both apps and the worker ...")
     commands = [Command(service.name, service.argv, environment) for service in services]
+    commands[0] = replace(commands[0], stop_s=stop_s(deadline_s))
     commands.append(Command("worker", (sys.executable, "-m", "cli", "worker"), environment))
     runner = Runner(commands, state_dir / "logs", announce)
     exit_code = runner.run()

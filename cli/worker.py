@@ -116,5 +116,5 @@ def _load(settings: "WorkerSettings", version: str) -> "Scorer":
 def _progress(job: "Job") -> Iterator[Callable[[int], object]]:
     from tqdm import tqdm
 
-    with tqdm(total=job.total, initial=job.done, unit=" texts", desc="back-test", file=sys.stderr) as bar:
+    with tqdm(total=job.total, initial=job.done, unit=" texts", desc="back-test", disable=None) as bar:
         yield bar.update

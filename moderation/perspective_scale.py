@@ -120,3 +120,18 @@ def _along(xs: Sequence[float], ys: Sequence[float], x: float) -> float:
     left = right - 1
     slope = (ys[right] - ys[left]) / (xs[right] - xs[left])
     return min(ys[left] + (x - xs[left]) * slope, ys[right])
+
+
+def lost_scale(candidate: PerspectiveScale | None, served: PerspectiveScale | None) -> str | None:
+    """Return what callers of Perspective's routes lose with ``candidate`` in the place of ``served``; None: nothing."""
+    lost = [ATTRIBUTES[label] for label in _labels(served) if label not in _labels(candidate)]
+    return (
+        f"the candidate has no scale to Perspective's scores for {', '.join(lost)}, and what is served has one: "
+        "thresholds of sites that call Perspective's routes would change their meaning (docs/perspective_scale.md)"
+        if lost
+        else None
+    )
+
+
+def _labels(scale: PerspectiveScale | None) -> tuple[str, ...]:
+    return scale.labels if scale else ()

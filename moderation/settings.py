@@ -7,6 +7,8 @@ pydantic-settings alone would accept a misspelt one in silence. Every secret can
 
 import difflib
 import os
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 from typing import Annotated, Literal, TypeVar, get_args
 
@@ -14,6 +16,7 @@ from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_va
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from moderation.errors import ConfigurationError
+from moderation.settings_errors import explain
 
 PREFIX = "MODERATION_"
 S = TypeVar("S", bound="Settings")
@@ -96,7 +99,7 @@ class PrivacySettings(Settings):
     @classmethod
     def _require_for_hashes(cls, key: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
         if key is None and info.data.get("store_text") == "hash":
-            raise ValueError("MODERATION_STORE_TEXT=hash needs it, at least 16 characters")
+            raise ValueError("is not set; MODERATION_STORE_TEXT=hash needs it, at least 16 characters")
         return key
 
 
@@ -196,13 +199,17 @@ class ApiSettings(DatabaseSettings, RegistrySettings, PrivacySettings):
     def is_new(self) -> bool:
         """Whether database and registry are to lie in this state folder, and nothing does yet.
 
-        A folder with anything in it may belong to a server whose settings are only forgotten this time.
+        A folder with anything in it may belong to a server whose settings are only forgotten this time; what a start
+        that failed leaves, a lock and a database without tables, is nothing.
         """
         own = self.embedded_database is not None and self.registry == "local" and self.registry_dir is None
         try:
-            return own and not any(self.state_dir.iterdir())
+            found = {path.name for path in self.state_dir.iterdir()}
         except OSError as error:
             return own and isinstance(error, FileNotFoundError)
+        database = {"moderation.db", "moderation.db-wal", "moderation.db-shm"}
+        left = database | {"up.lock"} if _has_no_tables(self.state_dir / "moderation.db") else {"up.lock"}
+        return own and found <= left
 
 
 class GateSettings(ApiSettings):
@@ -318,8 +325,11 @@ def load(settings: type[S]) -> S:
     try:
         return settings.model_validate(secrets)
     except ValidationError as error:
-        wrong = "; ".join(f"{_variable('.'.join(map(str, e['loc'])))}: {e['msg']}" for e in error.errors())
-        raise ConfigurationError(wrong) from None
+        secret = secret_variables(settings)
+        places = [(_variable(str(each["loc"][0])), each) for each in error.errors()]
+        raise ConfigurationError(
+            "; ".join(f"{name} {explain(each, name in secret)}" for name, each in places)
+        ) from None
 
 
 def secret_from_file(variable: str) -> str | None:
@@ -352,6 +362,14 @@ def read_secret(path: Path, named_by: str) -> str:
     if not secret:
         raise ConfigurationError(f"{named_by}: {path} is empty; expected the secret")
     return secret
+
+
+def _has_no_tables(path: Path) -> bool:
+    try:
+        with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)) as database:
+            return database.execute("SELECT 1 FROM sqlite_master").fetchone() is None
+    except sqlite3.Error:  # not there, or no database
+        return False
 
 
 def _variable(field: str) -> str:

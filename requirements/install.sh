@@ -18,7 +18,10 @@ step() { # what, command...
     if output=$("$@" 2>&1); then
         echo "$(($(date +%s) - begun)) s"
     elif printf '%s' "$output" | grep -qE "$unreachable"; then
-        printf '\nerror: no network: the package index cannot be reached; check the connection or the proxy\n' >&2
+        host=$(printf '%s' "$output" | grep -oE 'https?://[^ /`]+' | tail -n 1 | sed 's|.*[/@]||')
+        cause=$(printf '%s\n' "$output" | grep -E "$unreachable" | tail -n 1 | sed 's/^[[:space:]]*//')
+        echo >&2
+        echo "error: ${host:-the package index} cannot be reached; check the connection or the proxy ($cause)" >&2
         exit 1
     else
         printf '\n%s\n' "$output" >&2

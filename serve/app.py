@@ -24,6 +24,7 @@ from starlette.responses import Response
 
 from moderation.errors import ConfigurationError
 from moderation.privacy import Privacy
+from moderation.release import VERSION
 from moderation.scoring.onnx import available_cores
 from moderation.settings import ApiSettings
 from serve import auth, payload
@@ -50,12 +51,16 @@ from serve.routes.status import OK, Readiness
 from serve.shadow import Shadow
 from serve.shipper import Shipper
 from serve.stages import Asked, Found, Stages
+from serve.stopping import FLUSH_S
 from serve.watcher import Watcher
 
-BODY_TIMEOUT_S = 10.0
-FLUSH_S = 5.0
-"""How long the outbox is emptied after that; what is left is shipped by the next start."""
+DESCRIPTION = """Scores comments for six kinds of toxicity and decides whether to allow, review or remove them.
 
+Clients of the Perspective API and of OpenAI's moderation find their routes here as well, `/v1alpha1/comments:analyze`,
+`/v1alpha1/comments:suggestscore`, `/batch` and `/v1/moderations`: `docs/perspective.md` in the repository describes
+them.
+"""
+BODY_TIMEOUT_S = 10.0
 LAG_PERIOD_S = 0.2
 """How often the event loop's lateness is measured."""
 
@@ -128,8 +133,8 @@ def create_app(
         docs_url="/docs",
         redoc_url=None,
         title="Moderation",
-        version="1",
-        description="Scores comments for six kinds of toxicity and decides whether to allow, review or remove them.",
+        version=VERSION,
+        description=DESCRIPTION,
         lifespan=lifespan,
         redirect_slashes=False,
         telemetry={"tracing": False, "metrics": False, "logs": False},

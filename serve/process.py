@@ -3,7 +3,6 @@
 import functools
 import gc
 import logging
-import math
 import signal
 import socket
 import sys
@@ -30,6 +29,7 @@ from serve.pinned import Versions
 from serve.prediction_log import PredictionLog
 from serve.protocol import protocol, raise_file_limit
 from serve.quotas import Quotas
+from serve.stopping import drain_s
 from serve.watcher import Follower, Watcher
 
 BACKLOG = 1024
@@ -37,8 +37,6 @@ BACKLOG = 1024
 KEEP_ALIVE_S = 75
 """How long a connection stays open without a request: longer than load balancers keep theirs (60 s at AWS), which would
 otherwise send a request into one that is just being closed."""
-DRAIN_S = 20
-"""How long requests that are being answered may take at least after the signal to stop."""
 
 logger = logging.getLogger(__name__)
 
@@ -161,16 +159,12 @@ def _listener(name: str, host: str, port: int) -> Iterator[socket.socket]:
         # of an answer waits 40 ms for the caller's acknowledgement of its head.
         listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     except OSError as error:
+        reason = str(error.strerror).partition(" (while")[0]  # Python's own says the address again
         raise ConfigurationError(
-            f"cannot listen on {host}:{port} ({error.strerror}); stop what uses it or set MODERATION_{name}_PORT"
+            f"cannot listen on {host}:{port} ({reason}); stop what uses it or set MODERATION_{name}_PORT"
         ) from error
     with listener:
         yield listener
-
-
-def drain_s(deadline_s: float) -> int:
-    """Return how long what was admitted may take after the signal to stop: until each has its answer or its 504."""
-    return max(DRAIN_S, math.ceil(deadline_s) + 1)
 
 
 def _serve(app: FastAPI, listeners: list[socket.socket], drain_s: int) -> None:

@@ -14,10 +14,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from moderation.errors import ModerationError
 from train.entry import exit_status, explain_missing_packages
 
 if TYPE_CHECKING:
     from moderation.bundle import Bundle
+    from moderation.settings import GateSettings
     from train.config import TrainConfig
 
 INTERRUPTED = 130  # what a shell reports for Ctrl-C
@@ -35,16 +37,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _train(parsed: argparse.Namespace) -> None:
+    from train.config import load
+
+    config = load(parsed.config, [*parsed.overrides, *_sweep_folder()])  # before what takes seconds to import
     import torch
     from transformers.utils.logging import set_verbosity_error
 
-    from train.config import load
     from train.pipeline import run
 
     logging.basicConfig(level=logging.ERROR)  # the exporter's advice
     set_verbosity_error()  # type: ignore[no-untyped-call]  # the unused pooler of every encoder
     try:
-        config = load(parsed.config, [*parsed.overrides, *_sweep_folder()])
         bundle = run(config, anew=parsed.restart)
         if bundle is not None:
             print(_summary(config, bundle))
@@ -106,7 +109,24 @@ def _summary(config: "TrainConfig", bundle: "Bundle") -> str:
         )
         if not frozen.exists():
             lines.append(f"not there yet; `python -m train.data CONFIG --split test --output {frozen}` writes it")
+            lines += _too_few(bundle, gate)
     return "\n".join(lines)
+
+
+def _too_few(bundle: "Bundle", gate: "GateSettings") -> list[str]:
+    """Say that this run's own test split would be refused as frozen data, if it would."""
+    from train.gate.rules import read_rules
+
+    try:
+        least = read_rules(gate.gate_rules_path).data.min_positives
+    except ModerationError:  # the gate will say so
+        return []
+    positives: dict[str, int] = bundle.manifest.metrics["test"]["positives"]  # type: ignore[index]
+    label, count = min(positives.items(), key=lambda item: item[1])
+    if count >= least:
+        return []
+    few = f"this run's test split is too small for that: {label} has {count} positive rows, the gate needs {least}"
+    return [f"{few}; `moderation promote {bundle.version[:12]} --override REASON` promotes it without"]
 
 
 if __name__ == "__main__":

@@ -158,7 +158,9 @@ def beside(baseline: Baseline, bundle: Bundle, test: pd.DataFrame, resamples: in
     labels, weights = _truth(test)
     texts = test["comment_text"].tolist()
     scorer = Scorer.load(bundle, backend=bundle.manifest.stated_backend)
-    chunks = tqdm(range(0, len(texts), SCORED_AT_ONCE), desc=f"scoring with {bundle.manifest.name}", leave=False)
+    chunks = tqdm(
+        range(0, len(texts), SCORED_AT_ONCE), desc=f"scoring with {bundle.manifest.name}", leave=False, disable=None
+    )
     parts = [scorer.score(texts[start : start + SCORED_AT_ONCE]).scores for start in chunks]
     scores, cuts = np.concatenate(parts).astype(np.float64), bundle.manifest.thresholds
     figures = evaluate(labels, scores, weights, cuts, resamples)["figures"]

@@ -52,7 +52,7 @@ class TfidfModel:
         """
         texts = [normalize(text) for text in train["comment_text"]]
         vectorizers = _vectorizers(word_features)
-        for vectorizer in tqdm(vectorizers, desc="TF-IDF vocabulary", unit="analyzer", leave=False):
+        for vectorizer in tqdm(vectorizers, desc="TF-IDF vocabulary", unit="analyzer", leave=False, disable=None):
             vectorizer.fit(texts)
         features = (
             _features(vectorizers, texts),
@@ -60,7 +60,7 @@ class TfidfModel:
         )
         models = [
             _fit_label(features, (train, validation), label)
-            for label in tqdm(LABELS, desc="TF-IDF baseline", unit="label", leave=False)
+            for label in tqdm(LABELS, desc="TF-IDF baseline", unit="label", leave=False, disable=None)
         ]
         return cls(
             vectorizers,

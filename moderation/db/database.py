@@ -35,10 +35,10 @@ ERASURE_LOCK, ROLLUP_LOCK, TURN_LOCK = ADVISORY_LOCK + 1, ADVISORY_LOCK + 2, ADV
 
 
 def connect(url: str) -> Engine:
-    """Return an engine for ``url`` (``sqlite:///file`` or ``postgresql://…``); nothing is connected yet.
+    """Return an engine for ``url`` (``sqlite:///file`` or ``postgresql://…``); nothing is connected or made yet.
 
     Raises:
-        ConfigurationError: not a URL of a SQLite file or a PostgreSQL database, or SQLite's folder cannot be made.
+        ConfigurationError: not a URL of a SQLite file or a PostgreSQL database.
     """
     parsed = _parse(url)
     engine = _sqlite(parsed) if parsed.get_backend_name() == "sqlite" else _postgresql(parsed)
@@ -48,8 +48,8 @@ def connect(url: str) -> Engine:
     def report(context: ExceptionContext) -> None:
         # A failed ping is the pool's own business: it connects again.
         if not context.is_pre_ping and _means_unavailable(context.sqlalchemy_exception):
-            advice = "; start it, or correct MODERATION_DATABASE_URL" if _is_away(context) else ""
-            raise UnavailableError(f"cannot use database {where}: {_first_line(context.original_exception)}{advice}")
+            error = context.original_exception
+            raise UnavailableError(f"cannot use database {where}: {_first_line(error)}{_advice(context, error)}")
 
     return engine
 
@@ -71,9 +71,11 @@ def migrate(engine: Engine, progress: Progress[Any] = lambda items, _: items) ->
 
     Raises:
         ConfigurationError: a newer release migrated the database, and this one no longer works on it; or it is not in
-            UTF-8.
+            UTF-8; or SQLite's folder cannot be made.
         UnavailableError: it cannot be reached, or a lock was not got in time.
     """
+    if (file := _sqlite_file(engine)) is not None:
+        _make_folder(file.parent)
     with engine.begin() as connection:
         _take_turn(connection)
         if _is_newer(connection):
@@ -129,19 +131,27 @@ def forget_deleted(engine: Engine) -> None:
 def require_current(engine: Engine) -> None:
     """Make sure that the tables are at this release's revision, or at a newer one on which it works.
 
+    Makes nothing: a SQLite file that is not there stays so, for a folder with one is not new.
+
     Raises:
         ConfigurationError: they are not; the message says what to do.
         UnavailableError: the database cannot be reached.
     """
-    with engine.connect() as connection:
-        if _is_newer(connection):
-            return
-        found = MigrationContext.configure(connection).get_current_revision()
+    found, file = None, _sqlite_file(engine)
+    if file is None or file.exists():
+        with engine.connect() as connection:
+            if _is_newer(connection):
+                return
+            found = MigrationContext.configure(connection).get_current_revision()
     needed = ScriptDirectory.from_config(_config()).get_current_head()
     if found != needed:
-        new = ", and `moderation registry seed` where the registry is new as well" if found is None else ""
+        new = (
+            ", and `moderation registry seed` where the registry is new as well "
+            "(`moderation up`, and `moderation serve` in an empty state folder, do both)"
+        )
         raise ConfigurationError(
-            f"database is at revision {found or 'none'}, this release needs {needed}: run `moderation migrate`{new}"
+            f"database is at revision {found or 'none'}, this release needs {needed}: run `moderation migrate`"
+            f"{new if found is None else ''}"
         )
 
 
@@ -168,11 +178,6 @@ def _parse(url: str) -> URL:
 
 
 def _sqlite(url: URL) -> Engine:
-    folder = Path(str(url.database)).parent
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ConfigurationError(f"cannot make the database's folder {folder}: {error.strerror}") from error
     # hide_parameters: messages of the driver would hold the comments.
     engine = create_engine(_with_defaults(url, timeout=SQLITE_BUSY_TIMEOUT_S), hide_parameters=True)
 
@@ -185,6 +190,19 @@ def _sqlite(url: URL) -> Engine:
         cursor.close()
 
     return engine
+
+
+def _sqlite_file(engine: Engine) -> Path | None:
+    return Path(str(engine.url.database)) if engine.dialect.name == "sqlite" else None
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigurationError(
+            f"cannot make the database's folder {folder}: {error.strerror}; check MODERATION_STATE_DIR"
+        ) from error
 
 
 def _write_ahead(cursor: DBAPICursor) -> None:
@@ -222,8 +240,11 @@ def _with_defaults(url: URL, **parameters: object) -> URL:
     return url.set(query={name: str(value) for name, value in parameters.items()} | dict(url.query))
 
 
-def _is_away(context: ExceptionContext) -> bool:
-    return context.connection is None and context.dialect.name == "postgresql"
+def _advice(context: ExceptionContext, error: BaseException) -> str:
+    if context.connection is None and context.dialect.name == "postgresql":
+        return "; start it, or correct MODERATION_DATABASE_URL"
+    code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_OK) & 0xFF  # the rest says more of the same
+    return "; check MODERATION_STATE_DIR" if code in (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY) else ""
 
 
 def _means_unavailable(error: BaseException | None) -> bool:

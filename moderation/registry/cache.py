@@ -52,7 +52,9 @@ class BundleCache:
             self._versions.mkdir(parents=True, exist_ok=True)
             folder = Path(tempfile.mkdtemp(dir=self.path, prefix=".fetch-"))
         except OSError as error:
-            raise RegistryError(f"cannot write to cache {self.path}: {error.strerror}") from error
+            raise RegistryError(
+                f"cannot write to cache {self.path}: {error.strerror}; check MODERATION_STATE_DIR"
+            ) from error
         try:
             yield folder
         finally:
@@ -75,7 +77,9 @@ class BundleCache:
                 staged.rename(target)
             self._prune(keep=version)
         except OSError as error:
-            raise RegistryError(f"cannot write to cache {self.path}: {error.strerror}") from error
+            raise RegistryError(
+                f"cannot write to cache {self.path}: {error.strerror}; check MODERATION_STATE_DIR"
+            ) from error
         return target
 
     def find_report(self, digest: str) -> Path | None:
@@ -96,7 +100,9 @@ class BundleCache:
             if not target.exists():
                 staged.rename(target)
         except OSError as error:
-            raise RegistryError(f"cannot write to cache {self.path}: {error.strerror}") from error
+            raise RegistryError(
+                f"cannot write to cache {self.path}: {error.strerror}; check MODERATION_STATE_DIR"
+            ) from error
         return target
 
     def remember(self, alias: str, version: str) -> None:

@@ -64,7 +64,7 @@ class LocalRegistry:
                 (staging / version).rename(target)
                 _sync(self._versions)
             except OSError as error:
-                raise RegistryError(f"cannot write to registry {self.path}: {error.strerror}") from error
+                raise _refused(self.path, error) from error
             finally:
                 shutil.rmtree(staging, ignore_errors=True)
         return version
@@ -134,7 +134,7 @@ class LocalRegistry:
                 staging.replace(self._aliases / alias)
                 _sync(self._aliases)
             except OSError as error:
-                raise RegistryError(f"cannot write to registry {self.path}: {error.strerror}") from error
+                raise _refused(self.path, error) from error
         return event
 
     def versions(self) -> list[str]:
@@ -187,7 +187,7 @@ class LocalRegistry:
                 staging.rename(folder / f"{len(list(folder.iterdir())) + 1:04d}")
                 _sync(folder)
             except OSError as error:
-                raise RegistryError(f"cannot write to registry {self.path}: {error.strerror}") from error
+                raise _refused(self.path, error) from error
             finally:
                 shutil.rmtree(staging, ignore_errors=True)
 
@@ -211,13 +211,13 @@ class LocalRegistry:
         try:
             return Path(tempfile.mkdtemp(dir=self.path, prefix=f".{purpose}-"))
         except OSError as error:
-            raise RegistryError(f"cannot write to registry {self.path}: {error.strerror}") from error
+            raise _refused(self.path, error) from error
 
     def _lock(self) -> "_Lock":
         try:
             self._versions.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise RegistryError(f"cannot write to registry {self.path}: {error.strerror}") from error
+            raise _refused(self.path, error) from error
         return _Lock(self.path / ".lock")
 
 
@@ -232,8 +232,14 @@ class _Lock(FileLock):
                 f"another process has held {self.lock_file} for {LOCK_TIMEOUT_S:.0f} s; try again when it is done"
             ) from None
         except OSError as error:
-            raise RegistryError(f"cannot write to registry {Path(self.lock_file).parent}: {error.strerror}") from error
+            raise _refused(Path(self.lock_file).parent, error) from error
         return self
+
+
+def _refused(path: Path, error: OSError) -> RegistryError:
+    return RegistryError(
+        f"cannot write to registry {path}: {error.strerror}; check MODERATION_STATE_DIR and MODERATION_REGISTRY_DIR"
+    )
 
 
 def _is_intact(bundle: Path) -> bool:

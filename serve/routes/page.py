@@ -21,6 +21,7 @@ def router() -> APIRouter:
     routes = APIRouter(include_in_schema=False)
     page = (STATIC_DIR / "index.html").read_text(encoding="utf-8")
 
+    @routes.head("/")
     @routes.get("/")
     async def index() -> HTMLResponse:
         return HTMLResponse(page, headers=_HEADERS)

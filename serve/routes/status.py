@@ -39,11 +39,13 @@ def router(served: Callable[[], ServedVersion], metrics: Metrics, readiness: Cal
     """Return the routes for operators; none of them waits for anything."""
     routes = APIRouter(tags=["operation"], responses=documented())
 
+    @routes.head("/health", include_in_schema=False)
     @routes.get("/health")
     async def health() -> Health:
         """Return ok while the process lives."""
         return Health()
 
+    @routes.head("/ready", include_in_schema=False)
     @routes.get("/ready", responses={503: {"model": Readiness | ErrorBody, "description": "Not ready; parts say why."}})
     async def ready(request: Request, response: Response) -> Readiness:
         """Say whether predictions are answered, part by part."""
@@ -55,6 +57,7 @@ def router(served: Callable[[], ServedVersion], metrics: Metrics, readiness: Cal
             return found
         return Readiness(ready=found.ready, parts={name: OK if it == OK else AWAY for name, it in found.parts.items()})
 
+    @routes.head("/version", include_in_schema=False)
     @routes.get("/version")
     async def version() -> ServedVersion:
         """Say which bundle scores and from which scores it decides."""

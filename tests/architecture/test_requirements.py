@@ -1,6 +1,8 @@
 """What each process imports is pinned in its own requirements file, and all pins agree."""
 
 import re
+import shutil
+import subprocess
 import sys
 from importlib.metadata import packages_distributions
 from pathlib import Path
@@ -90,3 +92,25 @@ def test_what_a_process_imports_is_in_its_file(process: str, file: str) -> None:
         if not pinned & {normal(name) for name in distributions[package]}
     }
     assert not missing, f"not in requirements/{file}: {missing}"
+
+
+def test_an_index_that_cannot_be_reached_is_named_with_its_cause(tmp_path: Path) -> None:
+    (tmp_path / "requirements").mkdir()
+    (tmp_path / ".venv" / "bin").mkdir(parents=True)
+    shutil.copy(ROOT / "requirements" / "install.sh", tmp_path / "requirements")
+    python = tmp_path / ".venv" / "bin" / "python"  # in whose place uv answers as it does without a network
+    python.write_text(
+        "#!/bin/sh\n"
+        'case "$*" in *--version) grep -o "uv_version=.*" requirements/install.sh | sed "s/.*=/uv /" ;;\n'
+        "*install*) echo 'error: Failed to fetch: `https://me:hidden@wheels.example.org/simple/a/`\n"
+        "  Caused by: dns error: failed to lookup address' >&2; exit 2 ;; esac\n"
+    )
+    python.chmod(0o755)
+    done = subprocess.run(
+        ["sh", "requirements/install.sh", "up"], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 1
+    assert done.stderr.strip() == (
+        "error: wheels.example.org cannot be reached; check the connection or the proxy "
+        "(Caused by: dns error: failed to lookup address)"
+    )

@@ -6,8 +6,10 @@ import math
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
+from cli.migrate_check import _compared
 from cli.perspective_log import read_log
 from moderation.bundle import read_bundle
 from moderation.errors import InvalidInputError, NotFoundError
@@ -70,7 +72,27 @@ def test_a_log_that_agrees_changes_nothing_and_one_that_was_moved_says_what(
     scale = read_bundle(scaled).perspective
     assert scale is not None
     assert fewest["own_threshold"] == scale.from_perspective("insult", fewest["threshold"])
-    assert "TOXICITY: 0 change" in (tmp_path / "plot.svg").read_text()
+    drawn = (tmp_path / "plot.svg").read_text()
+    assert "no longer flagged" in drawn
+    assert report["version"][:12] in drawn
+    assert f"{moved['newly_flagged']} newly, 0 no longer" in drawn
+
+
+def test_a_place_that_cannot_be_written_is_said_before_the_work(moderation: Moderation, tmp_path: Path) -> None:
+    log = write(tmp_path / "log.csv", [{"text": "a", "TOXICITY": 0.5}])
+    done = moderation("migrate-check", "--perspective-log", log, "--plot", tmp_path / "none" / "x.svg")
+    assert done.stderr == f"error: folder {tmp_path}/none of the output does not exist\n"
+
+
+def test_of_equal_thresholds_the_sites_own_wins_and_one_that_flags_little_is_warned_of() -> None:
+    scores = np.linspace(0, 0.7, 20)
+    same = _compared(scores, scores, 0.5)
+    assert same["fewest_changes"] == {"threshold": 0.5, "newly_flagged": 0, "no_longer_flagged": 0}
+    assert same["warnings"] == []
+    theirs = np.where(np.arange(20) % 3 == 0, 0.9, 0.1)  # which scores have nothing to do with
+    unlike = _compared(scores, theirs, 0.8)
+    assert unlike["fewest_changes"]["threshold"] == 0.8
+    assert unlike["warnings"] == ["at 0.8 only 0% of what Perspective flags is flagged"]
 
 
 def test_the_report_for_people_says_the_same_and_progress_stays_off_it(
@@ -82,7 +104,7 @@ def test_the_report_for_people_says_the_same_and_progress_stays_off_it(
     assert done.returncode == 0, done.stderr
     plain = moderation("migrate-check", "--perspective-log", log, "--column", "TOXICITY=score")
     assert "as plain probabilities: it has no scale" in plain.stdout, plain.stderr  # the served bundle
-    assert done.stdout.startswith("30 comments, 1 rows left out.")
+    assert done.stdout.startswith("30 comments, 1 row left out.")
     assert "at 0.8 " in done.stdout
     assert "Spearman 1.000" in done.stdout
     assert "line 32: the score of TOXICITY is no number in [0, 1]" in done.stderr
@@ -136,17 +158,21 @@ def test_perspectives_own_answers_are_read(tmp_path: Path) -> None:
     found = read_log(write(tmp_path / "log.jsonl", rows), None, {})
     assert found.scores == {"toxic": [0.25]}
     assert found.bad == ["line 2: attributeScores without summaryScore.value"]
+    rows = [{**row, "attributeScores": json.dumps(row["attributeScores"])} for row in rows]
+    in_csv = read_log(write(tmp_path / "log.csv", [*rows, {"text": "c", "attributeScores": "{"}]), None, {})
+    assert in_csv.scores == found.scores
+    assert in_csv.bad == ["line 3: attributeScores without summaryScore.value", "line 4: attributeScores is no JSON"]
 
 
 @pytest.mark.parametrize(
     ("content", "options", "said"),
     [
-        ("note,TOXICITY\na,0.5\n", {}, "has no column text or comment_text"),
+        ("note,TOXICITY\na,0.5\n", {}, r"has no column text or comment_text.*; it has 'note', 'TOXICITY'; give"),
         ("text,score\na,0.5\n", {}, "such as --column toxic=score"),
         ("text,score\na,0.5\n", {"toxic": "other"}, "no column 'other'"),
         ("text,TOXICITY\n,0.5\n", {}, r"no row that can be used \(1 bad, the first: line 2"),
         ("", {}, r"no row that can be used \(0 bad\)"),
-        (b"text,TOXICITY\n\xff,0.5\n", {}, "cannot be read as UTF-8"),
+        (b"text,TOXICITY\n\xff,0.5\n", {}, "line 2: not UTF-8"),
     ],
 )
 def test_a_log_that_cannot_be_used_is_refused(

@@ -20,7 +20,13 @@ from cli.processes import Command, Runner
 
 log_dir, *scripts = sys.argv[1:]
 commands = [
-    Command(f"child{number}", (sys.executable, "-c", script), dict(os.environ)) for number, script in enumerate(scripts)
+    Command(
+        f"child{number}",
+        (sys.executable, "-c", script),
+        dict(os.environ),
+        stop_s=600 if "FINISHES" in script else 5,
+    )
+    for number, script in enumerate(scripts)
 ]
 runner = Runner(commands, Path(log_dir), lambda runner: print("started", flush=True))
 code = runner.run()
@@ -29,6 +35,12 @@ sys.exit(code)
 """
 SLEEPS = "import time; print('ready', flush=True); time.sleep(600)"
 IGNORES_SIGTERM = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); " + SLEEPS
+FINISHES = """  # FINISHES
+import signal, sys, time
+signal.signal(signal.SIGTERM, lambda *_: (time.sleep(7), print('finished', flush=True), sys.exit(0)))
+print('ready', flush=True)
+time.sleep(600)
+"""
 HAS_A_CHILD = (
     "import subprocess, sys; subprocess.Popen([sys.executable, '-c', " + repr(IGNORES_SIGTERM) + "]); " + SLEEPS
 )
@@ -97,6 +109,24 @@ def test_processes_that_ignore_sigterm_are_killed(start: Start) -> None:
     run.wait_until_ready(2)
     run.process.send_signal(signal.SIGTERM)
     assert run.end()[0] == 143
+    assert run.pids() == []
+
+
+def test_one_that_has_longer_to_end_finishes_while_the_others_are_gone(start: Start) -> None:
+    run = start(FINISHES, SLEEPS)
+    run.wait_until_ready(2)
+    run.process.send_signal(signal.SIGTERM)
+    assert "Finishing, up to 600 s; Ctrl-C again stops at once.\n" in run.end()[1]
+    assert "finished" in (run.log_dir / "child0.log").read_text()
+
+
+def test_a_second_ctrl_c_ends_what_still_finishes(start: Start) -> None:
+    run = start(FINISHES.replace("time.sleep(7)", "time.sleep(600)"), SLEEPS)
+    run.wait_until_ready(2)
+    run.process.send_signal(signal.SIGINT)
+    wait_for(lambda: len(run.pids()) < 5, 10)  # the runner, two watchers, the one that finishes
+    run.process.send_signal(signal.SIGINT)
+    assert run.end(5)[0] == 130
     assert run.pids() == []
 
 

@@ -21,6 +21,7 @@ from moderation.registry.local import LocalRegistry
 from moderation.registry.registry import AliasEvent, Move
 from tests.bundles import BIAS, WORDS, build_tiny_bundle
 from tests.cli.conftest import ROOT, Moderation
+from tests.cli.scaled import build_scaled_bundle
 from tests.cli.system import wait_for
 from tests.moderation.db.records import NOON
 from tests.train.gate.exam import FORGETFUL, METRICS, make_frozen, make_rules
@@ -247,6 +248,19 @@ def test_an_override_is_recorded_and_needs_a_reason(moderation: Moderation, benc
     assert (event.version, event.previous, event.reason) == (bench.better, bench.production, "override: outage")
 
 
+def test_a_scale_that_would_be_lost_is_warned_of(moderation: Moderation, bench: Bench, tmp_path: Path) -> None:
+    scaled = bench.registry.publish(build_scaled_bundle(tmp_path / "scaled"))
+    to_it = moderation("promote", scaled, "--override", "x")
+    assert "warning" not in to_it.stderr
+    gated = moderation("gate", bench.better)
+    (kept,) = bench.registry.reports(bench.better)
+    for said in (gated.stdout, (kept / "report.html").read_text()):
+        assert "no scale to Perspective" in said
+    away = moderation("promote", bench.better, "--override", "x")
+    assert away.returncode == 0
+    assert away.stderr.startswith("warning: the candidate has no scale to Perspective's scores for TOXICITY, INSULT, ")
+
+
 def test_the_served_alias_is_not_moved_by_hand(moderation: Moderation, bench: Bench) -> None:
     refusal = moderation("registry", "point", "production", bench.better)
     assert refusal.returncode == 1
@@ -284,7 +298,7 @@ def test_bad_calls_of_the_gate_are_one_line_and_change_nothing(
             "--against",
             "staging",
         ): "--against: version 'staging' is not 8 to 64 hexadecimal digits, no alias (there are: production)",
-        (bench.better, "--data", str(tmp_path / "none.parquet")): "cannot be read as parquet",
+        (bench.better, "--data", str(tmp_path / "none.parquet")): "none.parquet is not there; make it with `python",
         (bench.better, "--report", str(tmp_path / "file" / "x")): "cannot write the report into",
     }
     for arguments, message in calls.items():
@@ -385,6 +399,14 @@ def test_what_stands_is_what_was_promoted_and_not_rolled_back(
     steps: list[tuple[str, str]], versions: list[str]
 ) -> None:
     assert standing(moves_to(*steps), steps[-1][0]) == versions
+
+
+def test_lineage_without_the_database_is_drawn_of_the_rest(moderation: Moderation, bench: Bench) -> None:
+    done = moderation("lineage", bench.better, MODERATION_DATABASE_URL="postgresql://u:secret@127.0.0.1:1/none")
+    assert done.returncode == 0
+    assert done.stderr.startswith("warning: without what the database knows: cannot use database ")
+    assert "secret" not in done.stderr
+    assert bench.better[:12] in done.stdout
 
 
 def test_a_move_that_was_recorded_and_never_happened_does_not_stand() -> None:

@@ -114,7 +114,10 @@ def test_a_misspelt_variable_is_one_line_with_the_nearest_name(moderation: Moder
 
 def test_a_state_folder_that_cannot_be_made_is_one_line(moderation: Moderation, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    done = moderation("up", MODERATION_STATE_DIR=str(tmp_path / "file" / "state"))
-    assert done.returncode == 1
-    assert done.stderr.startswith(f"error: cannot write to state folder {tmp_path}/file/state")
-    assert len(done.stderr.splitlines()) == 1
+    for command in (("up",), ("migrate",), ("registry", "seed")):
+        done = moderation(*command, MODERATION_STATE_DIR=str(tmp_path / "file" / "state"))
+        assert done.returncode == 1
+        assert done.stderr.startswith("error: cannot ")
+        assert f"{tmp_path}/file/state" in done.stderr
+        assert "check MODERATION_STATE_DIR" in done.stderr
+        assert len(done.stderr.splitlines()) == 1

@@ -60,6 +60,29 @@ def test_a_value_that_does_not_fit_names_its_variable(port: str) -> None:
     assert "ConfigurationError: MODERATION_API_PORT" in done.stderr
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("API_PORT", "http", "is 'http'; expected a whole number"),
+        ("API_PORT", "70000", "is '70000'; expected at most 65535"),
+        ("SHADOW_SHARE", "2", "is '2'; expected at most 1"),
+        ("AUTH", "maybe", "is 'maybe'; expected on or off"),
+        ("BACKEND", "int4", "is 'int4'; expected 'auto', 'int8', 'fp32' or 'torch'"),
+        ("TEXT_HASH_KEY", "hidden", "does not fit; expected at least 16 characters"),
+        ("STORE_TEXT", "hash", None),
+        ("WANDB_COLLECTION", "x", r"is 'x'; expected the form ^([\w.-]+/)?wandb-registry-[\w.-]+/[\w.-]+$"),
+    ],
+)
+def test_what_is_expected_is_said_in_our_words(
+    name: str, value: str, said: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(PREFIX + name, value)
+    with pytest.raises(ConfigurationError) as raised:
+        load(ApiSettings)
+    needed = "MODERATION_TEXT_HASH_KEY is not set; MODERATION_STORE_TEXT=hash needs it, at least 16 characters"
+    assert str(raised.value) == (f"{PREFIX}{name} {said}" if said else needed)
+
+
 def test_the_password_of_the_database_is_not_shown() -> None:
     settings = MonitorSettings.model_validate({"database_url": "postgresql+psycopg2://me:hidden@host/db"})
     assert "hidden" not in repr(settings)

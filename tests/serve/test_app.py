@@ -230,6 +230,13 @@ def test_health_ready_and_version(api: httpx.Client, server: Server) -> None:
     assert version["alias"] == "production"
 
 
+@pytest.mark.parametrize("path", ["/", "/health", "/ready", "/version"])
+def test_head_is_answered_as_get_without_the_body(api: httpx.Client, path: str) -> None:
+    head, get = api.head(path), api.get(path)
+    assert (head.status_code, head.content) == (200, b"")
+    assert head.headers["content-length"] == str(len(get.content))
+
+
 def test_metrics_count_by_route_template_and_hold_no_text(api: httpx.Client) -> None:
     api.post("/predict", json={"comment_text": "unmistakable words"})
     api.get("/unmistakable/path?unmistakable=query")

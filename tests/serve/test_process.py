@@ -23,7 +23,7 @@ from moderation.privacy import Privacy
 from moderation.registry.local import LocalRegistry
 from moderation.registry.registry import Move
 from moderation.settings import PrivacySettings
-from serve.process import drain_s
+from serve.stopping import drain_s
 from tests.bundles import build_tiny_bundle
 from tests.serve.process import environment, free_port, running, start
 from tests.serve.server import wait_until

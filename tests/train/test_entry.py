@@ -28,6 +28,13 @@ def test_without_its_packages_a_command_says_in_one_line_what_to_run(module: str
     assert line.endswith(" is not installed: run `make install-train`, and use .venv/bin/python")
 
 
+def test_a_config_is_refused_before_what_takes_seconds_to_import() -> None:
+    source = "import sys; from train.__main__ import main; print(main(['none.yaml']), 'torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", source], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.stdout == "1 False\n"
+    assert done.stderr.startswith("error: ")
+
+
 def test_a_module_of_ours_that_is_missing_is_a_bug_with_its_traceback() -> None:
     source = "from train.entry import explain_missing_packages; explain_missing_packages(); import train.nothing"
     done = subprocess.run([sys.executable, "-c", source], cwd=ROOT, capture_output=True, text=True, check=False)

@@ -76,6 +76,7 @@ def test_a_run_says_what_compares_its_bundle_with_which_data(
     output = (directory / "output.txt").read_text()
     assert f"published to {directory / 'registry'}" in output
     assert said in output
+    assert "this run's test split is too small for that: " in output
     assert "registry push" not in output
     monkeypatch.setenv("MODERATION_STATE_DIR", str(directory))
     monkeypatch.setenv("MODERATION_REGISTRY", "wandb")

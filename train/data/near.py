@@ -51,7 +51,7 @@ def near_pairs(folded: Sequence[str]) -> IntArray:
 
     near = (
         _jaccard(cached(first), cached(second)) >= THRESHOLD
-        for first, second in tqdm(candidates, desc="near duplicates", unit="pair", leave=False)
+        for first, second in tqdm(candidates, desc="near duplicates", unit="pair", leave=False, disable=None)
     )
     return np.asarray(candidates[np.fromiter(near, dtype=bool, count=len(candidates))])
 
@@ -63,7 +63,7 @@ def components(count: int, pairs: IntArray) -> npt.NDArray[np.int32]:
 
 
 def _signatures(folded: Sequence[str]) -> npt.NDArray[np.uint32]:
-    sets = (_shingles(text).tolist() for text in tqdm(folded, desc="MinHash", unit="text", leave=False))
+    sets = (_shingles(text).tolist() for text in tqdm(folded, desc="MinHash", unit="text", leave=False, disable=None))
     hashes = np.empty((len(folded), BANDS * ROWS), dtype=np.uint32)
     # The shingles are hashed already, so the hash function only has to hand them on.
     for number, sketch in enumerate(MinHash.generator(sets, num_perm=BANDS * ROWS, hashfunc=int)):

@@ -153,7 +153,7 @@ def _mapped(
         table[columns["language"]] if "language" in columns else pd.Series(None, rows.index, dtype=object)
     )
     rows["pinned"] = pd.Series(None, rows.index, dtype=object)
-    texts = tqdm(rows["comment_text"], desc=f"reading {Path(where).name}", unit="row", leave=False)
+    texts = tqdm(rows["comment_text"], desc=f"reading {Path(where).name}", unit="row", leave=False, disable=None)
     rows["folded"] = [fold(text) if isinstance(text, str) else "" for text in texts]
     return without_empty(rows, empty_texts, where)
 

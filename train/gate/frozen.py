@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from moderation.errors import InvalidInputError
+from moderation.errors import InvalidInputError, NotFoundError
 from moderation.labels import LABELS
 from train.data.columns import TRUTH_PREFIX
 from train.gate.rules import DataRules
@@ -51,9 +51,14 @@ def read_frozen(path: Path, rules: DataRules) -> FrozenData:
     """Read and check the data in ``path``.
 
     Raises:
+        NotFoundError: no such file.
         InvalidInputError: no parquet file, a missing column, a text or label that is none, another digest than the
             rules state, no label at all, or a known one with too few positive or no negative rows.
     """
+    if not path.is_file():
+        raise NotFoundError(
+            f"{path} is not there; make it with `python -m train.data CONFIG --split test --output {path}`"
+        )
     try:
         table = pd.read_parquet(path)
     except (OSError, ValueError) as error:

@@ -1,6 +1,5 @@
 """The gate: scores two bundles on the same texts through the serving `Scorer`, and judges the candidate."""
 
-import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from tqdm import tqdm
 from moderation import clock
 from moderation.bundle import Bundle
 from moderation.labels import LABELS
+from moderation.perspective_scale import lost_scale
 from moderation.scoring.scorer import Scorer
 from train.gate.anchor import Promoted, anchor_checks
 from train.gate.behaviour import Case, Outcome, behaviour_checks, judge, read_cases, summarise
@@ -92,6 +92,7 @@ def run_gate(
         seconds=round(time.monotonic() - begun, 1),
         checks=checks,
         figures=figures,
+        warnings=_warnings(candidate, against),
     )
 
 
@@ -147,10 +148,8 @@ def score_texts(scorer: Scorer, texts: Sequence[str]) -> Scores:
     for text in texts:
         places.setdefault(text, len(places))
     unique, found = list(places), []
-    interval_s = 0.2 if sys.stderr.isatty() else 30.0  # not a terminal: a log, which needs no line per second
-    with tqdm(
-        total=len(unique), desc=f"scoring {scorer.bundle.version[:12]}", unit=" texts", mininterval=interval_s
-    ) as bar:
+    name = f"scoring {scorer.bundle.version[:12]}"
+    with tqdm(total=len(unique), desc=name, unit=" texts", mininterval=0.2, disable=None) as bar:
         for start in range(0, len(unique), TEXTS_PER_CALL):
             part = unique[start : start + TEXTS_PER_CALL]
             found.append(scorer.score(part).scores)
@@ -175,6 +174,11 @@ def _curve(exam: Exam, own: Answers, rival: Answers | None, label: str) -> list[
         return Flags(answers.data[exam.chosen, k] >= threshold, answers.disguised[:, k] >= threshold)
 
     return curve(exam.disguised, exam.present, flags(own), flags(rival) if rival else None)
+
+
+def _warnings(candidate: Bundle, against: Bundle | None) -> list[str]:
+    lost = lost_scale(candidate.perspective, against.perspective if against else None)
+    return [lost] if lost else []
 
 
 def _summary(data: FrozenData, name: str) -> DataSummary:

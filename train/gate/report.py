@@ -72,6 +72,8 @@ class GateReport(_Part):
     seconds: float
     checks: list[Check]
     figures: Figures
+    warnings: list[str] = []
+    """What refuses nothing and somebody should know before a promotion."""
 
     @property
     def not_judged(self) -> list[str]:

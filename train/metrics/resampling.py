@@ -35,7 +35,7 @@ def resample(weights: FloatArray, resamples: int, seed: int = 0) -> Iterator[Flo
     generator = np.random.default_rng(seed)
     count = len(weights)
     chances = np.full(count, 1 / count)
-    for _ in tqdm(range(resamples), desc="bootstrap", unit=" resamples", leave=False, mininterval=1.0):
+    for _ in tqdm(range(resamples), desc="bootstrap", unit=" resamples", leave=False, mininterval=1.0, disable=None):
         yield weights * generator.multinomial(count, chances)
 
 

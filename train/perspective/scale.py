@@ -62,7 +62,9 @@ def add_scale(scorer: Scorer, config: PerspectiveConfig, rows: pd.DataFrame) -> 
 def _scored(scorer: Scorer, texts: list[str]) -> npt.NDArray[np.float64]:
     parts = [
         scorer.score(texts[start : start + TEXTS_PER_CALL]).scores
-        for start in tqdm(range(0, len(texts), TEXTS_PER_CALL), desc="score", unit_scale=TEXTS_PER_CALL, unit=" texts")
+        for start in tqdm(
+            range(0, len(texts), TEXTS_PER_CALL), desc="score", unit_scale=TEXTS_PER_CALL, unit=" texts", disable=None
+        )
     ]
     return np.concatenate(parts).astype(np.float64)
 

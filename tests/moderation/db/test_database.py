@@ -77,6 +77,10 @@ def test_processes_that_migrate_at_once_all_succeed(database_url: str) -> None:
 
 def test_sqlite_makes_its_folder_and_keeps_a_write_ahead_log(tmp_path: Path) -> None:
     engine = connect(f"sqlite:///{tmp_path / 'new' / 'folder' / 'moderation.db'}")
+    with pytest.raises(ConfigurationError, match="is at revision none"):
+        require_current(engine)
+    assert not (tmp_path / "new").exists()  # to look makes nothing
+    migrate(engine)
     with engine.connect() as connection:
         assert connection.exec_driver_sql("PRAGMA journal_mode").scalar() == "wal"
         assert connection.exec_driver_sql("PRAGMA foreign_keys").scalar() == 1
@@ -87,7 +91,14 @@ def test_sqlite_makes_its_folder_and_keeps_a_write_ahead_log(tmp_path: Path) -> 
 def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(ConfigurationError, match=r"^cannot make the database's folder .*file/folder: Not a "):
-        connect(f"sqlite:///{tmp_path / 'file' / 'folder' / 'moderation.db'}")
+        migrate(connect(f"sqlite:///{tmp_path / 'file' / 'folder' / 'moderation.db'}"))
+
+
+def test_a_database_that_cannot_be_opened_names_the_setting(tmp_path: Path) -> None:
+    (tmp_path / "moderation.db").mkdir()  # what a folder that cannot be read looks like to the superuser too
+    engine = connect(f"sqlite:///{tmp_path / 'moderation.db'}")
+    with pytest.raises(UnavailableError, match=r"unable to open database file; check MODERATION_STATE_DIR$"):
+        require_current(engine)
 
 
 @pytest.mark.parametrize("step", [require_current, migrate])

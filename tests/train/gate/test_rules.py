@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from moderation.errors import ConfigurationError, InvalidInputError
+from moderation.errors import ConfigurationError, InvalidInputError, NotFoundError
 from moderation.labels import LABELS
 from moderation.settings import GateSettings
 from tests.train.gate.exam import make_frozen, make_rules
@@ -116,9 +116,10 @@ def test_missing_columns_and_files_are_named(tmp_path: Path, data: Path) -> None
     with pytest.raises(InvalidInputError, match="has no column true_insult; it has id, comment_text"):
         read_frozen(data, DataRules())
     (tmp_path / "bad.parquet").write_text("bad")
-    for name in ("bad.parquet", "none.parquet"):
-        with pytest.raises(InvalidInputError, match="cannot be read as parquet"):
-            read_frozen(tmp_path / name, DataRules())
+    with pytest.raises(InvalidInputError, match="cannot be read as parquet"):
+        read_frozen(tmp_path / "bad.parquet", DataRules())
+    with pytest.raises(NotFoundError, match=r"none\.parquet is not there; make it with"):
+        read_frozen(tmp_path / "none.parquet", DataRules())
     assert set(LABELS) == {column.removeprefix("true_") for column in pd.read_parquet(data) if "true" in column} | {
         "insult"
     }
