@@ -22,5 +22,5 @@ def test_the_check_of_a_promotion_and_a_back_test_take_the_stated_backend(
     settings = WorkerSettings(state_dir=tmp_path)
     registry = LocalRegistry(settings.resolved_registry_dir())
     version = registry.publish(encoder_bundle(tmp_path / "bundle", "bert", "mean", safetensors=True))
-    promote._check_loads(registry, version)
+    promote._check_loads(registry, version, None)
     assert worker._load(settings, version).backend == "int8"

@@ -42,7 +42,9 @@ def _install(folder: Path) -> None:
 
 
 def _run(command: list[str], cwd: Path = FOLDER, path: Path | None = None) -> None:
-    variables = os.environ | {"UV_SYSTEM_CERTS": "1"}
+    # The certificates that this machine trusts, such as those of a company's proxy, for both.
+    options = f"{os.environ.get('NODE_OPTIONS', '')} --use-system-ca".strip()
+    variables = os.environ | {"UV_SYSTEM_CERTS": "1", "NODE_OPTIONS": options}
     if path is not None:
         variables["PATH"] = f"{path}{os.pathsep}{variables['PATH']}"
     done = subprocess.run(

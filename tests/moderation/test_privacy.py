@@ -43,8 +43,8 @@ def test_any_name_can_be_hashed(name: str) -> None:
 @pytest.mark.parametrize(
     ("key", "expected"),
     [
-        ("", "^MODERATION_TEXT_HASH_KEY: .*STORE_TEXT=hash needs it"),
-        ("short", "^MODERATION_TEXT_HASH_KEY: .*at least 16"),
+        ("", "^MODERATION_TEXT_HASH_KEY is not set; .*STORE_TEXT=hash needs it"),
+        ("short", "^MODERATION_TEXT_HASH_KEY does not fit; expected at least 16"),
     ],
 )
 def test_hashes_need_a_key_that_is_long_enough(key: str, expected: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -92,7 +92,9 @@ def test_words_are_charged_to_the_quota_as_comments(keyed: Server) -> None:
     assert keyed.http.post("/predict", json=body, headers=headers).headers[RATE_LEFT] == "0"
     refused = keyed.http.post("/predict", json=body, headers=headers)
     assert refused.json()["code"] == "over_quota"
+
     body["comment_text"] = "word " * 10
+    headers = {"X-API-Key": make(keyed.engine, "more words", "predict", quota_per_minute=10)}
     assert keyed.http.post("/predict", json=body, headers=headers).json()["code"] == "too_large"
 
 
