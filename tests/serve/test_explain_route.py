@@ -94,7 +94,7 @@ def test_words_are_charged_to_the_quota_as_comments(keyed: Server) -> None:
     assert refused.json()["code"] == "over_quota"
 
     body["comment_text"] = "word " * 10
-    headers = {"X-API-Key": make(keyed.engine, "more words", "predict", quota_per_minute=10)}
+    headers = {"X-API-Key": make(keyed.engine, "more-words", "predict", quota_per_minute=10)}
     assert keyed.http.post("/predict", json=body, headers=headers).json()["code"] == "too_large"
 
 
