@@ -66,18 +66,7 @@ class FeedbackDesk:
         if not is_uuid7(prediction_id):
             raise NotFoundError(UNKNOWN)
         await self._check(request, prediction_id)
-        at = clock.now()
-        record = FeedbackRecord(
-            id=uuid7(at),
-            created_at=at,
-            request_id=call.request_id,
-            client=call.client,
-            prediction_id=prediction_id,
-            agree=request.agree,
-            labels=request.labels,
-        )
-        await self._outbox.append([record])
-        return FeedbackReceipt(id=record.id)
+        return FeedbackReceipt(id=await self._record(prediction_id, request.agree, call, labels=request.labels))
 
     async def suggested(self, prediction_id: str, agree: bool, origin: dict[str, Any], call: Call) -> None:
         """Record what a caller suggested of a comment that was scored for it; ``origin`` says what, and where from.
@@ -86,6 +75,17 @@ class FeedbackDesk:
             OverloadedError: no room in the outbox.
             UnavailableError: the outbox cannot be written.
         """
+        await self._record(prediction_id, agree, call, origin=origin)
+
+    async def _record(
+        self,
+        prediction_id: str,
+        agree: bool,
+        call: Call,
+        labels: dict[str, bool] | None = None,
+        origin: dict[str, Any] | None = None,
+    ) -> str:
+        """Return the id that it is kept under."""
         at = clock.now()
         record = FeedbackRecord(
             id=uuid7(at),
@@ -94,10 +94,11 @@ class FeedbackDesk:
             client=call.client,
             prediction_id=prediction_id,
             agree=agree,
-            labels=None,
+            labels=labels,
             origin=origin,
         )
         await self._outbox.append([record])
+        return record.id
 
     async def _check(self, request: FeedbackRequest, prediction_id: str) -> None:
         """Raise if there surely is no such prediction, or if it is not what the caller agrees with."""

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from moderation.errors import ModerationError
-from train.entry import exit_status, explain_missing_packages
+from train.entry import add_overrides, exit_status, explain_missing_packages
 
 if TYPE_CHECKING:
     from moderation.bundle import Bundle
@@ -61,16 +61,7 @@ def _parser() -> argparse.ArgumentParser:
         prog="python -m train", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("config", type=Path, metavar="CONFIG", help="YAML file, e.g. configs/train/tiny.yaml")
-    parser.add_argument(
-        "--set",
-        action="extend",
-        nargs="+",
-        default=[],
-        metavar="KEY=VALUE",
-        dest="overrides",
-        help="change single values of CONFIG, e.g. --set fit.epochs=1 data.sources.0.path=train.csv; "
-        "stands after CONFIG",
-    )
+    add_overrides(parser, "fit.epochs=1 data.sources.0.path=train.csv")
     parser.add_argument(
         "--restart",
         action="store_true",

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from train.entry import exit_status, explain_missing_packages
+from train.entry import add_overrides, exit_status, explain_missing_packages
 
 if __name__ == "__main__":
     explain_missing_packages()
@@ -191,15 +191,7 @@ def _parser() -> argparse.ArgumentParser:
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument("--train_csv", type=Path, metavar="FILE", help="CSV in the layout of Kaggle's train.csv")
     source.add_argument("--config", type=Path, metavar="FILE", help="training config, e.g. configs/train/starter.yaml")
-    parser.add_argument(
-        "--set",
-        action="extend",
-        nargs="+",
-        default=[],
-        metavar="KEY=VALUE",
-        dest="overrides",
-        help="change single values of --config, e.g. --set data.sources.0.path=train.csv",
-    )
+    add_overrides(parser, "data.sources.0.path=train.csv", of="--config")
     parser.add_argument(
         "--experiment",
         default="toxicity",

@@ -1,5 +1,6 @@
 """What every command of training does with what goes wrong: one line on stderr and status 1."""
 
+import argparse
 import sys
 from collections.abc import Callable
 from types import TracebackType
@@ -24,6 +25,19 @@ def explain_missing_packages() -> None:
             _say(f"{missing} is not installed: run `make install-train`, and use .venv/bin/python")
 
     sys.excepthook = show
+
+
+def add_overrides(parser: argparse.ArgumentParser, example: str, of: str = "CONFIG") -> None:
+    """Let ``parser`` take ``--set KEY=VALUE …`` for values of the config that it calls ``of``."""
+    parser.add_argument(
+        "--set",
+        action="extend",
+        nargs="+",
+        default=[],
+        metavar="KEY=VALUE",
+        dest="overrides",
+        help=f"change single values of {of}, e.g. --set {example}; stands after {of}",
+    )
 
 
 def exit_status(work: Callable[[], None]) -> int:

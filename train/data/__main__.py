@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from train.entry import exit_status, explain_missing_packages
+from train.entry import add_overrides, exit_status, explain_missing_packages
 
 
 def main(words: Sequence[str] | None = None) -> int:
@@ -32,15 +32,7 @@ def main(words: Sequence[str] | None = None) -> int:
         default="test",
         help="which split --output gets (default: %(default)s)",
     )
-    parser.add_argument(
-        "--set",
-        action="extend",
-        nargs="+",
-        default=[],
-        metavar="KEY=VALUE",
-        dest="overrides",
-        help="change single values of CONFIG, e.g. --set data.sources.0.path=train.csv; stands after CONFIG",
-    )
+    add_overrides(parser, "data.sources.0.path=train.csv")
     arguments = parser.parse_args(words)
     return exit_status(lambda: _print(arguments))
 

@@ -12,7 +12,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from train.entry import exit_status, explain_missing_packages
+from train.entry import add_overrides, exit_status, explain_missing_packages
 
 
 def main(words: Sequence[str] | None = None) -> int:
@@ -23,15 +23,7 @@ def main(words: Sequence[str] | None = None) -> int:
     parser.add_argument("config", type=Path, metavar="CONFIG", help="YAML file, e.g. configs/train/starter.yaml")
     parser.add_argument("--bundle", type=Path, required=True, metavar="DIR", help="bundle to fit maps for")
     parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="folder to write the new bundle to")
-    parser.add_argument(
-        "--set",
-        action="extend",
-        nargs="+",
-        default=[],
-        metavar="KEY=VALUE",
-        dest="overrides",
-        help="change single values of CONFIG, e.g. --set perspective.sources.0.path=scored.csv; stands after CONFIG",
-    )
+    add_overrides(parser, "perspective.sources.0.path=scored.csv")
     arguments = parser.parse_args(words)
     return exit_status(lambda: _fit(arguments))
 

@@ -4,6 +4,7 @@ Google's own parsers take names in either case (``doNotStore``, ``do_not_store``
 them. Fields that Perspective never had are ignored; no message repeats what a caller wrote.
 """
 
+from abc import abstractmethod
 from collections.abc import Sized
 from typing import Annotated, Any, TypeVar
 
@@ -86,9 +87,9 @@ class _AboutComment(_Message):
         return (self.comment and self.comment.text) or ""
 
     @property
+    @abstractmethod
     def named(self) -> Sized | None:
         """What is said or asked, by attribute."""
-        raise NotImplementedError
 
 
 class AnalyzeRequest(_AboutComment):
