@@ -17,12 +17,19 @@ from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 from transformers.utils import SAFE_WEIGHTS_NAME
 
 BEST_METRIC = "macro_average_precision"
+AVERAGE = "average.safetensors"
 
 
 def state_of(checkpoint: Path) -> dict[str, Any]:
     """Return the Trainer's state as it was saved."""
     state: dict[str, Any] = json.loads((checkpoint / TRAINER_STATE_NAME).read_text(encoding="utf-8"))
     return state
+
+
+def best_weights(checkpoint: Path) -> Path:
+    """Return the file of the weights that were evaluated: their average where one was kept."""
+    average = checkpoint / AVERAGE
+    return average if average.exists() else checkpoint / SAFE_WEIGHTS_NAME
 
 
 def is_whole(checkpoint: Path, processes: int) -> bool:

@@ -52,14 +52,15 @@ def alone(config: TrainConfig) -> Iterator[None]:
 
 def recipe(config: TrainConfig, digest: str, order: str, processes: int) -> dict[str, Any]:
     """Return everything that decides the weights of a run, by dotted name."""
-    raw = config.model_dump(mode="json", include={"model": True, "fit": True})
+    raw = config.model_dump(mode="json", include={"model", "fit", "disguise", "teachers"})
     flat = {
         f"{section}.{key}": value
         for section in ("model", "fit")
         for key, value in raw[section].items()
         if key not in FREE + SERVED
     }
-    return {"dataset digest": digest, "order of rows": order, **flat, "processes": processes}
+    augmented = {key: raw[key] for key in ("disguise", "teachers") if raw[key]}
+    return {"dataset digest": digest, "order of rows": order, **flat, **augmented, "processes": processes}
 
 
 def claim(config: TrainConfig, digest: str, order: str, processes: int) -> None:

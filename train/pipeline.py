@@ -27,15 +27,18 @@ from train.commit import code
 from train.config import TrainConfig
 from train.data.card import dataset_card, digest, order
 from train.data.rows import FINDINGS, exports, load_rows
+from train.disguises import disguised
 from train.fit import fit, training_arguments
 from train.folder import alone, claim, finish, finished, restart, save_weights, write_text
 from train.model import build, encoder_path, save_tokenizer
 from train.perspective.reference import require_unseen
+from train.teachers import ask, read_answers, softened, write_answers
 from train.tiny import TINY, make_encoder
 from train.tracking import Scored, Tracker, is_main
 
 RUN = "run.json"
 BASELINE = "baseline.parquet"
+TEACHER = "teacher-{}.parquet"
 
 
 def run(config: TrainConfig, anew: bool = False) -> Bundle | None:
@@ -129,6 +132,8 @@ def _train(config: TrainConfig, rows: pd.DataFrame, arguments: TrainingArguments
         encoder = _encoder(config, rows)
         if arguments.process_index == 0:
             save_tokenizer(config.model, encoder, tokenizer)
+        if not weights.exists():
+            rows = _augmented(config, rows)
     if not weights.exists():
         set_seed(config.fit.seed)  # of the fresh head
         model = build(config.model, encoder)
@@ -136,6 +141,21 @@ def _train(config: TrainConfig, rows: pd.DataFrame, arguments: TrainingArguments
         if arguments.process_index == 0:
             save_weights(model, weights)
     return encoder
+
+
+def _augmented(config: TrainConfig, rows: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows of training with soft targets, and with disguised copies of some; the others as they are."""
+    train = rows[rows["split"] == "train"]
+    answers = []
+    for number, teacher in enumerate(config.teachers):
+        path = config.run_dir / TEACHER.format(number)
+        if not path.exists():
+            write_answers(ask(teacher, train), path)
+        answers.append(read_answers(path))
+    train = softened(train, config.teachers, answers)
+    if config.disguise is not None:
+        train = pd.concat([train, disguised(train, config.disguise)])
+    return pd.concat([train, rows[rows["split"] != "train"]], ignore_index=True)
 
 
 def _check_encoder(config: TrainConfig) -> None:
