@@ -29,9 +29,10 @@ def steps() -> list[Normalizer]:
     signs = f"[{''.join(_DIGITS)}]"
     inside = f"(?:(?<={_LETTER})|(?<={_LETTER}{signs}))"
     # Three letters or more, each alone: "f u c k", "f.u.c.k", but not "plan B I like".
+    before, after = "[^A-Za-z0-9]", "(?![A-Za-z0-9])"
     apart = (
-        rf"(?<=\b{_LETTER}{_SEPARATOR}{_LETTER}){_SEPARATOR}(?={_LETTER}\b)"
-        rf"|(?<=\b{_LETTER}){_SEPARATOR}(?={_LETTER}{_SEPARATOR}{_LETTER}\b)"
+        rf"(?<={before}{_LETTER}{_SEPARATOR}{_LETTER}|^{_LETTER}{_SEPARATOR}{_LETTER}){_SEPARATOR}(?={_LETTER}{after})"
+        rf"|(?<={before}{_LETTER}|^{_LETTER}){_SEPARATOR}(?={_LETTER}{_SEPARATOR}{_LETTER}{after})"
     )
     return [
         *(Replace(Regex(f"[{alike}]"), letter) for letter, alike in _LOOK_ALIKES.items()),

@@ -21,7 +21,11 @@ from train.config import load
 from train.folder import FINISHED, RECIPE, alone, restart
 
 pytestmark = pytest.mark.timeout(900)  # seconds each on an idle machine
-OPTIONS = ["configs/train/tiny.yaml", "--set", "fit.epochs=3", "fit.interval=10", "baseline=false", "publish=false"]
+OPTIONS = [
+    *("configs/train/tiny.yaml", "--set", "fit.epochs=3", "fit.interval=10", "baseline=false", "publish=false"),
+    *("fit.average=0.9", "fit.layer_decay=0.9", "disguise={share: 0.1}"),
+    "teachers=[{kind: tfidf, share: 0.1, folds: 2, word_features: 500}]",
+]
 
 
 class Runs:

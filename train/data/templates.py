@@ -23,6 +23,7 @@ from moderation.labels import LABELS
 from train.config_types import Label
 
 WORDS = "words.yaml"
+TRIES = 20
 _SLOT = re.compile(r"{(\w+)}")
 Words = Annotated[list[str], Field(min_length=1)]
 
@@ -70,22 +71,26 @@ def draw(suite: TemplateSuite, words: Mapping[str, list[str]], path: Path) -> li
     """
     slots = {**words, **suite.slots}
     share = math.ceil(suite.count / len(suite.templates))
-    texts: dict[str, None] = {}
+    texts: list[str] = []
     for template in suite.templates:
         named = list(dict.fromkeys(_SLOT.findall(template)))
         if missing := [slot for slot in named if slot not in slots]:
             raise InvalidInputError(f"{path}: {suite.name}: slot {missing[0]} has no words")
-        count = min(share, math.prod(len(slots[slot]) for slot in named))
-        texts |= dict.fromkeys(_filled(template, {slot: slots[slot] for slot in named}, count))
-    return list(texts)
+        count = min(share, math.prod(len(set(slots[slot])) for slot in named))
+        texts += _filled(template, {slot: slots[slot] for slot in named}, count)
+    return texts
 
 
-def _filled(template: str, slots: Mapping[str, list[str]], count: int) -> Iterator[str]:
-    """Yield ``count`` texts; before a word of a slot comes again, every other has come once, in an order by hash."""
+def _filled(template: str, slots: Mapping[str, list[str]], count: int) -> list[str]:
+    """Return ``count`` texts or a few less; before a word of a slot comes again, every other has come once, in an order by hash."""
     streams = [_shuffled(slot, words, template) for slot, words in slots.items()]
-    for _ in range(count):
+    texts: dict[str, None] = {}
+    for _ in range(TRIES * count):  # the streams come to every combination, though two may read alike
+        if len(texts) == count:
+            break
         text = template.format_map({slot: next(stream) for slot, stream in zip(slots, streams, strict=True)})
-        yield text[:1].upper() + text[1:] if template[:1] == "{" else text
+        texts[text[:1].upper() + text[1:] if template[:1] == "{" else text] = None
+    return list(texts)
 
 
 def _shuffled(slot: str, words: list[str], template: str) -> Iterator[str]:
