@@ -82,7 +82,7 @@ def draw(suite: TemplateSuite, words: Mapping[str, list[str]], path: Path) -> li
 
 
 def _filled(template: str, slots: Mapping[str, list[str]], count: int) -> list[str]:
-    """Return ``count`` texts or a few less; before a word of a slot comes again, every other has come once, in an order by hash."""
+    """Return ``count`` texts or a few less; a word of a slot comes again after every other has, in an order by hash."""
     streams = [_shuffled(slot, words, template) for slot, words in slots.items()]
     texts: dict[str, None] = {}
     for _ in range(TRIES * count):  # the streams come to every combination, though two may read alike
