@@ -75,7 +75,8 @@ def read_source(source: Source, empty_texts: str) -> Part:
         part = Part(_mapped(_hub(source), source.columns, f"hub:{source.name}", empty_texts))
     elif isinstance(source, TemplatesSource):
         table = read_templates(source.path)
-        part = Part(_rows(table, {}, table[list(LABELS)], str(source.path), empty_texts), [source.path])
+        files = sorted(source.path.glob("*.yaml"))
+        part = Part(_rows(table, {}, table[list(LABELS)], str(source.path), empty_texts), files)
     else:
         part = Part(_single(source, empty_texts), [source.path])
     part.rows["source"] = source.name
