@@ -18,6 +18,7 @@ VALUES = {
     "ModeratorHost": "moderator.example.org",
     "MonitorHost": "monitor.example.org",
     "PeopleCidr": "203.0.113.0/24",
+    "DatabaseCa": "-----BEGIN CERTIFICATE-----\nTUlJ\n-----END CERTIFICATE-----\n",
     "Ami": "/aws/service/ami-amazon-linux-latest/al2023-ami-kernel-default-x86_64",
 }
 FIRST, SECOND = "aaaaaaaaaaaa", "bbbbbbbbbbbb"
@@ -116,6 +117,15 @@ def test_a_dry_run_changes_nothing(world: World, capsys: pytest.CaptureFixture[s
     assert "would run: moderation migrate" in said
     assert (len(world.tasks.ran), len(world.questions)) == (ran, asked)
     assert world.release("api") == FIRST
+
+
+def test_roles_get_the_permissions_boundary_that_the_file_names(world: World, clients: Clients) -> None:
+    boundary = "arn:aws:iam::123456789012:policy/boundary"
+    world.deploy(FIRST, PermissionsBoundary=boundary)
+    roles = clients("iam").list_roles()["Roles"]
+    bounds = {clients("iam").get_role(RoleName=it["RoleName"])["Role"].get("PermissionsBoundary") for it in roles}
+    assert len(roles) == 7
+    assert bounds == {boundary}
 
 
 def test_who_says_no_stops_before_the_change(world: World) -> None:
