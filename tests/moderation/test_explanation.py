@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from serve.explanation import MAX_CHARACTERS, MAX_SPANS, MIN_SPANS, explanation_of, spans_in, without
+from moderation.explanation import MAX_CHARACTERS, MAX_SPANS, MIN_SPANS, explanation_of, spans_in, without
 
 FAMILY = "👩‍👩‍👧‍👦"
 RAINBOW = "🏳️‍🌈"
