@@ -71,7 +71,9 @@ def functional(
 
     def statistic(drawn: FloatArray) -> list[float]:
         weights = drawn[template]
-        return [ranking.roc_auc(weights) for ranking in rankings] + [_share(passed, among, weights) for passed, among in shares]
+        return [ranking.roc_auc(weights) for ranking in rankings] + [
+            _share(passed, among, weights) for passed, among in shares
+        ]
 
     found = bootstrap(statistic, np.ones(template.max() + 1), resamples)
     functions = list(dict.fromkeys(case.function for case in cases))

@@ -48,6 +48,7 @@ def _part(report: Report, name: str) -> str:
     lines = [f"### {part.title}", "", part.how, ""]
     for table in part.tables:
         columns = list(next(iter(table.rows.values())))
+        lines += [f"{table.title}:", ""]
         lines += [f"| {table.first} | {' | '.join(columns)} |", "|---" * (len(columns) + 1) + "|"]
         lines += [
             f"| {row} | {' | '.join(_cell(cells, column) for column in columns)} |" for row, cells in table.rows.items()
