@@ -61,9 +61,8 @@ def _measure(arguments: argparse.Namespace) -> None:
         raise InvalidInputError(f"{arguments.output} exists; give another --output")
     if arguments.resamples < 1:
         raise InvalidInputError(f"--resamples is {arguments.resamples}; expected at least 1")
-    bundle, against = (
-        None if path is None else read_bundle(path, LABELS) for path in (arguments.bundle, arguments.against)
-    )
+    bundle = read_bundle(arguments.bundle, LABELS)
+    against = None if arguments.against is None else read_bundle(arguments.against, LABELS)
     wanted = Wanted(
         parts=[part for part in PARTS if part not in arguments.without],
         left_out=[part for part in PARTS if part in arguments.without],

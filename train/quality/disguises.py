@@ -16,11 +16,12 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from moderation.errors import InvalidInputError
 from moderation.labels import LABELS
 from train.gate.obfuscation import DISGUISES
 from train.metrics.ranking import BoolArray, FloatArray
 from train.metrics.resampling import Interval, bootstrap
-from train.quality.figure import Figure, Part, Table, rows_of
+from train.quality.figure import Figure, Part, Table
 from train.quality.samples import digest, lowest_hashes
 
 WORDS = Path(__file__).with_name("abusive_words.txt")
@@ -86,10 +87,18 @@ def disguises(
     """Return recall and false-positive rate as written and disguised; ``truth`` (N,) is 0, 1 or NaN.
 
     ``score`` gives (N, K) for N texts. Differences are paired: the same texts are drawn for both.
+
+    Raises:
+        InvalidInputError: no text to disguise.
     """
     listed, share = _listed(texts, truth)
     clean = _lowest([text for text, has in zip(texts, truth, strict=True) if has == 0])
     chosen = listed + clean
+    if not listed or not clean:
+        raise InvalidInputError(
+            f"{len(listed)} texts of the test split have {LABEL} and a listed word, {len(clean)} lack it; expected some "
+            "of both, or leave obfuscation out with --without"
+        )
     present = np.array([True] * len(listed) + [False] * len(clean))
     changed = [Changed("as written", "", chosen), *changed_texts(chosen)]
     scores = score([text for each in changed for text in each.texts])[:, LABELS.index(LABEL)]
@@ -106,7 +115,7 @@ def disguises(
             "words, chosen by hash. Points lost or gained against the same texts as written, paired."
         ),
         figures=_figures(found, names),
-        tables=[Table(title="Every disguise", first="disguise", rows=rows_of(_table(found, names)))],
+        tables=[Table.of("Every disguise", "disguise", _table(found, names))],
     )
 
 

@@ -1,6 +1,7 @@
 """A figure beside its aim, and the parts of a report that figures stand in; all of it is plain JSON."""
 
 import math
+from collections.abc import Mapping
 from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict
@@ -8,8 +9,6 @@ from pydantic import BaseModel, ConfigDict
 from train.metrics.resampling import Interval
 
 Reached = Literal["yes", "by value", "no", ""]
-Cells = dict[str, dict[str, float | None]]
-"""Columns of a table's row, each a value with its interval as `Interval.plain` gives it."""
 
 
 class Figure(BaseModel):
@@ -54,14 +53,34 @@ class Figure(BaseModel):
         return least <= number <= most
 
 
+class Row(BaseModel):
+    """One row of a table, its cells each a value with its interval as `Interval.plain` gives it."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str
+    cells: list[dict[str, float | None]]
+
+
 class Table(BaseModel):
-    """Details of a part: rows by name, all with the same columns."""
+    """Details of a part. Lists, since a manifest is written with its keys in another order."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     title: str
     first: str
-    rows: dict[str, Cells]
+    columns: list[str]
+    rows: list[Row]
+
+    @classmethod
+    def of(cls, title: str, first: str, rows: Mapping[str, Mapping[str, Interval]]) -> Self:
+        """Return the table of intervals by row and column, of which every row has the same."""
+        return cls(
+            title=title,
+            first=first,
+            columns=list(next(iter(rows.values()))),
+            rows=[Row(name=name, cells=[cell.plain() for cell in row.values()]) for name, row in rows.items()],
+        )
 
 
 class Part(BaseModel):
@@ -88,8 +107,3 @@ class Report(BaseModel):
     git_commit: str
     left_out: list[str]
     parts: list[Part]
-
-
-def rows_of(found: dict[str, dict[str, Interval]]) -> dict[str, Cells]:
-    """Return intervals by row and column as plain JSON."""
-    return {row: {column: cell.plain() for column, cell in cells.items()} for row, cells in found.items()}

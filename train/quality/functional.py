@@ -17,7 +17,7 @@ from moderation.labels import LABELS
 from train.gate.behaviour import Suite, expand, read_suites
 from train.metrics.ranking import BoolArray, FloatArray, Ranking
 from train.metrics.resampling import Interval, bootstrap
-from train.quality.figure import Figure, Part, Table, rows_of
+from train.quality.figure import Figure, Part, Table
 
 SUITES = Path(__file__).with_name("functional")
 JUDGED = ("toxic", "identity_hate")
@@ -87,7 +87,7 @@ def functional(
             "alike. The public HateCheck suite was neither used nor copied."
         ),
         figures=_figures(found),
-        tables=[Table(title="Share passed, by function", first="function", rows=_by_function(cases, right, functions))],
+        tables=[Table.of("Share passed, by function", "function", _by_function(cases, right, functions))],
     )
 
 
@@ -110,8 +110,8 @@ def _share(passed: BoolArray, among: BoolArray, weights: FloatArray) -> float:
 
 def _by_function(
     cases: Sequence[HateCase], right: BoolArray, functions: Sequence[str]
-) -> dict[str, dict[str, dict[str, float | None]]]:
-    rows = {}
+) -> dict[str, dict[str, Interval]]:
+    rows: dict[str, dict[str, Interval]] = {}
     for function in functions:
         chosen = [n for n, case in enumerate(cases) if case.function == function]
         kind = "hateful" if cases[chosen[0]].hateful else "not hateful"
@@ -119,4 +119,4 @@ def _by_function(
             label: Interval(float(right[chosen, k].mean()), float("nan"), float("nan"))
             for k, label in enumerate(JUDGED)
         }
-    return rows_of(rows)
+    return rows

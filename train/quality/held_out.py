@@ -14,7 +14,7 @@ from train.metrics.figures import FIGURES, LABELS_AND_MEAN, Figures
 from train.metrics.identity import masks
 from train.metrics.ranking import BoolArray, FloatArray, hard
 from train.metrics.resampling import Interval, bootstrap
-from train.quality.figure import Figure, Part, Table, rows_of
+from train.quality.figure import Figure, Part, Table
 
 LEAST_SCORE = 0.05
 """Of the scores that `ece_above` looks at: nearly all comments lie below, and would hide how the others fare."""
@@ -66,8 +66,8 @@ def held_out(test: pd.DataFrame, scores: FloatArray, thresholds: Mapping[str, fl
         ),
         figures=figures,
         tables=[
-            Table(title="Per label", first="label", rows=rows_of(found)),
-            *([Table(title="Gaps of identity slices", first="slice", rows=rows_of(titled))] if gaps else []),
+            Table.of("Per label", "label", found),
+            *([Table.of("Gaps of identity slices", "slice", titled)] if gaps else []),
         ],
     )
 

@@ -1,8 +1,6 @@
 """The report as Markdown, for the terminal and for the bundle's card."""
 
-from collections.abc import Sequence
-
-from train.quality.figure import Cells, Figure, Report
+from train.quality.figure import Figure, Part, Report
 
 HEADING = "## Quality"
 
@@ -20,9 +18,7 @@ not. What each figure means: `docs/quality.md`.{left_out}
 
 def page(report: Report) -> str:
     """Return the report with all its tables."""
-    return "\n".join(
-        [summary(report), *(_part(report, name) for name in [part.name for part in report.parts])]
-    ).rstrip()
+    return "\n".join([summary(report), *map(_part, report.parts)]).rstrip()
 
 
 def summary(report: Report) -> str:
@@ -43,15 +39,13 @@ def summary(report: Report) -> str:
     )
 
 
-def _part(report: Report, name: str) -> str:
-    part = next(part for part in report.parts if part.name == name)
+def _part(part: Part) -> str:
     lines = [f"### {part.title}", "", part.how, ""]
     for table in part.tables:
-        columns = list(next(iter(table.rows.values())))
-        lines += [f"{table.title}:", ""]
-        lines += [f"| {table.first} | {' | '.join(columns)} |", "|---" * (len(columns) + 1) + "|"]
+        lines += [f"{table.title}:", "", f"| {table.first} | {' | '.join(table.columns)} |"]
+        lines += ["|---" * (len(table.columns) + 1) + "|"]
         lines += [
-            f"| {row} | {' | '.join(_cell(cells, column) for column in columns)} |" for row, cells in table.rows.items()
+            f"| {row.name} | {' | '.join(_shown(**cell, digits=3) for cell in row.cells)} |" for row in table.rows
         ]
         lines.append("")
     return "\n".join(lines)
@@ -70,16 +64,8 @@ def aim(figure: Figure) -> str:
     return " ".join(f"{sign} {bound:g}" for sign, bound in bounds)
 
 
-def _cell(cells: Cells, column: str) -> str:
-    shown = cells[column]
-    return _shown(shown["value"], shown["low"], shown["high"], 3)
-
-
 def _shown(value: float | None, low: float | None, high: float | None, digits: int) -> str:
     if value is None:
         return "–"
-    ends: Sequence[float | None] = (low, high)
     shown = f"{value:.{digits}f}"
-    if None in ends:
-        return shown
-    return f"{shown} ({' to '.join(f'{end:.{digits}f}' for end in ends)})"
+    return shown if low is None or high is None else f"{shown} ({low:.{digits}f} to {high:.{digits}f})"

@@ -22,7 +22,7 @@ from train.data.checks import require_columns
 from train.metrics.identity import AUCS, identity_figures
 from train.metrics.ranking import BoolArray
 from train.metrics.resampling import Interval
-from train.quality.figure import Cells, Figure, Part, Table
+from train.quality.figure import Figure, Part, Table
 from train.quality.samples import lowest_hashes, read_parquet
 
 FILE = "bias_madlibs.parquet"
@@ -89,7 +89,7 @@ def template_bias(
             "(Katz et al. 1978, on counts plus one half) holds for that term as if it had been named beforehand."
         ),
         figures=[*figures, *_auc_figures(found[LABEL])],
-        tables=[Table(title="Terms", first="term", rows=_rows(rates, found[LABEL]))],
+        tables=[Table.of("Terms", "term", _rows(rates, found[LABEL]))],
     )
 
 
@@ -128,11 +128,11 @@ def _auc_figures(found: Mapping[str, Any]) -> list[Figure]:
     return [*figures, Figure.of("final metric", Interval(**found["final"]))]
 
 
-def _rows(rates: Mapping[str, Interval], found: Mapping[str, Any]) -> dict[str, Cells]:
+def _rows(rates: Mapping[str, Interval], found: Mapping[str, Any]) -> dict[str, dict[str, Interval]]:
     return {
         f"{term} ({group['rows']})": {
-            "false-positive rate": rates[term].plain(),
-            **{name: group[name] for name in AUCS},
+            "false-positive rate": rates[term],
+            **{name: Interval(**group[name]) for name in AUCS},
         }
         for term, group in found["groups"].items()
     }

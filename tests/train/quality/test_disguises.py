@@ -4,6 +4,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
+from moderation.errors import InvalidInputError
 from moderation.text import normalize
 from train.quality.disguises import DISTRACTORS, EXTENTS, KINDS, TEXTS, disguised, disguises, distracted
 
@@ -37,6 +38,11 @@ def test_zero_width_characters_are_undone_by_the_normaliser() -> None:
 
 def test_a_distractor_leaves_the_text_as_it_is() -> None:
     assert distracted(ABUSIVE).removeprefix(f"{ABUSIVE} ") in DISTRACTORS
+
+
+def test_texts_without_a_listed_word_leave_nothing_to_disguise() -> None:
+    with pytest.raises(InvalidInputError, match="^0 texts of the test split have toxic and a listed word, 1 lack it"):
+        disguises(lambda _: np.zeros((1, 6), np.float32), [HARMLESS, "so bad"], np.array([0.0, 1.0]), 0.5, 5)
 
 
 def test_recall_lost_and_false_positives_gained_are_those_of_the_same_texts() -> None:
