@@ -96,8 +96,8 @@ def disguises(
     chosen = listed + clean
     if not listed or not clean:
         raise InvalidInputError(
-            f"{len(listed)} texts of the test split have {LABEL} and a listed word, {len(clean)} lack it; expected some "
-            "of both, or leave obfuscation out with --without"
+            f"{len(listed)} texts of the test split have {LABEL} and a listed word, {len(clean)} lack it; expected "
+            "some of both, or --without obfuscation"
         )
     present = np.array([True] * len(listed) + [False] * len(clean))
     changed = [Changed("as written", "", chosen), *changed_texts(chosen)]
