@@ -42,6 +42,8 @@ def test_each_word_is_given_with_its_weight_per_label(api: httpx.Client) -> None
     for word, each in zip(words, explanation, strict=True):
         weights = WORDS.get(word.lower(), (0,) * len(LABELS))
         assert list(each["contributions"].values()) == pytest.approx(weights, abs=0.01)
+    drives = {word: each["drives"] for word, each in zip(words, explanation, strict=True) if each["drives"]}
+    assert drives == {"damn": ["obscene"], "idiot": ["toxic", "insult"]}
 
 
 def test_scores_are_those_of_a_plain_request(api: httpx.Client) -> None:
