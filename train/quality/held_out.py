@@ -34,27 +34,6 @@ def held_out(test: pd.DataFrame, scores: FloatArray, thresholds: Mapping[str, fl
     found = _by_label(truth, scores, weights, [thresholds[label] for label in LABELS], resamples)
     members = {name: member for name, member in masks(test["comment_text"]).items() if member.sum() >= LEAST_ROWS}
     gaps = slice_gaps(truth, scores, weights, members, resamples)
-    figures = [
-        Figure.of(f"mean {NAMES[name]}, six labels", found["mean"][name], at_least=aim, digits=4)
-        for name, aim in AIMS.items()
-    ]
-    figures += [
-        Figure.of(f"Brier skill of `{label}`", found[label]["brier_skill"], at_least=0.0) for label in _known(found)
-    ]
-    figures += [
-        Figure.of(f"calibration slope of `{label}`", found[label]["calibration_slope"], *SLOPE)
-        for label in _known(found)
-    ]
-    figures += [
-        Figure.of(f"ECE over scores > {LEAST_SCORE} of `{label}`", found[label]["ece_above"]) for label in _known(found)
-    ]
-    if gaps:
-        group, label = max(
-            ((group, label) for group, by_label in gaps.items() for label in by_label if label in _known(found)),
-            key=lambda place: abs(gaps[place[0]][place[1]].value),
-        )
-        what = f"largest of {len(gaps)} slices' gaps between mean score and share: `{label}` in {group}"
-        figures.append(Figure.of(what, absolute(gaps[group][label]), at_most=GAP))
     titled = {f"{group} ({int(members[group].sum())} rows)": cells for group, cells in gaps.items()}
     return Part(
         name="held-out",
@@ -64,12 +43,35 @@ def held_out(test: pd.DataFrame, scores: FloatArray, thresholds: Mapping[str, fl
             f"the real prevalence. Slices: comments that mention a group, at least {LEAST_ROWS} rows; gap: mean score "
             "minus share of the label."
         ),
-        figures=figures,
+        figures=_figures(found, gaps),
         tables=[
             Table.of("Per label", "label", found),
             *([Table.of("Gaps of identity slices", "slice", titled)] if gaps else []),
         ],
     )
+
+
+def _figures(found: Mapping[str, Mapping[str, Interval]], gaps: Mapping[str, Mapping[str, Interval]]) -> list[Figure]:
+    known = _known(found)
+    figures = [
+        Figure.of(f"mean {NAMES[name]}, six labels", found["mean"][name], at_least=aim, digits=4)
+        for name, aim in AIMS.items()
+    ]
+    figures += [Figure.of(f"Brier skill of `{label}`", found[label]["brier_skill"], at_least=0.0) for label in known]
+    figures += [
+        Figure.of(f"calibration slope of `{label}`", found[label]["calibration_slope"], *SLOPE) for label in known
+    ]
+    figures += [
+        Figure.of(f"ECE over scores > {LEAST_SCORE} of `{label}`", found[label]["ece_above"]) for label in known
+    ]
+    if gaps:
+        group, label = max(
+            ((group, label) for group, by_label in gaps.items() for label in by_label if label in known),
+            key=lambda place: np.nan_to_num(abs(gaps[place[0]][place[1]].value)),
+        )
+        what = f"largest of {len(gaps)} slices' gaps between mean score and share: `{label}` in {group}"
+        figures.append(Figure.of(what, absolute(gaps[group][label]), at_most=GAP))
+    return figures
 
 
 def _known(found: Mapping[str, Mapping[str, Interval]]) -> list[str]:
