@@ -38,8 +38,9 @@ KEEP_ALIVE_S = 75
 """How long a connection stays open without a request: longer than load balancers keep theirs (60 s at AWS), which would
 otherwise send a request into one that is just being closed."""
 COLLECT_AFTER = (700, 10, 100)
-"""`gc.set_threshold`'s; Python's own last one is 10. A full collection walks a thousand waiting requests: at three times the
-capacity one every 5 s stopped all answers for 70 to 120 ms, and the slowest refusals were those behind it."""
+"""`gc.set_threshold`'s; Python's own last one is 10. A full collection walks all waiting requests: at three times the
+capacity, with a thousand, one every 5 s stopped all answers for 70 to 120 ms. What is in no cycle does not wait for
+it."""
 
 logger = logging.getLogger(__name__)
 
