@@ -28,7 +28,7 @@ LOCK_TIMEOUT_S = 5
 STATEMENT_TIMEOUT_S = 30
 SQLITE_BUSY_TIMEOUT_S = 30
 SQLITE_STATEMENTS = 16
-"""Kept compiled per connection. Of inserts there is one for each number of rows: 128, Python's own bound, hold 20 MB."""
+"""Kept compiled per connection. Each number of rows is an insert of its own; Python's 128 of them hold 20 MB."""
 MIGRATION_WAIT_S = 600
 """How long one migration waits for another that runs on the same PostgreSQL database."""
 ADVISORY_LOCK = 0x6D6F6465
