@@ -37,7 +37,7 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=60.0, help="how long the overload lasts")
     parser.add_argument("--factor", type=float, default=3.0, help="offered load as a multiple of the capacity")
     parser.add_argument("--deadline-s", type=float, default=30.0, help="bound of an accepted request's p99")
-    parser.add_argument("--capacity-comments", type=int, default=2048, help="comments that the capacity is found with")
+    parser.add_argument("--capacity-comments", type=int, default=6144, help="comments that the capacity is found with")
     arguments = parser.parse_args()
     with (
         tempfile.TemporaryDirectory(prefix="benchmark-overload-") as folder,

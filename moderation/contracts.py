@@ -68,8 +68,11 @@ class ExplainedSpan(Answer):
     end: Annotated[int, Field(ge=0, description="The first code point behind it.")]
     contributions: Annotated[
         dict[str, float],
-        Field(description="Per label, by how much the log-odds of the score are higher than without it."),
+        Field(description="Per label, what it adds to the log-odds of the score, in the comment and alone, the mean."),
     ]
+    drives: Annotated[
+        list[str], Field(description="Labels to which it adds much: what a reader is to be shown as their cause.")
+    ] = []
 
 
 class Prediction(Answer):

@@ -224,7 +224,7 @@ class Batcher(Generic[T, W, R]):
     def _require_room(self, texts: int) -> None:
         if texts > self._max_waiting_texts:
             raise TooLargeError(
-                f"the request needs {texts} scorings, each explained word being one, and at most "
+                f"the request needs {texts} scorings, each explained word being two, and at most "
                 f"{self._max_waiting_texts} can wait at a time; send fewer comments, or do not ask to explain"
             )
         if self._waiting_texts + texts > self._max_waiting_texts:

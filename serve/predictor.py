@@ -11,9 +11,9 @@ from moderation.contracts import Prediction
 from moderation.db.keys import ANONYMOUS
 from moderation.db.log import PredictionRecord
 from moderation.errors import DeadlineError
+from moderation.explanation import explanation_of, parts_of, spans_in
 from moderation.privacy import NOTHING, Kept, Privacy
 from serve.batcher import Batcher, Outcome
-from serve.explanation import explanation_of, spans_in, without
 from serve.ids import uuid7
 from serve.limits import check_texts
 from serve.metrics import Metrics
@@ -89,7 +89,7 @@ class Predictor:
     async def predict(self, texts: Mapping[str, str], call: Call, explain: bool = False) -> list[Prediction]:
         """Return a prediction for each text, in order; ``texts`` maps the field as callers know it to its text.
 
-        To ``explain`` a single text, it is scored without each of its parts as well.
+        To ``explain`` a single text, it is scored without each of its words as well, and each of these alone.
 
         Raises:
             ModerationError: as `answer` does.
@@ -99,7 +99,7 @@ class Predictor:
         await check_texts(texts, self._limits.max_text_bytes)
         (text,) = texts.values()
         spans = await asyncio.to_thread(spans_in, text)
-        answered = await self.answer(texts, call, [without(text, span) for span in spans])
+        answered = await self.answer(texts, call, parts_of(text, spans))
         (prediction,) = answered.predictions
         explanation = explanation_of(spans, prediction.scores, answered.part_scores)
         return [prediction.model_copy(update={"explanation": explanation})]
@@ -110,7 +110,8 @@ class Predictor:
         """Return a prediction for each text, in order, by ``model``, or by the current one.
 
         A text of which nothing may be stored meets neither the cache nor the candidate. ``parts`` are texts that are
-        scored besides: they are charged as comments, take turns with other requests, and are neither logged nor cached.
+        scored besides: two are charged as one comment, they take turns with other requests, and are neither logged nor
+        cached.
 
         Raises:
             TooLargeError: a text over its limit, or more parts than this server ever has room for.
@@ -149,10 +150,10 @@ class Predictor:
         await check_texts(texts, self._limits.max_text_bytes)
         comments = list(texts.values())
         # Before the work and before a quota is leased; what fills up meanwhile is refused after.
-        cost = len(comments) + len(parts)
         self._outbox.require_room(len(comments))
-        self._batcher.require_room(cost)
-        await call.charge(cost)
+        self._batcher.require_room(len(comments) + len(parts))
+        # Of the parts one half are single words (`parts_of`), whose work is next to nothing.
+        await call.charge(len(comments) + len(parts) // 2)
         model = model or self._model()
         asked = [Asked(model, text, keep=not call.do_not_store) for text in comments]
         asked += [Asked(model, part, keep=False) for part in parts]

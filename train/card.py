@@ -1,5 +1,6 @@
 """The model card: what the manifest states, in words and tables."""
 
+import re
 from collections.abc import Collection
 from typing import Any
 
@@ -13,7 +14,7 @@ from train.evaluation import CHANGED, DECISIONS, HEADLINE, cell, languages_table
 from train.metrics.figures import LABELS_AND_MEAN
 from train.metrics.identity import AUCS
 
-UNMEASURED = "Robustness to obfuscation and functional tests"
+SECTION = re.compile(r"^(?=## )", re.MULTILINE)
 
 TEMPLATE = """# {name}: toxicity of comments, six labels
 
@@ -71,7 +72,8 @@ On the test split, before (sigmoid of the logit) and after calibration; skill is
 - Trained on comments in {languages_read}, from {dataset}: other sites, dialects and times score differently, and
   other languages are not supported.
 - The labels are crowd judgements with known errors and contradictions, and comments that merely mention an
-  identity group score too high. {unmeasured} are not measured for this bundle.
+  identity group score too high. What disguised words, identity terms and hate in other words do to the scores is
+  not known unless a section Quality says it (`python -m train.quality`).
 - It reads one comment without its context. Use it to order work for people, not to punish people unseen.
 """
 
@@ -141,7 +143,6 @@ def model_card(manifest: Manifest, config: TrainConfig, rows: pd.DataFrame) -> s
         languages=_languages(metrics["test"]["languages"]),
         languages_read=", ".join(sorted(rows["language"].dropna().unique())) or "a language that the data do not state",
         identity=_identity(metrics["test"]["identity"]),
-        unmeasured=UNMEASURED if metrics["test"]["identity"] else f"Bias, {UNMEASURED.lower()}",
         positives="Positive rows: " + ", ".join(f"{k} {v}" for k, v in metrics["test"]["positives"].items()) + ".",
         baseline=BASELINE.format(table=table(above)) if above else "",
         max_difference=metrics["int8"]["max_score_difference"],
@@ -150,6 +151,17 @@ def model_card(manifest: Manifest, config: TrainConfig, rows: pd.DataFrame) -> s
         thresholds=_thresholds(manifest, config, unknown_labels(rows)["validation"]),
         calibration=_calibration(metrics["calibration"]),
     )
+
+
+def with_section(card: str, heading: str, section: str) -> str:
+    """Return ``card`` with ``section``, which begins with ``heading``, in place of the one it has, or as its last."""
+    parts = [part.strip() for part in SECTION.split(card)]
+    places = [place for place, part in enumerate(parts) if part.partition("\n")[0] == heading]
+    if places:
+        parts[places[0]] = section.strip()
+    else:
+        parts.append(section.strip())
+    return "\n\n".join(part for part in parts if part) + "\n"
 
 
 def _windows(manifest: Manifest) -> str:

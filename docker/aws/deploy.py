@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import boto3
+from authority import find_authority
 from botocore.exceptions import BotoCoreError, ClientError
 from environment import HERE, LAYERS, SERVICES, Environment, parameters, read_environment
 from images import keep_images, push_images, release_of
@@ -69,10 +70,11 @@ class Deployment:
     def layers(self, release: str) -> None:
         """Bring network, data and tasks up to date."""
         self._check_snapshot()
+        computed = {**self._computed(release), "DatabaseCa": self._database_ca()}
         tasks_before = self._stacks.state(self._environment.stack("tasks"))
         for layer in LAYERS:
             stack = self._environment.stack(layer)
-            changed = self._change(stack, self._wanted(layer, self._computed(release)))
+            changed = self._change(stack, self._wanted(layer, computed))
             if changed and layer == "tasks" and tasks_before is not None:
                 self._replaced["tasks"] = tasks_before
             self._outputs |= self._stacks.outputs(stack)
@@ -88,6 +90,13 @@ class Deployment:
             raise DeploymentError(
                 f"DatabaseGiB is {wanted}; expected {found['AllocatedStorage']} or more, as {name} has"
             )
+
+    def _database_ca(self) -> str:
+        """Return the certificate of who signs the database's: the file's, else the one that AWS publishes."""
+        if given := self._environment.values.get("DatabaseCa"):
+            return given
+        database = read_template(HERE / "data.yaml")["Resources"]["Database"]["Properties"]
+        return find_authority(self._clients("rds"), self._environment.region, database["CACertificateIdentifier"])
 
     def prepare(self) -> None:
         """Migrate the database and make what the services need, each as a task that runs once.

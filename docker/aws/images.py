@@ -1,6 +1,7 @@
 """Builds the images of a commit and pushes them to ECR, those that are not there yet."""
 
 import base64
+import os
 import subprocess
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -8,6 +9,8 @@ from typing import Any
 
 from stacks import DeploymentError
 
+PLATFORM = "--platform=linux/amd64"
+"""What instances and tasks run on, whatever the machine is that builds."""
 KEPT = 10
 """How many releases of an environment are kept for going back, however many others push meanwhile."""
 MANIFESTS = [
@@ -65,7 +68,9 @@ def push_images(
             copy = ["docker", "buildx", "imagetools", "create", "--prefer-index=false", "--tag", tag]
             run([*copy, f"{source}/moderation-{name}:{release}"], None)
         else:
-            run(["env", f"IMAGE_PREFIX={registry}/moderation-", f"IMAGE_TAG={release}", "docker/build.sh", name], None)
+            options = f"BUILD_OPTIONS={os.environ.get('BUILD_OPTIONS', '')} {PLATFORM}"
+            named = [f"IMAGE_PREFIX={registry}/moderation-", f"IMAGE_TAG={release}"]
+            run(["env", options, *named, "docker/build.sh", name], None)
             run(["docker", "push", "--quiet", tag], None)
 
 

@@ -27,6 +27,8 @@ CONNECT_TIMEOUT_S = 5
 LOCK_TIMEOUT_S = 5
 STATEMENT_TIMEOUT_S = 30
 SQLITE_BUSY_TIMEOUT_S = 30
+SQLITE_STATEMENTS = 16
+"""Kept compiled per connection. Each number of rows is an insert of its own; Python's 128 of them hold 20 MB."""
 MIGRATION_WAIT_S = 600
 """How long one migration waits for another that runs on the same PostgreSQL database."""
 ADVISORY_LOCK = 0x6D6F6465
@@ -179,7 +181,8 @@ def _parse(url: str) -> URL:
 
 def _sqlite(url: URL) -> Engine:
     # hide_parameters: messages of the driver would hold the comments.
-    engine = create_engine(_with_defaults(url, timeout=SQLITE_BUSY_TIMEOUT_S), hide_parameters=True)
+    url = _with_defaults(url, timeout=SQLITE_BUSY_TIMEOUT_S, cached_statements=SQLITE_STATEMENTS)
+    engine = create_engine(url, hide_parameters=True)
 
     @event.listens_for(engine, "connect")
     def prepare(connection: DBAPIConnection, _: object) -> None:

@@ -14,6 +14,7 @@ Histograms map the number of a bin to its count. Bins are fixed, so that histogr
   that was measured (Masson, Rim, Lee: DDSketch, VLDB 2019, section 2.1).
 """
 
+import functools
 import math
 from bisect import bisect_right
 from collections import Counter
@@ -22,7 +23,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
-from sqlalchemy import Connection, RowMapping, Table, func, select, tuple_
+from sqlalchemy import Connection, Insert, RowMapping, Table, func, select, tuple_
 from sqlalchemy.dialects import postgresql, sqlite
 
 from moderation.db.database import ROLLUP_LOCK
@@ -188,11 +189,20 @@ def write(connection: Connection, found: dict[Key, Counts], without: Container[s
     columns = [column for column in _TABLE.c if column.name not in without]
     for row in connection.execute(select(*columns).where(same)).mappings():
         found[Key(*(row[name] for name in Key._fields))].add(Counts.of_row(row))
-    insert = sqlite.insert(_TABLE) if connection.dialect.name == "sqlite" else postgresql.insert(_TABLE)
-    changed = {column.name: insert.excluded[column.name] for column in columns if column.name not in Key._fields}
-    statement = insert.on_conflict_do_update(index_elements=Key._fields, set_=changed)
+    statement = _upsert(connection.dialect.name, tuple(column.name for column in columns))
     rows = [found[key].row(key) for key in keys]
     connection.execute(statement, [{column.name: row[column.name] for column in columns} for row in rows])
+
+
+@functools.cache
+def _upsert(dialect: str, names: tuple[str, ...]) -> Insert:
+    """Return the statement that replaces the columns ``names`` of a roll-up.
+
+    Made once: a server runs it ten times a second, and each one made leaves 400 objects to the garbage collector.
+    """
+    insert = sqlite.insert(_TABLE) if dialect == "sqlite" else postgresql.insert(_TABLE)
+    changed = {name: insert.excluded[name] for name in names if name not in Key._fields}
+    return insert.on_conflict_do_update(index_elements=Key._fields, set_=changed)
 
 
 def read_thresholds(connection: Connection, versions: Iterable[str]) -> Thresholds:

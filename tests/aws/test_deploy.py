@@ -18,6 +18,7 @@ VALUES = {
     "ModeratorHost": "moderator.example.org",
     "MonitorHost": "monitor.example.org",
     "PeopleCidr": "203.0.113.0/24",
+    "DatabaseCa": "-----BEGIN CERTIFICATE-----\nTUlJ\n-----END CERTIFICATE-----\n",
     "Ami": "/aws/service/ami-amazon-linux-latest/al2023-ami-kernel-default-x86_64",
 }
 FIRST, SECOND = "aaaaaaaaaaaa", "bbbbbbbbbbbb"
@@ -116,6 +117,15 @@ def test_a_dry_run_changes_nothing(world: World, capsys: pytest.CaptureFixture[s
     assert "would run: moderation migrate" in said
     assert (len(world.tasks.ran), len(world.questions)) == (ran, asked)
     assert world.release("api") == FIRST
+
+
+def test_roles_get_the_permissions_boundary_that_the_file_names(world: World, clients: Clients) -> None:
+    boundary = "arn:aws:iam::123456789012:policy/boundary"
+    world.deploy(FIRST, PermissionsBoundary=boundary)
+    iam = clients("iam")
+    roles = [iam.get_role(RoleName=it["RoleName"])["Role"] for it in iam.list_roles()["Roles"]]
+    assert len(roles) == 7
+    assert {it["PermissionsBoundary"]["PermissionsBoundaryArn"] for it in roles} == {boundary}
 
 
 def test_who_says_no_stops_before_the_change(world: World) -> None:
@@ -247,11 +257,11 @@ def test_with_wandb_tasks_publish_there_and_settings_reach_what_they_are_for(wor
     assert secrets["MODERATION_TEXT_HASH_KEY"] == arn.format("hash")
     outputs = Stacks(world.cloudformation).outputs("moderation-test-data")
     assert outputs["ApiSettings"].split()[-2:] == ["MODERATION_STORE_TEXT=hash", "MODERATION_ALIAS_POLL_S=60"]
-    assert outputs["ApiSecrets"].split()[1:] == [
+    assert outputs["ApiSecrets"].split()[2:] == [
         f"WANDB_API_KEY={arn.format('viewer')}",
         f"MODERATION_TEXT_HASH_KEY={arn.format('hash')}",
     ]
-    assert outputs["ApiSecretArns"].split(",")[1:] == [arn.format("viewer"), arn.format("hash")]
+    assert outputs["ApiSecretArns"].split(",")[2:] == [arn.format("viewer"), arn.format("hash")]
 
 
 @pytest.mark.parametrize("status", ["ROLLBACK_COMPLETE", "ROLLBACK_FAILED", "CREATE_FAILED"])

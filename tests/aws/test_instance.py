@@ -31,6 +31,8 @@ from moderation.registry.local import LocalRegistry
 from moderation.registry.starter import seed
 from tests.aws.conftest import REGION, Clients, empty_account
 from tests.aws.test_deploy import FIRST, World
+from tests.integration.test_tls import make_certificate, start_with_tls
+from tests.postgres import binaries, own_cluster
 
 SHIMS = Path(__file__).with_name("shims")
 NOTHING = ("dnf", "mkfs.xfs", "mount", "blkid", "chown", "cfn-signal")
@@ -197,6 +199,45 @@ def test_an_api_instance_serves_and_goes_only_with_an_empty_outbox(
     assert {"pages 0 none", "tickets 0 none"} <= {event["message"] for event in streams["events"]}
 
 
+@pytest.fixture(scope="module")
+def tls(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path]]:
+    """A PostgreSQL over TLS: its URL, which asks for the right certificate, and the folder with that and another."""
+    folder = tmp_path_factory.mktemp("certificates")
+    for name in ("server", "other"):
+        make_certificate(folder, name)
+    with own_cluster(binaries()) as cluster:
+        migrated = connect(cluster.url)
+        migrate(migrated)
+        migrated.dispose()
+        cluster.stop()
+        port = start_with_tls(cluster, folder)
+        yield f"postgresql+psycopg2://postgres@127.0.0.1:{port}/postgres?sslmode=verify-full", folder
+
+
+@pytest.mark.parametrize(("certificate", "code"), [("server", 0), ("other", 1)])
+def test_an_instance_talks_to_no_database_but_that_whose_certificate_it_was_given(
+    user_data: Callable[[str], str],
+    machine: Callable[[str], Instance],
+    account: Clients,
+    tls: tuple[str, Path],
+    certificate: str,
+    code: int,
+) -> None:
+    url, folder = tls
+    outputs = Stacks(account("cloudformation")).outputs("moderation-test-data")
+    pem = (folder / f"{certificate}.pem").read_text()
+    for output, value in (("ApiUrl", url), ("DatabaseCaSecret", pem)):
+        account("secretsmanager").put_secret_value(SecretId=outputs[output], SecretString=value)
+    instance = machine(user_data("api"))
+    if code:
+        instance.script = instance.script.replace("seq 120", "seq 8").replace("sleep 5", "sleep 1")
+    seed(LocalRegistry(instance.root / "srv/registry"), "production")
+    booted = instance.boot()
+    log = (instance.root / "moderation.log").read_text()
+    assert booted.returncode == code, booted.stdout + log
+    assert ("certificate verify failed" in log) == bool(code)
+
+
 def test_an_instance_whose_outbox_is_not_empty_waits(
     user_data: Callable[[str], str], machine: Callable[[str], Instance]
 ) -> None:
@@ -328,7 +369,8 @@ def test_the_apps_get_their_own_settings_and_secrets_only(user_data: Callable[[s
     script = user_data(service)
     assert f"/moderation-{service}:{FIRST}" in script
     words = dict(re.findall(r"(\w+)=(arn:aws:secretsmanager:\S+?)[\s\"]", script))
-    assert set(words) == {"moderator": {"MODERATION_API_KEY"}, "monitor": {"MODERATION_DATABASE_URL"}}[service]
+    own = {"moderator": {"MODERATION_API_KEY"}, "monitor": {"MODERATION_DATABASE_URL", "DATABASE_CA"}}
+    assert set(words) == own[service]
     assert "if [ none != none ]" in script  # neither a data volume nor the registry's folder
 
 

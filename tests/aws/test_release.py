@@ -16,7 +16,8 @@ from tests.aws.fakes import Repositories, Stored
 from tests.aws.test_deploy import FIRST
 
 
-def test_images_are_built_and_pushed_once() -> None:
+def test_images_are_built_and_pushed_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BUILD_OPTIONS", "--network host")
     ran: list[tuple[list[str], str | None]] = []
     ecr = Repositories({("moderation-api", FIRST)})
 
@@ -25,7 +26,10 @@ def test_images_are_built_and_pushed_once() -> None:
 
     push_images(ecr, ["api", "monitor"], FIRST, run)
     tag = f"1.dkr.ecr.example/moderation-monitor:{FIRST}"
-    built = ["env", "IMAGE_PREFIX=1.dkr.ecr.example/moderation-", f"IMAGE_TAG={FIRST}", "docker/build.sh", "monitor"]
+    # Instances and tasks are x86: an image that an ARM machine built for itself would not start there.
+    options = "BUILD_OPTIONS=--network host --platform=linux/amd64"
+    names = ["IMAGE_PREFIX=1.dkr.ecr.example/moderation-", f"IMAGE_TAG={FIRST}"]
+    built = ["env", options, *names, "docker/build.sh", "monitor"]
     assert ran == [
         (["docker", "login", "--username", "AWS", "--password-stdin", "1.dkr.ecr.example"], "secret"),
         (built, None),

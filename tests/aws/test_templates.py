@@ -153,10 +153,39 @@ def test_no_instance_has_a_key_for_ssh_and_no_group_lets_it_in() -> None:
 def test_no_secret_stands_in_a_template() -> None:
     for name, secret in resources("AWS::SecretsManager::Secret").items():
         properties = secret["Properties"]
+        if properties.get("SecretString") == {"Ref": "DatabaseCa"}:
+            continue  # anybody may read a certificate
         if "SecretString" in properties:
             assert "{{resolve:secretsmanager:" in json.dumps(properties["SecretString"]), name
         else:
             assert properties["GenerateSecretString"]["PasswordLength"] >= 40, name
+
+
+def test_whoever_connects_to_the_database_checks_who_answers() -> None:
+    secrets = resources("AWS::SecretsManager::Secret")
+    urls = [str(it["Properties"]["SecretString"]) for name, it in secrets.items() if name.endswith("Url")]
+    assert len(urls) == 4
+    assert all("/moderation?sslmode=verify-full'" in url for url in urls)
+    outputs = read_template(HERE / "data.yaml")["Outputs"]
+    for service in ("Api", "Monitor"):
+        assert "PGSSLROOTCERT=/run/secrets/DATABASE_CA " in str(outputs[f"{service}Settings"])
+        assert " DATABASE_CA=${DatabaseCaSecret}" in str(outputs[f"{service}Secrets"])
+        assert ",${DatabaseCaSecret}" in str(outputs[f"{service}SecretArns"])
+    for definition in resources("AWS::ECS::TaskDefinition").values():
+        (container,) = definition["Properties"]["ContainerDefinitions"]
+        given = {it["Name"]: it["Value"] for it in container["Environment"] if "Name" in it}
+        assert given["PGSSLROOTCERT"] == "/tmp/secrets/DATABASE_CA"
+        assert "DATABASE_CA" in given["AS_FILES"].split()
+        assert {"Name": "DATABASE_CA", "ValueFrom": {"Ref": "DatabaseCaSecret"}} in container["Secrets"]
+
+
+def test_every_role_is_bounded_where_the_account_asks_for_it() -> None:
+    roles = {**resources("AWS::IAM::Role"), **read_template(HERE / "oidc.yaml")["Resources"]}
+    bounds = [it["Properties"].get("PermissionsBoundary") for it in roles.values() if it["Type"] == "AWS::IAM::Role"]
+    assert len(bounds) == 7
+    assert all(
+        it == {"Fn::If": ["HasBoundary", {"Ref": "PermissionsBoundary"}, {"Ref": "AWS::NoValue"}]} for it in bounds
+    )
 
 
 def test_every_alarm_tells_somebody() -> None:
@@ -168,7 +197,7 @@ def test_every_alarm_tells_somebody() -> None:
 def test_the_example_environment_is_complete() -> None:
     environment = read_environment("example")
     given = set(environment.values)
-    computed = {"Environment", "Release", "S3PrefixList", "IdentityProvider"}
+    computed = {"Environment", "Release", "S3PrefixList", "IdentityProvider", "DatabaseCa"}
     for layer in LAYERS:
         for name, declared in read_template(HERE / f"{layer}.yaml")["Parameters"].items():
             known = name in given | computed or "Default" in declared

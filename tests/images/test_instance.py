@@ -16,7 +16,7 @@ import pytest
 from stacks import Stacks
 
 from tests.aws.conftest import REGION, Clients, moto_url  # noqa: F401 - fixture
-from tests.aws.test_deploy import FIRST
+from tests.aws.test_deploy import FIRST, VALUES
 from tests.aws.test_instance import INSTANCE, NOTHING, SHIMS, account, user_data  # noqa: F401 - fixtures
 from tests.images.docker import docker, free_ports, wait_for
 
@@ -103,6 +103,8 @@ def test_the_user_data_makes_a_machine_serve(
             answered = httpx.post(url, json=body, headers=headers, trust_env=False, timeout=30)
             assert (answered.status_code, answered.json()["decision"]) == (200, "remove")
             assert _is_closed("moderation")
+            given = docker("exec", "moderation", "sh", "-c", 'cat "$PGSSLROOTCERT"').stdout
+            assert given.strip() == VALUES["DatabaseCa"].strip()
             wait_for(lambda: "pages 0 none" in _said(account))
             docker("exec", machine, "systemctl", "stop", "moderation")
         assert docker("ps", "--quiet", "--filter", "name=^moderation$").stdout == ""

@@ -99,12 +99,17 @@ class CapabilityResult(BaseModel):
 
 
 def read_cases(folder: Path) -> list[Case]:
-    """Return every case of the YAML files in ``folder``, in order.
+    """Return every case of the YAML files in ``folder``, in order; raises as `read_suites`."""
+    return [case for suite in read_suites(folder) for case in expand(suite)]
+
+
+def read_suites(folder: Path) -> list[Suite]:
+    """Return every suite of the YAML files in ``folder``, in order.
 
     Raises:
         ConfigurationError: a file that is no list of suites, or a suite that does not fit together.
     """
-    cases: list[Case] = []
+    found: list[Suite] = []
     for path in case_files(folder):
         raw = read_yaml(path)
         try:
@@ -115,8 +120,8 @@ def read_cases(folder: Path) -> list[Case]:
             raise ConfigurationError(f"{path}: {where}: {first['msg']}") from None
         if suites is None:
             raise ConfigurationError(f"{path} holds no list of suites")
-        cases += [case for suite in suites for case in expand(suite)]
-    return cases
+        found += suites
+    return found
 
 
 def expand(suite: Suite) -> Iterator[Case]:

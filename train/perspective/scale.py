@@ -12,6 +12,7 @@ from moderation.bundle import CARD, Bundle, read_bundle, write_manifest
 from moderation.labels import LABELS
 from moderation.perspective_scale import ATTRIBUTES, PerspectiveScale
 from moderation.scoring.scorer import Scorer
+from train.card import with_section
 from train.commit import git
 from train.perspective.agreement import Agreement, agreement
 from train.perspective.config import PerspectiveConfig
@@ -52,8 +53,8 @@ def add_scale(scorer: Scorer, config: PerspectiveConfig, rows: pd.DataFrame) -> 
     report["left_out"] = reference.attrs[LEFT_OUT]
     report["fitted_on"] = {label: int((fit & reference[label].notna()).sum()) for label in scale.labels}
     path, manifest = scorer.bundle.path, scorer.bundle.manifest
-    card = (path / CARD).read_text(encoding="utf-8").partition(f"\n{HEADING}")[0]
-    (path / CARD).write_text(f"{card.rstrip()}\n\n{page(scale, report)}\n", encoding="utf-8")
+    card = (path / CARD).read_text(encoding="utf-8")
+    (path / CARD).write_text(with_section(card, HEADING, page(scale, report)), encoding="utf-8")
     changed = {"perspective": scale, "metrics": {**manifest.metrics, METRICS: report}}
     write_manifest(path, manifest.model_copy(update=changed))
     return read_bundle(path)

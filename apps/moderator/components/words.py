@@ -31,7 +31,7 @@ def show_words(scored: ScoredComment) -> None:
         sorted(scores, key=lambda each: -scores[each]),
         format_func=label_words,
         key=f"words-{scored.prediction.id}",
-        help="Each word was left out once. A solid line: the score is lower without it; dotted: higher.",
+        help="Each word was left out once, and read alone. A solid line: it raises the score; dotted: it lowers it.",
     )
     pieces = pieces_of(scored.text, explanation, label)
     _draw(pieces, len(scored.text))
@@ -47,7 +47,7 @@ def show_words(scored: ScoredComment) -> None:
         offer_csv(
             pd.DataFrame([(each.text, each.contribution) for each in rows], columns=["words", "log-odds"]), "words"
         )
-        st.caption("By how much the log-odds of the score are higher with the words than without; 10 at most.")
+        st.caption("What the words add to the log-odds of the score; 10 rows at most.")
 
 
 def _draw(pieces: Sequence[Piece], length: int) -> None:

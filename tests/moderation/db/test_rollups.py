@@ -1,3 +1,4 @@
+import gc
 import json
 import math
 from collections import Counter
@@ -134,6 +135,18 @@ def test_writers_of_the_same_minutes_wait_for_each_other_and_lose_no_count(engin
         found = rows(engine, period_s)
         assert sum(row["predictions"] for row in found) == 4 * 8 * 40
         assert sum(sum(row["latency_bins"].values()) for row in found) == 4 * 8 * 40
+
+
+def test_to_log_leaves_little_to_the_garbage_collector(engine: Engine) -> None:
+    store(engine, [prediction()])  # statements are made once
+    gc.collect()
+    gc.disable()
+    try:
+        for _ in range(5):
+            store(engine, [prediction()])
+        assert gc.collect() < 5 * 100  # the statement made anew would leave 400 each time
+    finally:
+        gc.enable()
 
 
 def test_traits_of_texts_are_counted_where_they_were_measured(engine: Engine) -> None:
