@@ -1,3 +1,4 @@
+import time
 from pathlib import Path
 
 import pytest
@@ -26,7 +27,8 @@ def tokenizer() -> Tokenizer:
         ("ѕtuріd", "stupid"),
         ("st0p th4t w1ck3d pl4n", "stop that wicked plan"),
         ("a$$hole b@d", "asshole bad"),
-        ("stooooop nooo", "stoop noo"),
+        ("stooooop nooo", "stoop nooo"),
+        ("SH1T HAPPENS", "shit happens"),
     ],
 )
 def test_disguises_are_undone(tokenizer: Tokenizer, text: str, read: str) -> None:
@@ -44,10 +46,23 @@ def test_disguises_are_undone(tokenizer: Tokenizer, text: str, read: str) -> Non
         "i am a j. r. fan",
         "see e.g. page 7",
         "he said: no! yes? (ok)",
+        "to rico is a u.s. territory, didn't a.j. say so",
+        "u r a fool and i am not",
+        "A$50k or US$5m for H1N1 and MP3s",
+        "mail user@example.com or see www.example.com",
+        "KKK, World War III, Henry VIII",
     ],
 )
 def test_plain_texts_stay(tokenizer: Tokenizer, text: str) -> None:
-    assert tokenizer.normalizer.normalize_str(text) == text
+    assert tokenizer.normalizer.normalize_str(text) == text.lower()
+
+
+@pytest.mark.parametrize("unit", ["a", "a1", "a ", "a.", "1", "A1", "a@", "aa ", "а"])  # noqa: RUF001
+def test_no_text_takes_long(tokenizer: Tokenizer, unit: str) -> None:
+    text = unit * (100_000 // len(unit)) + "."
+    begun = time.process_time()
+    tokenizer.normalizer.normalize_str(text)
+    assert time.process_time() - begun < 2, "some 0.05 s; quadratic time would be minutes"
 
 
 def test_the_config_decides_whether_a_bundles_tokenizer_undoes_them(tmp_path: Path) -> None:
