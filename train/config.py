@@ -409,6 +409,14 @@ class TrainConfig(_Section):
     tracking: TrackingConfig = TrackingConfig()
     output_dir: Path = Path("runs")
 
+    @field_validator("teachers")
+    @classmethod
+    def _leave_most_to_people(cls, teachers: tuple[Teacher, ...]) -> tuple[Teacher, ...]:
+        for label in LABELS:
+            if (share := sum(teacher.share for teacher in teachers if label in teacher.labels)) > 0.5:
+                raise ValueError(f"of the target of {label} {share:g} would be teachers'; at most half can be")
+        return teachers
+
     @property
     def run_dir(self) -> Path:
         """Where checkpoints and the finished bundle of this run lie."""

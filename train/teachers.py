@@ -5,7 +5,6 @@ Vinyals and Dean, Distilling the Knowledge in a Neural Network, 2015). Only rows
 and test keep the labels that people gave.
 """
 
-import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -20,6 +19,7 @@ from moderation.errors import ConfigurationError
 from moderation.labels import LABELS
 from moderation.scoring.scorer import Scorer
 from train.config import BundleTeacher, Teacher, TfidfTeacher
+from train.data.near import fold, text_key
 from train.tfidf import TfidfModel
 
 FloatArray = npt.NDArray[np.float64]
@@ -52,30 +52,30 @@ def ask(teacher: Teacher, rows: pd.DataFrame) -> FloatArray:
             raise ConfigurationError(f"teachers: no training row comes from {min(unknown)}")
     answer = np.full((len(rows), len(LABELS)), np.nan)
     taught = rows[own]
-    answer[own] = _folded(teacher, taught) if isinstance(teacher, TfidfTeacher) else _scored(teacher, taught)
+    answer[own] = _cross_fitted(teacher, taught) if isinstance(teacher, TfidfTeacher) else _scored(teacher, taught)
     answer[:, [label not in teacher.labels for label in LABELS]] = np.nan
     return answer
 
 
-def _folded(teacher: TfidfTeacher, rows: pd.DataFrame) -> FloatArray:
-    fold = np.array([_fold(text, teacher.folds) for text in rows["comment_text"]])
+def _cross_fitted(teacher: TfidfTeacher, rows: pd.DataFrame) -> FloatArray:
+    folds = np.array([_fold_number(text, teacher.folds) for text in rows["comment_text"]])
     # Nobody judges: the regularisation is the middle one.
     unjudged = rows.iloc[:1].assign(**dict.fromkeys(LABELS, np.nan))
     answer = np.empty((len(rows), len(LABELS)))
     for number in tqdm(range(teacher.folds), desc="TF-IDF teacher", unit="fold", leave=False, disable=None):
-        held_out = fold == number
+        held_out = folds == number
         model = TfidfModel.fit(rows[~held_out], unjudged, teacher.word_features)
         answer[held_out] = expit(model.logits(rows.loc[held_out, "comment_text"].tolist()))
     return answer
 
 
-def _fold(text: str, folds: int) -> int:
-    """Return the fold of a text: equal texts stand in one, or a teacher would have seen the answer."""
-    return int(hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:8], 16) % folds
+def _fold_number(text: str, folds: int) -> int:
+    """Return the fold of a text: those equal but for case stand in one, or a teacher would have seen the answer."""
+    return int(text_key(fold(text))[:8], 16) % folds
 
 
 def _scored(teacher: BundleTeacher, rows: pd.DataFrame) -> FloatArray:
-    scorer = Scorer.load(read_bundle(teacher.path, LABELS), threads=1)
+    scorer = Scorer.load(read_bundle(teacher.path, LABELS), threads=0)
     texts = rows["comment_text"].tolist()
     starts = tqdm(range(0, len(texts), CHUNK), desc=f"asking {teacher.path}", unit="batch", leave=False, disable=None)
     parts = [scorer.logits(scorer.tokenize(texts[start : start + CHUNK])) for start in starts]

@@ -134,7 +134,7 @@ class Average(TrainerCallback):
     """A moving average of the weights, which generalises better than the last of them, at no cost when serving.
 
     Polyak and Juditsky, Acceleration of Stochastic Approximation by Averaging (1992); exponential, with a decay that
-    begins at 0.1 and rises, so that the first steps are soon forgotten.
+    rises from 2 / 11, so that the first steps are soon forgotten.
     """
 
     def __init__(self, model: nn.Module, decay: float) -> None:

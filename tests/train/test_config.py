@@ -5,7 +5,7 @@ import pytest
 from moderation.errors import ConfigurationError
 from train.config import load
 
-STARTER = Path("configs/train/starter.yaml")
+STARTER = Path("configs/train/tiny.yaml")
 
 
 @pytest.mark.parametrize(
