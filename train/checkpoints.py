@@ -37,8 +37,9 @@ def is_whole(checkpoint: Path, processes: int) -> bool:
     random_states = ["rng_state.pth"] if processes == 1 else [f"rng_state_{rank}.pth" for rank in range(processes)]
     try:
         state_of(checkpoint)
-        with safe_open(checkpoint / SAFE_WEIGHTS_NAME, framework="np"):
-            pass
+        for weights in {checkpoint / SAFE_WEIGHTS_NAME, best_weights(checkpoint)}:
+            with safe_open(weights, framework="np"):
+                pass
     except (OSError, ValueError, SafetensorError):
         return False
     return all(zipfile.is_zipfile(checkpoint / name) for name in (OPTIMIZER_NAME, SCHEDULER_NAME, *random_states))

@@ -50,26 +50,34 @@ def alone(config: TrainConfig) -> Iterator[None]:
         lock.release()
 
 
-def recipe(config: TrainConfig, digest: str, order: str, processes: int) -> dict[str, Any]:
+def recipe(
+    config: TrainConfig, digest: str, order: str, processes: int, teachers: list[dict[str, Any]]
+) -> dict[str, Any]:
     """Return everything that decides the weights of a run, by dotted name."""
-    raw = config.model_dump(mode="json", include={"model", "fit", "disguise", "teachers"})
+    raw = config.model_dump(mode="json", include={"model", "fit", "disguise"})
     flat = {
         f"{section}.{key}": value
         for section in ("model", "fit")
         for key, value in raw[section].items()
         if key not in FREE + SERVED
     }
-    augmented = {key: raw[key] for key in ("disguise", "teachers") if raw[key]}
-    return {"dataset digest": digest, "order of rows": order, **flat, **augmented, "processes": processes}
+    augmented = {"disguise": raw["disguise"], "teachers": teachers}
+    return {
+        "dataset digest": digest,
+        "order of rows": order,
+        **flat,
+        **{key: value for key, value in augmented.items() if value},
+        "processes": processes,
+    }
 
 
-def claim(config: TrainConfig, digest: str, order: str, processes: int) -> None:
+def claim(config: TrainConfig, digest: str, order: str, processes: int, teachers: list[dict[str, Any]]) -> None:
     """Make the run's folder, or go on with one that was begun with the same recipe.
 
     Raises:
         ConfigurationError: the folder holds the checkpoints of another run; the differences are named.
     """
-    wanted, path = recipe(config, digest, order, processes), config.run_dir / RECIPE
+    wanted, path = recipe(config, digest, order, processes, teachers), config.run_dir / RECIPE
     if not path.exists():
         config.run_dir.mkdir(parents=True, exist_ok=True)
         write_text(path, json.dumps(wanted, indent=2) + "\n")

@@ -32,7 +32,7 @@ from train.fit import fit, training_arguments
 from train.folder import alone, claim, finish, finished, restart, save_weights, write_text
 from train.model import build, encoder_path, save_tokenizer
 from train.perspective.reference import require_unseen
-from train.teachers import ask, read_answers, softened, write_answers
+from train.teachers import ask, described, read_answers, softened, write_answers
 from train.tiny import TINY, make_encoder
 from train.tracking import Scored, Tracker, is_main
 
@@ -64,11 +64,12 @@ def _run(config: TrainConfig, anew: bool) -> Bundle | None:
     if config.perspective is not None:
         require_unseen(config.perspective, rows)
     if is_main():
+        teachers = described(config.teachers, rows)
         if anew:
             _check_encoder(config)  # with the line below the last that can be wrong: no error may cost the earlier run
             Tracker(config.tracking, config.run_dir).check()
             restart(config)
-        claim(config, digest(rows), order(rows), _processes())
+        claim(config, digest(rows), order(rows), _processes(), teachers)
     earlier = None if anew else finished(config)  # while the first process deletes, the others must not look
     if earlier is not None:
         return _again(config, earlier) if is_main() else None

@@ -7,6 +7,7 @@ and test keep the labels that people gave.
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -15,7 +16,7 @@ from scipy.special import expit
 from tqdm import tqdm
 
 from moderation.bundle import read_bundle
-from moderation.errors import ConfigurationError
+from moderation.errors import BundleError, ConfigurationError
 from moderation.labels import LABELS
 from moderation.scoring.scorer import Scorer
 from train.config import BundleTeacher, Teacher, TfidfTeacher
@@ -24,6 +25,25 @@ from train.tfidf import TfidfModel
 
 FloatArray = npt.NDArray[np.float64]
 CHUNK = 256
+
+
+def described(teachers: Sequence[Teacher], rows: pd.DataFrame) -> list[dict[str, Any]]:
+    """Return what decides the answers of ``teachers``, as JSON: their config, and of a bundle its version.
+
+    Raises:
+        ConfigurationError: a folder without a bundle, or a teacher for the rows of a source that there is not.
+    """
+    found = []
+    for teacher in teachers:
+        if unknown := set(teacher.sources or ()) - set(rows["source"]):
+            raise ConfigurationError(f"teachers: no row comes from {min(unknown)}")
+        found.append(teacher.model_dump(mode="json"))
+        if isinstance(teacher, BundleTeacher):
+            try:
+                found[-1]["version"] = read_bundle(teacher.path, LABELS).version
+            except BundleError as error:
+                raise ConfigurationError(f"teachers: {error}; train it first, as its config says") from error
+    return found
 
 
 def softened(rows: pd.DataFrame, teachers: Sequence[Teacher], answers: Sequence[FloatArray]) -> pd.DataFrame:
@@ -39,17 +59,8 @@ def softened(rows: pd.DataFrame, teachers: Sequence[Teacher], answers: Sequence[
 
 
 def ask(teacher: Teacher, rows: pd.DataFrame) -> FloatArray:
-    """Return what ``teacher`` says of the training ``rows``, (N, K) in [0, 1], NaN where it is not to teach.
-
-    Raises:
-        ConfigurationError: it is to teach the rows of a source that there is not.
-        BundleError: its folder holds no bundle.
-    """
-    own = np.ones(len(rows), dtype=bool)
-    if teacher.sources is not None:
-        own = rows["source"].isin(teacher.sources).to_numpy()
-        if unknown := set(teacher.sources) - set(rows["source"]):
-            raise ConfigurationError(f"teachers: no training row comes from {min(unknown)}")
+    """Return what ``teacher`` says of the training ``rows``, (N, K) in [0, 1], NaN where it is not to teach."""
+    own = np.ones(len(rows), dtype=bool) if teacher.sources is None else rows["source"].isin(teacher.sources).to_numpy()
     answer = np.full((len(rows), len(LABELS)), np.nan)
     taught = rows[own]
     answer[own] = _cross_fitted(teacher, taught) if isinstance(teacher, TfidfTeacher) else _scored(teacher, taught)

@@ -6,13 +6,13 @@ import pytest
 from pydantic import TypeAdapter
 
 from moderation.bundle import read_bundle
-from moderation.errors import BundleError, ConfigurationError
+from moderation.errors import ConfigurationError
 from moderation.labels import LABELS
 from moderation.registry.starter import STARTER_DIR
 from moderation.scoring.scorer import Scorer
 from tests.train.dataset import make_rows
 from train.config import Teacher, load
-from train.teachers import ask, read_answers, softened, write_answers
+from train.teachers import ask, described, read_answers, softened, write_answers
 
 
 def teacher(**fields: object) -> Teacher:
@@ -72,10 +72,15 @@ def test_a_bundle_answers_before_its_calibration_and_for_its_labels_and_sources_
 
 
 def test_a_source_that_there_is_not_and_a_folder_without_a_bundle_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(ConfigurationError, match=r"comes from nowhere\.csv"):
-        ask(teacher(kind="tfidf", sources=["nowhere.csv"]), rows())
-    with pytest.raises(BundleError):
-        ask(teacher(kind="bundle", path=str(tmp_path)), rows())
+    with pytest.raises(ConfigurationError, match=r"no row comes from nowhere\.csv"):
+        described([teacher(kind="tfidf", sources=["nowhere.csv"])], rows())
+    with pytest.raises(ConfigurationError, match="train it first"):
+        described([teacher(kind="bundle", path=str(tmp_path))], rows())
+
+
+def test_a_bundle_is_described_by_its_version() -> None:
+    (found,) = described([teacher(kind="bundle", path=str(STARTER_DIR))], rows())
+    assert found["version"] == read_bundle(STARTER_DIR).version
 
 
 def test_answers_are_read_as_they_were_written(tmp_path: Path) -> None:
