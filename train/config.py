@@ -171,7 +171,7 @@ class DataConfig(_Section):
     """Which rows, what is checked in them, and how they are split."""
 
     sources: tuple[Source, ...]
-    exclude: Annotated[Path | None, Field(description="Table whose ids and texts are left out.")] = None
+    exclude: Annotated[tuple[Path, ...], Field(description="Tables whose ids and texts (comment_text or text) are left out.")] = ()
     empty_texts: Literal["refuse", "drop"] = "refuse"
     contradictions: Literal["refuse", "keep", "drop", "majority"] = "keep"
     near_duplicates: Literal["refuse", "keep", "drop", "together"] = "refuse"
@@ -269,10 +269,11 @@ class TfidfTeacher(_Teacher):
 
 
 class BundleTeacher(_Teacher):
-    """A bundle that was not trained on these rows; its answers are taken before its calibration."""
+    """A bundle that was not trained on the rows it teaches; its answers are taken before its calibration."""
 
     kind: Literal["bundle"]
     path: Path
+    part: Annotated[Part | None, Field(description="Teach only texts whose hash lies in it; null: all.")] = None
 
 
 Teacher = Annotated[TfidfTeacher | BundleTeacher, Field(discriminator="kind")]

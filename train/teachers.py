@@ -20,7 +20,7 @@ from moderation.errors import BundleError, ConfigurationError
 from moderation.labels import LABELS
 from moderation.scoring.scorer import Scorer
 from train.config import BundleTeacher, Teacher, TfidfTeacher
-from train.data.near import fold, text_key
+from train.data.near import fold, in_part, text_key
 from train.tfidf import TfidfModel
 
 FloatArray = npt.NDArray[np.float64]
@@ -61,6 +61,8 @@ def softened(rows: pd.DataFrame, teachers: Sequence[Teacher], answers: Sequence[
 def ask(teacher: Teacher, rows: pd.DataFrame) -> FloatArray:
     """Return what ``teacher`` says of the training ``rows``, (N, K) in [0, 1], NaN where it is not to teach."""
     own = np.ones(len(rows), dtype=bool) if teacher.sources is None else rows["source"].isin(teacher.sources).to_numpy()
+    if isinstance(teacher, BundleTeacher) and (part := teacher.part) is not None:
+        own &= [in_part(fold(text), part) for text in rows["comment_text"]]
     answer = np.full((len(rows), len(LABELS)), np.nan)
     taught = rows[own]
     answer[own] = _cross_fitted(teacher, taught) if isinstance(teacher, TfidfTeacher) else _scored(teacher, taught)
