@@ -170,7 +170,9 @@ class _Model:
     def rates(self, points: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
         """Return rates (S, C), sensitivity (S, 1) and 1 − specificity (S, 1) at points (S, D)."""
         count = len(self.root)
-        rates = _sigmoid(self.cells.odds + points[:, :count] @ self.root.T)
+        rates = points[:, :count] @ self.root.T
+        rates += self.cells.odds
+        _sigmoid(rates, out=rates)
         if not self.golden:
             return rates, np.ones((len(points), 1)), np.zeros((len(points), 1))
         errors = _sigmoid(points[:, count:])
@@ -179,9 +181,14 @@ class _Model:
     def log_density(self, points: FloatArray) -> FloatArray:
         """Return the log-posterior (S,) up to a constant."""
         rates, right, wrong = self.rates(points)
-        seen = np.clip(wrong + (right - wrong) * rates, 1e-12, 1 - 1e-12)
+        # In place: megabytes of new memory for each step would take a quarter of the time.
+        seen = np.multiply(rates, right - wrong, out=rates)
+        seen += wrong
+        np.clip(seen, 1e-12, 1 - 1e-12, out=seen)
         yes, no = self.cells.effective_positive, self.cells.effective - self.cells.effective_positive
-        density = np.log(seen) @ yes + np.log1p(-seen) @ no - 0.5 * (points[:, : len(self.root)] ** 2).sum(axis=1)
+        density = np.log(seen) @ yes
+        density += np.log1p(np.negative(seen, out=seen), out=seen) @ no
+        density -= 0.5 * (points[:, : len(self.root)] ** 2).sum(axis=1)
         if self.golden:
             for odds, (hits, tries) in zip(points[:, -2:].T, self._tries, strict=True):
                 density += hits * odds - tries * np.logaddexp(0, odds)
@@ -232,7 +239,7 @@ def _sample(mode: _Mode, generator: np.random.Generator) -> _Posterior:
     """Draw around the mode."""
     noise = generator.standard_normal((2 * DRAWS, mode.model.dimensions))
     draws = mode.point + noise @ np.linalg.inv(mode.root)  # a tenth of the time that solving for each draw takes
-    log_weights = mode.model.log_density(draws) + 0.5 * (noise**2).sum(axis=1)
+    log_weights = mode.model.log_density(draws) + 0.5 * np.square(noise, out=noise).sum(axis=1)
     weights = np.exp(log_weights - log_weights.max())
     weights = np.minimum(weights, weights.mean() * np.sqrt(len(weights)))
     evidence = log_weights.max() + np.log(weights.mean()) - np.log(np.diagonal(mode.root)).sum()
@@ -278,5 +285,9 @@ def _predict(
     return np.asarray(unseen + truly + missed, dtype=np.float64)
 
 
-def _sigmoid(odds: FloatArray) -> FloatArray:
-    return np.asarray(0.5 * (1 + np.tanh(0.5 * odds)))
+def _sigmoid(odds: FloatArray, out: FloatArray | None = None) -> FloatArray:
+    found = np.multiply(odds, 0.5, out=out)
+    np.tanh(found, out=found)
+    found += 1
+    found *= 0.5
+    return found
