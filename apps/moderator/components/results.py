@@ -22,6 +22,8 @@ def show_counts(job: ScoringJob) -> None:
     with st.container(horizontal=True):
         for outcome in (*DECISIONS, NOT_SCORED):
             st.metric(outcome.capitalize(), f"{counts[outcome]:,}", border=True)
+        if not job.done:
+            st.metric("Not reached", f"{job.total - job.finished:,}", border=True)
 
 
 def show_table(loaded: Loaded, job: ScoringJob, column: int, results: pd.DataFrame) -> None:

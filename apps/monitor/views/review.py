@@ -1,5 +1,7 @@
 """The pages on which people review: the queue, and the adjudication of what they disagree on."""
 
+from dataclasses import astuple
+
 import streamlit as st
 from sqlalchemy import Engine
 
@@ -32,7 +34,13 @@ def _desk_view(engine: Engine, session: Session, adjudicates: bool) -> None:
     if desk.problem is not None:
         show_problem(desk.problem)
     if desk.task is None:
-        st.success("Nothing waits for you now.", icon=":material/done_all:")
+        if desk.progress is not None and not any(astuple(desk.progress.counts)):
+            st.info(
+                "Nothing was drawn yet: `moderation worker` draws a sample of each day an hour after its end.",
+                icon=":material/hourglass_empty:",
+            )
+        else:
+            st.success("Nothing waits for you now.", icon=":material/done_all:")
         st.button("Look again", icon=":material/refresh:")
     else:
         show_task(engine, desk, desk.task)

@@ -171,7 +171,7 @@ def test_disagreement_carries_the_corrected_labels(moderator: AppTest, api: Serv
     assert button(at, "Agree").disabled
     assert has_button(at, "threat: fits, you say")
     button(at, "Send correction").click().run()
-    assert "you disagree" in at.success[0].value
+    assert "you disagree on threat, insult, identity hate." in at.success[0].value
     row = feedback_row(api, at.code[0].value)
     assert not row.agree
     right = {label for label, fits in row.labels.items() if fits}

@@ -51,6 +51,13 @@ def draft(engine: Engine) -> list[str]:
     return [label for label, fits in found.items() if fits]
 
 
+@pytest.mark.usefixtures("engine")
+def test_before_the_first_draw_the_page_says_when_there_is_something_to_review(monitor: AppTest) -> None:
+    at = review_page(monitor)
+    assert not at.success
+    assert "draws a sample of each day" in at.info[0].value
+
+
 def test_text_comes_first_and_scores_after_the_verdict(monitor: AppTest, engine: Engine) -> None:
     waiting(engine, ["You are vermin."])
     at = review_page(monitor)
