@@ -219,6 +219,21 @@ def test_on_this_machine_alone_nobody_signs_in_and_the_page_says_so(monitor: App
     assert len(fresh.text_input) == 2
 
 
+def test_who_is_signed_in_can_leave_while_the_database_is_away(
+    remote: AppTest, engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    add(engine, "ann")
+    at = enter(remote.run(), "ann")
+    monkeypatch.setenv("MODERATION_DATABASE_URL", "postgresql://nobody@127.0.0.1:9/none")
+    assert "does not answer" in at.run().error[0].value
+    press(at, "Sign out")
+    assert "does not answer" in at.error[0].value
+    assert not [each for each in at.button if each.label == "Sign out"]
+    monkeypatch.undo()
+    monkeypatch.setenv("MODERATION_DATABASE_URL", engine.url.render_as_string())
+    assert [each.label for each in at.run().text_input] == ["Name", "Password"]
+
+
 def test_a_database_that_goes_away_keeps_what_was_chosen(engine: Engine) -> None:
     from apps.monitor.services.desk import ReviewDesk
     from tests.moderation.review.records import NEVER, policy
