@@ -23,6 +23,7 @@ from sqlalchemy import (
     Table,
     Text,
     and_,
+    case,
     bindparam,
     cast,
     func,
@@ -157,7 +158,12 @@ def _compared(job_id: str) -> Select[*tuple[Any, ...]]:
 def _scored(connection: Connection, job_id: str) -> tuple[dict[str, int], npt.NDArray[np.float64]]:
     """Return the place of each scored prediction in the scores (M, K): a few long strings, not a row for each."""
     key, *names = (BacktestScore.prediction_id, *_NEW.values())
-    joined = (func.aggregate_strings(func.coalesce(cast(name, Text), "NaN"), ",") for name in names)
+    exact = connection.dialect.name != "sqlite"  # whose own text has 15 digits: a score would miss its threshold
+    written = [cast(name, Text) if exact else func.printf("%!.17g", name) for name in names]
+    joined = (
+        func.aggregate_strings(case((name.is_(None), "NaN"), else_=text), ",")
+        for name, text in zip(names, written, strict=True)
+    )
     query = select(func.aggregate_strings(cast(key, Text), " "), *joined)
     ids, *scores = connection.execute(query.where(BacktestScore.job_id == job_id, BacktestScore.scored)).one()
     places = {with_dashes(each): place for place, each in enumerate((ids or "").split())}
