@@ -14,7 +14,8 @@ def ask_for_verdict(client: ModerationClient, desk: CommentDesk, scored: ScoredC
             _ask(client, desk, scored, with_keys)
         # Read again: sending it may just have worked.
         if (verdict := desk.verdict) is not None:
-            on = [label_words(label) for label in scored.prediction.scores if label in desk.disputed]
+            found, sent = scored.predicted_labels, verdict.labels or {}
+            on = [label_words(label) for label, fits in sent.items() if fits != (label in found)]
             words = verdict.words + (f" on {', '.join(on)}" if on else "")
             st.success(f"Thank you. It is recorded that you {words}.", icon=":material/task_alt:")
             st.caption("Receipt")

@@ -3,10 +3,11 @@
 import streamlit as st
 from streamlit.runtime.uploaded_file_manager import UploadedFile
 
+from apps.moderator.components.veil import veiled
 from apps.moderator.services.history import History
 from apps.moderator.services.loaded import PASTED, Loaded, Room
 from apps.moderator.services.reading import MOST_ROWS, read_file, read_lines, sheets_of
-from apps.moderator.services.table import likely_text_column
+from apps.moderator.services.table import header_may_be_a_comment, likely_text_column
 from apps.ui.notice import show_problem
 from apps.ui.problem import Problem
 from moderation.errors import InvalidInputError, OverloadedError
@@ -14,6 +15,8 @@ from moderation.errors import InvalidInputError, OverloadedError
 MOST_UPLOAD_MB = 50
 LOADED, PASTE = "loaded", "pasted_comments"
 """Keys of the session."""
+_LONGEST_NAME = 60
+"""Characters shown of what may be a comment and no name."""
 _UPLOADS = "uploads"
 _UNREADABLE = "unreadable"
 
@@ -44,8 +47,10 @@ def choose_column(loaded: Loaded) -> int | None:
     """Return the position of the column with the comments; ask when there are several."""
     header = loaded.table.header
     if len(header) == 1:
-        if loaded.name != PASTED:  # a list without a name for its column would lose its first comment unseen
-            st.text(f"Column with the comments: {header[0]}")
+        if header_may_be_a_comment(loaded.table):  # it is not scored, and would be lost unseen
+            name = veiled(header[0])
+            st.text(f"Column with the comments: {name[:_LONGEST_NAME]}{'…' if len(name) > _LONGEST_NAME else ''}")
+            st.caption("If that is a comment, put a line with `comment_text` above it and load the file again.")
         return 0
     return st.selectbox(
         "Column with the comments",

@@ -33,5 +33,7 @@ def cells(found: Estimate) -> tuple[float | None, float | None, float | None, in
 
 def side_by_side(estimate: Callable[[_Key], _Found], keys: Iterable[_Key]) -> list[_Found]:
     """Return what ``estimate`` says of each key, with a thread per core: more take longer (docs/EXPERIMENTS.md)."""
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    # Linux alone knows which cores this process may use.
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    with ThreadPoolExecutor(cores) as pool:
         return list(pool.map(estimate, keys))

@@ -114,7 +114,8 @@ def test_text_is_hidden_until_asked_for_and_the_choice_is_remembered(moderator: 
 
 def test_words_are_marked_for_the_label_of_choice(moderator: AppTest) -> None:
     at = score(moderator.run(), "You damn idiot, thank you.")
-    assert marks(at) == ["damn", "idiot", "thank"]
+    assert marks(at) == ["idiot", "thank"]  # "damn" raises the score too, but far less
+    assert re.findall(r"border-bottom:2px (\w+)", box(at)) == ["solid", "dotted"]
     at.selectbox[0].set_value("insult").run()
     assert marks(at) == ["idiot", "thank"]
     at.selectbox[0].set_value("threat").run()

@@ -186,9 +186,26 @@ def test_of_several_sheets_one_is_chosen_and_another_after_one_that_cannot_be_re
     assert list(results(at)["decision"]) == ["remove", "allow"]
 
 
-def test_the_only_column_is_named_for_a_first_comment_could_be_taken_for_its_name(moderator: AppTest) -> None:
-    at = upload(moderator, b"You are disgusting.\nThank you.\n", "list.txt")
+def test_a_first_comment_that_is_taken_for_a_name_is_hidden_until_asked_for(moderator: AppTest) -> None:
+    at = press(upload(moderator, b"You are disgusting.\nThank you.\n", "list.txt"), "Score 1 row")
+    assert "Column with the comments: ▒▒▒ 19 characters" in [each.value for each in at.text]
+    assert any("`comment_text` above it" in each.value for each in at.caption)
+    assert "▒▒▒ 19 characters" in results(at).columns
+    assert not any("disgusting" in each for each in (*(text.value for text in at.text), *results(at).columns))
+    press(at, "Show texts")
     assert "Column with the comments: You are disgusting." in [each.value for each in at.text]
+    assert "You are disgusting." in results(at).columns
+
+
+def test_a_long_first_comment_that_is_taken_for_a_name_is_cut(moderator: AppTest) -> None:
+    at = upload(shown(moderator), b"word " * 100 + b"\nThank you.\n", "list.txt")
+    (line,) = [each.value for each in at.text if each.value.startswith("Column with")]
+    assert line == "Column with the comments: " + "word " * 12 + "…"
+
+
+def test_a_column_that_is_called_as_texts_are_raises_no_question(moderator: AppTest) -> None:
+    at = upload(moderator, b"comment_text\nThank you.\n")
+    assert not any(each.value.startswith("Column with") for each in at.text)
 
 
 def test_what_was_not_reached_is_counted() -> None:

@@ -1,8 +1,10 @@
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 import streamlit as st
+import yaml
 from sqlalchemy import Engine, select
 from streamlit.testing.v1 import AppTest
 
@@ -23,6 +25,7 @@ from tests.apps.monitor.reviewing import (
     waiting,
 )
 from tests.apps.pages import charts, open_page, page, parsed_texts
+from tests.moderation.review.records import NEVER, policy
 
 NOW = datetime.now(UTC)
 
@@ -52,10 +55,17 @@ def draft(engine: Engine) -> list[str]:
 
 
 @pytest.mark.usefixtures("engine")
-def test_before_the_first_draw_the_page_says_when_there_is_something_to_review(monitor: AppTest) -> None:
+def test_before_the_first_draw_the_page_says_when_there_is_something_to_review(
+    monitor: AppTest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rules = policy(window_hours=6, delay_minutes=90).model_dump(mode="json", exclude_none=True)
+    (tmp_path / "review.yaml").write_text(yaml.safe_dump(rules))
+    monkeypatch.setenv("MODERATION_REVIEW_POLICY_PATH", str(tmp_path / "review.yaml"))
+    words = "draws a sample of each window of 6 hours, 90 minutes after its end"
     at = review_page(monitor)
     assert not at.success
-    assert "draws a sample of each day" in at.info[0].value
+    assert words in at.info[0].value
+    assert words in open_page(at, "live-quality").info[0].value
 
 
 def test_text_comes_first_and_scores_after_the_verdict(monitor: AppTest, engine: Engine) -> None:
@@ -236,7 +246,6 @@ def test_who_is_signed_in_can_leave_while_the_database_is_away(
 
 def test_a_database_that_goes_away_keeps_what_was_chosen(engine: Engine) -> None:
     from apps.monitor.services.desk import ReviewDesk
-    from tests.moderation.review.records import NEVER, policy
 
     add(engine, "ann")
     waiting(engine, ["text"])
