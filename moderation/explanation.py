@@ -3,7 +3,7 @@
 Knows no model: it cuts the text, and compares scores that others computed. Left out, words that say the same hide each
 other: without one of them the other still drives the score. Alone, a word has no context. The mean of both is the mean
 of the first and the last term of its Shapley value, and finds more of the words that people mark than either
-(docs/adr/0024). Contributions do not add up to the score.
+(docs/adr/0022). Contributions do not add up to the score.
 """
 
 import math

@@ -99,19 +99,25 @@ class Predictor:
         await check_texts(texts, self._limits.max_text_bytes)
         (text,) = texts.values()
         spans = await asyncio.to_thread(spans_in, text)
-        answered = await self.answer(texts, call, parts_of(text, spans))
+        # A word alone is next to no work: only the texts without one are charged.
+        answered = await self.answer(texts, call, parts_of(text, spans), cost=1 + len(spans))
         (prediction,) = answered.predictions
         explanation = explanation_of(spans, prediction.scores, answered.part_scores)
         return [prediction.model_copy(update={"explanation": explanation})]
 
     async def answer(
-        self, texts: Mapping[str, str], call: Call, parts: Sequence[str] = (), model: Model | None = None
+        self,
+        texts: Mapping[str, str],
+        call: Call,
+        parts: Sequence[str] = (),
+        model: Model | None = None,
+        cost: int | None = None,
     ) -> Answered:
         """Return a prediction for each text, in order, by ``model``, or by the current one.
 
         A text of which nothing may be stored meets neither the cache nor the candidate. ``parts`` are texts that are
-        scored besides: two are charged as one comment, they take turns with other requests, and are neither logged nor
-        cached.
+        scored besides: they take turns with other requests, and are neither logged nor cached. ``cost`` is how many
+        comments are charged; None: texts and parts.
 
         Raises:
             TooLargeError: a text over its limit, or more parts than this server ever has room for.
@@ -123,7 +129,7 @@ class Predictor:
         """
         try:
             async with asyncio.timeout(self._limits.deadline_s):
-                used, records, outcomes = await self._score(texts, call, parts, model)
+                used, records, outcomes = await self._score(texts, call, parts, model, cost)
         except TimeoutError:
             raise DeadlineError(
                 f"no answer within {self._limits.deadline_s:g} s; send fewer comments at once or try again later"
@@ -144,7 +150,7 @@ class Predictor:
         )
 
     async def _score(
-        self, texts: Mapping[str, str], call: Call, parts: Sequence[str], model: Model | None
+        self, texts: Mapping[str, str], call: Call, parts: Sequence[str], model: Model | None, cost: int | None
     ) -> tuple[Model, list[PredictionRecord], list[Outcome[Found]]]:
         """Return the model, a record per text, and the outcomes of texts and parts."""
         await check_texts(texts, self._limits.max_text_bytes)
@@ -152,8 +158,7 @@ class Predictor:
         # Before the work and before a quota is leased; what fills up meanwhile is refused after.
         self._outbox.require_room(len(comments))
         self._batcher.require_room(len(comments) + len(parts))
-        # Of the parts one half are single words (`parts_of`), whose work is next to nothing.
-        await call.charge(len(comments) + len(parts) // 2)
+        await call.charge(len(comments) + len(parts) if cost is None else cost)
         model = model or self._model()
         asked = [Asked(model, text, keep=not call.do_not_store) for text in comments]
         asked += [Asked(model, part, keep=False) for part in parts]

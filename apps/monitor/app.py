@@ -21,7 +21,7 @@ from apps.monitor.views.quality import quality_view
 from apps.monitor.views.review import adjudication_view, review_view
 from apps.monitor.views.reviewers import reviewers_view
 from apps.monitor.views.shadow import shadow_view
-from apps.monitor.views.sign_in import forget_where_signed_out, show_who, signed_in
+from apps.monitor.views.sign_in import forget_where_signed_out, offer_sign_out, show_who, signed_in
 from apps.ui.memory import remember
 from apps.ui.notice import show_problem
 from apps.ui.page import settings_or_stop
@@ -50,6 +50,7 @@ def main() -> None:
     except ModerationError as error:
         show_problem(explain(error))
         st.button("Try again", icon=":material/refresh:")
+        offer_sign_out()
         return
     page = st.navigation(_pages(engine, session))
     show_who(engine, session)

@@ -92,11 +92,14 @@ class Deployment:
             )
 
     def _database_ca(self) -> str:
-        """Return the certificate of who signs the database's: the file's, else the one that AWS publishes."""
+        """Return the certificate of who signs the database's: the file's, else the one that RDS names."""
         if given := self._environment.values.get("DatabaseCa"):
             return given
         database = read_template(HERE / "data.yaml")["Resources"]["Database"]["Properties"]
-        return find_authority(self._clients("rds"), self._environment.region, database["CACertificateIdentifier"])
+        data = self._stacks.state(self._environment.stack("data"))
+        present = data.parameters.get("DatabaseCa", "") if data else ""
+        identifier = database["CACertificateIdentifier"]
+        return find_authority(self._clients("rds"), self._environment.region, identifier, present)
 
     def prepare(self) -> None:
         """Migrate the database and make what the services need, each as a task that runs once.

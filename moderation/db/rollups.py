@@ -198,7 +198,7 @@ def write(connection: Connection, found: dict[Key, Counts], without: Container[s
 def _upsert(dialect: str, names: tuple[str, ...]) -> Insert:
     """Return the statement that replaces the columns ``names`` of a roll-up.
 
-    Made once: a server runs it ten times a second, and each one made leaves 400 objects to the garbage collector.
+    Made once: a server runs it with every shipment, and each one made leaves 400 objects to the garbage collector.
     """
     insert = sqlite.insert(_TABLE) if dialect == "sqlite" else postgresql.insert(_TABLE)
     changed = {name: insert.excluded[name] for name in names if name not in Key._fields}

@@ -6,7 +6,7 @@ the job up again goes on with what has none yet. Texts are read and scored a few
 """
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol
@@ -14,6 +14,7 @@ from typing import cast as typed
 
 import numpy as np
 import numpy.typing as npt
+from pydantic_core import from_json
 from sqlalchemy import (
     ColumnElement,
     Connection,
@@ -23,6 +24,7 @@ from sqlalchemy import (
     Text,
     and_,
     bindparam,
+    case,
     cast,
     func,
     insert,
@@ -33,6 +35,7 @@ from sqlalchemy import (
 from moderation import clock
 from moderation.db.columns import columns_of, ids_of, matrix_of
 from moderation.db.database import begin_reading, lift_time_limit
+from moderation.db.ids import with_dashes
 from moderation.db.models import SCORE_COLUMNS, SUGGESTED, Prediction
 from moderation.db.review_models import BacktestScore, ReviewItem
 from moderation.jobs.queue import Job, find_job, hold
@@ -58,7 +61,8 @@ class BacktestSample:
 
     ``logged`` and ``candidate`` are scores (N, K) in [0, 1], NaN where unknown; ``versions`` and ``decisions`` (N,) are
     the logged ones, ``made_at`` (N,) their times, UTC; ``missing`` were drawn but erased before they were scored.
-    ``items`` (M,) of the designed sample have the ``item_scores`` (M, K), NaN where their text was erased before.
+    ``scored`` holds the place of every prediction, those of the designed sample among them, in ``scores`` (M, K), which
+    are the candidate's; NaN where the text was erased before.
     """
 
     labels: tuple[str, ...]
@@ -70,8 +74,14 @@ class BacktestSample:
     made_at: npt.NDArray[np.datetime64]
     population: int
     missing: int
-    items: npt.NDArray[np.str_]
-    item_scores: npt.NDArray[np.float64]
+    scored: Mapping[str, int]
+    scores: npt.NDArray[np.float64]
+
+    def of(self, ids: npt.NDArray[np.str_]) -> npt.NDArray[np.float64]:
+        """Return the candidate's scores (N, K) of any predictions (N,), NaN where there are none."""
+        nowhere = len(self.scores)
+        places = np.fromiter((self.scored.get(each, nowhere) for each in ids.tolist()), np.int64, len(ids))
+        return np.vstack([self.scores, np.full(self.scores.shape[1], np.nan)])[places]
 
 
 def run(
@@ -116,21 +126,20 @@ def backtest_sample(engine: Engine, session: Session, job_id: str, now: datetime
         rows = connection.execute(_compared(job_id)).all()
         mine = (BacktestScore.job_id == job_id, BacktestScore.scored)
         drawn = connection.scalar(select(func.count()).where(*mine, BacktestScore.random)) or 0
-        items = connection.execute(_items(job_id, job)).all()
-    item_ids, *item_scores = columns_of(items, 1 + len(LABELS))
-    ids, made_at, versions, decisions, *scores = columns_of(rows, 4 + 2 * len(LABELS))
+        scored, scores = _scored(connection, job_id)
+    ids, made_at, versions, decisions, *both = columns_of(rows, 4 + 2 * len(LABELS))
     return BacktestSample(
         labels=LABELS,
         ids=ids_of(ids),
         versions=np.array(versions, dtype=np.str_),
         decisions=np.array(decisions, dtype=np.str_),
-        logged=matrix_of(scores[: len(LABELS)]),
-        candidate=matrix_of(scores[len(LABELS) :]),
+        logged=matrix_of(both[: len(LABELS)]),
+        candidate=matrix_of(both[len(LABELS) :]),
         made_at=np.array([each.replace(tzinfo=None) for each in made_at], dtype="datetime64[us]"),
         population=job.population or 0,
         missing=drawn - len(rows),
-        items=ids_of(item_ids),
-        item_scores=matrix_of(item_scores),
+        scored=scored,
+        scores=scores,
     )
 
 
@@ -146,12 +155,19 @@ def _compared(job_id: str) -> Select[*tuple[Any, ...]]:
     )
 
 
-def _items(job_id: str, job: Job) -> Select[*tuple[Any, ...]]:
-    return (
-        select(cast(BacktestScore.prediction_id, Text).label("key"), *_NEW.values())
-        .join(ReviewItem, and_(ReviewItem.prediction_id == BacktestScore.prediction_id, ReviewItem.kind == "sample"))
-        .where(BacktestScore.job_id == job_id, BacktestScore.scored, *_within(job))
+def _scored(connection: Connection, job_id: str) -> tuple[dict[str, int], npt.NDArray[np.float64]]:
+    """Return the place of each scored prediction in the scores (M, K): a few long strings, not a row for each."""
+    key, *names = (BacktestScore.prediction_id, *_NEW.values())
+    exact = connection.dialect.name != "sqlite"  # whose own text has 15 digits: a score would miss its threshold
+    written = [cast(name, Text) if exact else func.printf("%!.17g", name) for name in names]
+    joined = (
+        func.aggregate_strings(case((name.is_(None), "NaN"), else_=text), ",")
+        for name, text in zip(names, written, strict=True)
     )
+    query = select(func.aggregate_strings(cast(key, Text), " "), *joined)
+    ids, *scores = connection.execute(query.where(BacktestScore.job_id == job_id, BacktestScore.scored)).one()
+    places = {with_dashes(each): place for place, each in enumerate((ids or "").split())}
+    return places, matrix_of([from_json(f"[{each or ''}]") for each in scores])
 
 
 def _within(job: Job) -> tuple[ColumnElement[bool], ...]:

@@ -61,6 +61,13 @@ class ReviewPolicy(_Section):
         return timedelta(minutes=self.delay_minutes)
 
     @property
+    def draw_in_words(self) -> str:
+        """What is drawn and when, as part of a sentence."""
+        hours, minutes = self.window_hours, self.delay_minutes
+        delay = f"{minutes} minute{'s' if minutes > 1 else ''} after" if minutes else "at"
+        return f"a sample of each window of {hours} hour{'s' if hours > 1 else ''}, {delay} its end"
+
+    @property
     def expiry(self) -> timedelta:
         """How long an item waits for its labels."""
         return timedelta(days=self.expiry_days)

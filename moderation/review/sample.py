@@ -121,13 +121,13 @@ def live_sample(
     return LiveSample(
         labels=LABELS,
         ids=ids_of(items.ids),
-        strata=items.each("stratum").astype(np.str_),
-        versions=items.each("version").astype(np.str_),
-        routes=items.each("route").astype(np.str_),
-        decisions=items.each("decision").astype(np.str_),
-        states=(states := items.each("state").astype(np.str_)),
+        strata=items.each("stratum"),
+        versions=items.each("version"),
+        routes=items.each("route"),
+        decisions=items.each("decision"),
+        states=(states := items.each("state")),
         windows=np.repeat(_instants(items.keys["window_at"]), items.counts),
-        probabilities=items.each("probability").astype(np.float64),
+        probabilities=items.each("probability", np.float64),
         scores=_scores(items.scores),
         predicted=_each(items.predicted, _members) == 1,
         consensus=np.where((states == "done")[:, None], _each(items.labels, _numbers), np.nan),
@@ -193,9 +193,9 @@ class _Items:
     predicted: list[str]
     labels: list[str]
 
-    def each(self, key: str) -> npt.NDArray[Any]:
+    def each(self, key: str, kind: type = np.str_) -> npt.NDArray[Any]:
         """Return a key of every item (N,)."""
-        return np.repeat(self.keys[key], self.counts)
+        return np.repeat(np.array(self.keys[key], dtype=kind), self.counts)
 
 
 def _items(

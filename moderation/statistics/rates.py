@@ -35,6 +35,7 @@ SCALES = (1.0, 2.0, 4.0)
 """By which the deviations are multiplied, those of level and informative strata aside; a priori as likely."""
 _NEGLIGIBLE = 1e-4
 """Share of the posterior, by the normal approximation, below which a scale is not drawn from."""
+_ThreeRates = tuple[FloatArray, FloatArray, FloatArray]
 _NEAREST = 1e-6  # scores are clipped to so far from 0 and 1 before they become log-odds
 
 
@@ -116,7 +117,8 @@ def posterior_rates(cells: Cells, informative: FloatArray, golden: GoldenCounts 
     shares = np.exp(evidence - evidence.max())
     parts = []
     for each, count in zip(found, generator.multinomial(DRAWS, shares / shares.sum()), strict=True):
-        parts.append(each.model.rates(each.draws[generator.choice(len(each.draws), count, p=each.weights)]))
+        rows = generator.choice(len(each.weights), count, p=each.weights)
+        parts.append([some[rows] for some in each.rates])
     rates, right, wrong = (np.concatenate(some) for some in zip(*parts, strict=True))
     return Rates(cells, _predict(cells, rates, right, wrong, generator), rates)
 
@@ -167,21 +169,28 @@ class _Model:
             point[-2:] = _log_odds(self._tries[:, 0] / self._tries[:, 1])
         return point
 
-    def rates(self, points: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
+    def rates(self, points: FloatArray) -> _ThreeRates:
         """Return rates (S, C), sensitivity (S, 1) and 1 − specificity (S, 1) at points (S, D)."""
         count = len(self.root)
-        rates = _sigmoid(self.cells.odds + points[:, :count] @ self.root.T)
+        rates = points[:, :count] @ self.root.T
+        rates += self.cells.odds
+        _sigmoid(rates, out=rates)
         if not self.golden:
             return rates, np.ones((len(points), 1)), np.zeros((len(points), 1))
         errors = _sigmoid(points[:, count:])
         return rates, errors[:, :1], errors[:, 1:]
 
-    def log_density(self, points: FloatArray) -> FloatArray:
-        """Return the log-posterior (S,) up to a constant."""
-        rates, right, wrong = self.rates(points)
-        seen = np.clip(wrong + (right - wrong) * rates, 1e-12, 1 - 1e-12)
+    def log_density(self, points: FloatArray, at: _ThreeRates | None = None) -> FloatArray:
+        """Return the log-posterior (S,) up to a constant; ``at`` are the `rates` there, if known."""
+        rates, right, wrong = self.rates(points) if at is None else at
+        # In place, here and there: new memory for each step takes a tenth of the time.
+        seen = rates * (right - wrong)
+        seen += wrong
+        np.clip(seen, 1e-12, 1 - 1e-12, out=seen)
         yes, no = self.cells.effective_positive, self.cells.effective - self.cells.effective_positive
-        density = np.log(seen) @ yes + np.log1p(-seen) @ no - 0.5 * (points[:, : len(self.root)] ** 2).sum(axis=1)
+        density = np.log(seen) @ yes
+        density += np.log1p(np.negative(seen, out=seen), out=seen) @ no
+        density -= 0.5 * (points[:, : len(self.root)] ** 2).sum(axis=1)
         if self.golden:
             for odds, (hits, tries) in zip(points[:, -2:].T, self._tries, strict=True):
                 density += hits * odds - tries * np.logaddexp(0, odds)
@@ -220,10 +229,9 @@ class _Mode:
 
 @dataclass(frozen=True)
 class _Posterior:
-    """Draws (S, D), their truncated importance weights (S,), which sum to 1, and the evidence up to a constant."""
+    """`_Model.rates` of draws, their truncated importance weights (S,), which sum to 1; evidence up to a constant."""
 
-    model: _Model
-    draws: FloatArray
+    rates: _ThreeRates
     weights: FloatArray
     log_evidence: float
 
@@ -232,11 +240,12 @@ def _sample(mode: _Mode, generator: np.random.Generator) -> _Posterior:
     """Draw around the mode."""
     noise = generator.standard_normal((2 * DRAWS, mode.model.dimensions))
     draws = mode.point + noise @ np.linalg.inv(mode.root)  # a tenth of the time that solving for each draw takes
-    log_weights = mode.model.log_density(draws) + 0.5 * (noise**2).sum(axis=1)
+    rates = mode.model.rates(draws)
+    log_weights = mode.model.log_density(draws, rates) + 0.5 * np.square(noise, out=noise).sum(axis=1)
     weights = np.exp(log_weights - log_weights.max())
     weights = np.minimum(weights, weights.mean() * np.sqrt(len(weights)))
     evidence = log_weights.max() + np.log(weights.mean()) - np.log(np.diagonal(mode.root)).sum()
-    return _Posterior(mode.model, draws, weights / weights.sum(), float(evidence))
+    return _Posterior(rates, weights / weights.sum(), float(evidence))
 
 
 def _mode(model: _Model) -> _Mode:
@@ -278,5 +287,9 @@ def _predict(
     return np.asarray(unseen + truly + missed, dtype=np.float64)
 
 
-def _sigmoid(odds: FloatArray) -> FloatArray:
-    return np.asarray(0.5 * (1 + np.tanh(0.5 * odds)))
+def _sigmoid(odds: FloatArray, out: FloatArray | None = None) -> FloatArray:
+    found = np.multiply(odds, 0.5, out=out)
+    np.tanh(found, out=found)
+    found += 1
+    found *= 0.5
+    return found

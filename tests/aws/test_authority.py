@@ -70,6 +70,11 @@ def test_one_that_is_not_published_is_refused(pems: list[str]) -> None:
         find_authority(Rds(pems[2]), REGION, IDENTIFIER)
 
 
+def test_a_file_without_a_last_newline_has_its_last_certificate_too(pems: list[str], tmp_path: Path) -> None:
+    (tmp_path / f"{REGION}-bundle.pem").write_text((pems[0] + pems[1]).rstrip("\n"))
+    assert find_authority(Rds(pems[1]), REGION, IDENTIFIER) == pems[1].rstrip("\n")
+
+
 def test_a_region_without_any_is_one_line(pems: list[str]) -> None:
     with pytest.raises(DeploymentError, match=r"nowhere-bundle.pem cannot be read \(.*404.*\); give the"):
         find_authority(Rds(pems[0]), "nowhere", IDENTIFIER)
@@ -82,3 +87,26 @@ def test_a_deployment_asks_for_it_unless_the_file_has_one(clients: Clients, pems
     for values, expected in (({}, pems[1]), ({"DatabaseCa": pems[2]}, pems[2])):
         deployment = Deployment(Environment("test", REGION, values), client, lambda _: True)
         assert deployment._database_ca() == expected
+
+
+@pytest.mark.parametrize("dry_run", [False, True])
+def test_a_deployment_keeps_the_one_that_it_has_without_asking_for_it_unless_rds_names_another(
+    clients: Clients, pems: list[str], tmp_path: Path, dry_run: bool
+) -> None:
+    clients("cloudformation").create_stack(
+        StackName="moderation-test-data",
+        TemplateBody="Parameters: {DatabaseCa: {Type: String}}\nResources: {Topic: {Type: 'AWS::SNS::Topic'}}",
+        Parameters=[{"ParameterKey": "DatabaseCa", "ParameterValue": pems[0]}],
+    )
+
+    def given(named: str) -> str:
+        def client(service: str) -> object:
+            return Rds(named) if service == "rds" else clients(service)
+
+        return Deployment(Environment("test", REGION, {}), client, lambda _: True, dry_run)._database_ca()
+
+    assert given(pems[1]) == pems[1]
+    (tmp_path / f"{REGION}-bundle.pem").unlink()
+    assert given(pems[0]) == pems[0]
+    with pytest.raises(DeploymentError, match="cannot be read"):
+        given(pems[1])

@@ -35,7 +35,7 @@ def test_comment_is_scored_disagreed_with_and_found_in_the_monitor(tab: Page, sy
     tab.get_by_role("button", name="threat: does not fit").click()
     expect(tab.get_by_role("button", name="threat: fits, you say")).to_be_visible()
     tab.get_by_role("button", name="Send correction").click()
-    expect(tab.get_by_text("It is recorded that you disagree.")).to_be_visible()
+    expect(tab.get_by_text("It is recorded that you disagree on threat.")).to_be_visible()
 
     tab.goto(system.monitor_url)
     refresh_until(tab, cells(tab, "disagrees"))
@@ -80,7 +80,7 @@ def test_comment_is_moderated_by_keyboard_alone(tab: Page, system: System) -> No
     tab.keyboard.press("4")
     expect(tab.get_by_role("button", name="threat: does not fit")).to_be_visible()
     tab.keyboard.press("d")
-    expect(tab.get_by_text("It is recorded that you disagree.")).to_be_visible()
+    expect(tab.get_by_text("It is recorded that you disagree on insult.")).to_be_visible()
     receipt = tab.get_by_test_id("stCode").first.inner_text().strip()
     assert receipts(system, text) == [receipt]
 
@@ -247,6 +247,8 @@ def test_job_stops_where_the_api_goes_away_and_goes_on_when_it_is_back(tab: Page
         expect(tab.get_by_text("does not answer.")).to_be_visible()
         with running_api(tmp_path, port):
             tab.get_by_role("button", name="Go on").click()
+            expect(tab.get_by_role("button", name="Stop")).to_be_visible()
+            expect(tab.get_by_text("does not answer.")).to_have_count(0)
             expect(tab.get_by_text("400 of 400 rows", exact=True)).to_be_visible()
 
 

@@ -86,7 +86,7 @@ def test_the_user_data_makes_a_machine_serve(
     folder: Path,
 ) -> None:
     outputs = Stacks(account("cloudformation")).outputs("moderation-test-data")
-    account("secretsmanager").put_secret_value(SecretId=outputs["ApiUrl"], SecretString=database)
+    account("secretsmanager").put_secret_value(SecretId=outputs["ApiUrl"], SecretString=f"{database}?sslmode=disable")
     tools(database, "registry", "seed", volume=folder / "srv/registry")
     key = tools(database, "keys", "create", "me", "--scope", "predict")
     port, private = free_ports(2)

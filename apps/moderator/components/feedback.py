@@ -14,7 +14,10 @@ def ask_for_verdict(client: ModerationClient, desk: CommentDesk, scored: ScoredC
             _ask(client, desk, scored, with_keys)
         # Read again: sending it may just have worked.
         if (verdict := desk.verdict) is not None:
-            st.success(f"Thank you. It is recorded that you {verdict.words}.", icon=":material/task_alt:")
+            found, sent = scored.predicted_labels, verdict.labels or {}
+            on = [label_words(label) for label, fits in sent.items() if fits != (label in found)]
+            words = verdict.words + (f" on {', '.join(on)}" if on else "")
+            st.success(f"Thank you. It is recorded that you {words}.", icon=":material/task_alt:")
             st.caption("Receipt")
             st.code(verdict.receipt, language=None, wrap_lines=True)
 

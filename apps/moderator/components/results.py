@@ -9,7 +9,7 @@ from apps.moderator.components.veil import texts_are_shown, veiled
 from apps.moderator.services.job import NOT_SCORED, ScoringJob
 from apps.moderator.services.loaded import Loaded
 from apps.moderator.services.results import AS_LOADED, labels_of, narrowed
-from apps.moderator.services.table import unique_names
+from apps.moderator.services.table import header_may_be_a_comment, unique_names
 from apps.ui.colors import label_words
 from moderation.policy import DECISIONS
 
@@ -22,6 +22,8 @@ def show_counts(job: ScoringJob) -> None:
     with st.container(horizontal=True):
         for outcome in (*DECISIONS, NOT_SCORED):
             st.metric(outcome.capitalize(), f"{counts[outcome]:,}", border=True)
+        if not job.done:
+            st.metric("Not reached", f"{job.total - job.finished:,}", border=True)
 
 
 def show_table(loaded: Loaded, job: ScoringJob, column: int, results: pd.DataFrame) -> None:
@@ -64,6 +66,8 @@ def _narrowed(results: pd.DataFrame, labels: Sequence[str], key: str) -> pd.Data
 
 def _draw(loaded: Loaded, column: int, found: pd.DataFrame, labels: Sequence[str]) -> None:
     their_names = unique_names(name or "(no name)" for name in loaded.table.header)
+    if header_may_be_a_comment(loaded.table):
+        their_names = [veiled(their_names[0])]
     own = {"row": found[AS_LOADED], "decision": found["decision"]} | {label: found[label] for label in labels}
     own["note"] = found["note"]
     own_names = unique_names(own, taken=their_names)

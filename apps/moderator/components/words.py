@@ -13,7 +13,7 @@ from apps.ui.table import offer_csv
 from apps.ui.text import TEXT_BOX, escaped
 
 _FAINTEST = 0.2
-"""Below this share of the strongest a word is not marked."""
+"""Below this share of the strongest a word that lowers the score is not marked; the API says which drive it."""
 
 
 def show_words(scored: ScoredComment) -> None:
@@ -31,7 +31,8 @@ def show_words(scored: ScoredComment) -> None:
         sorted(scores, key=lambda each: -scores[each]),
         format_func=label_words,
         key=f"words-{scored.prediction.id}",
-        help="Each word was left out once, and read alone. A solid line: it raises the score; dotted: it lowers it.",
+        help="Each word was left out once, and read alone. A solid line: it drives the score, for it raises it most; "
+        "dotted: it lowers it.",
     )
     pieces = pieces_of(scored.text, explanation, label)
     _draw(pieces, len(scored.text))
@@ -61,10 +62,11 @@ def _draw(pieces: Sequence[Piece], length: int) -> None:
 
 def _marked(piece: Piece) -> str:
     inner = escaped(piece.text)
-    if abs(piece.strength) < _FAINTEST:
+    if not piece.drives and piece.strength > -_FAINTEST:
         return inner
-    color, line = (VERMILION, "solid") if piece.strength > 0 else (BLUE, "dotted")
+    color, line = (VERMILION, "solid") if piece.drives else (BLUE, "dotted")
     # Two hexadecimal digits of opacity, so that the text stays readable on its mark in both themes.
     opacity = round(0.55 * 255 * abs(piece.strength))
     style = f"color:inherit;background:{color}{opacity:02x};border-bottom:2px {line} {color};border-radius:3px"
-    return f'<mark style="{style}" title="{piece.contribution:+.2f}">{inner}</mark>'
+    title = f' title="{piece.contribution:+.2f}"' if piece.contribution else ""
+    return f'<mark style="{style}"{title}>{inner}</mark>'

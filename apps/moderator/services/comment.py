@@ -93,9 +93,10 @@ class CommentDesk:
         return self._disputed
 
     def dispute(self, label: str) -> None:
-        """Disagree on ``label``, or agree again."""
+        """Disagree on ``label``, or agree again; waits for a verdict on its way, and does nothing once one was sent."""
         with self._lock:
-            self._disputed ^= {label}
+            if self._verdict is None:
+                self._disputed ^= {label}
 
     def score(self, client: ModerationClient, text: str, explain: bool = True) -> None:
         """Score ``text`` in place of what was there; a failure is kept in `error`."""

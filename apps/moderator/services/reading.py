@@ -10,11 +10,16 @@ import io
 import json
 import zipfile
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import PurePath
+from typing import TYPE_CHECKING
 from xml.etree.ElementTree import ParseError
 
 from apps.moderator.services.table import Table, columns_in_words
 from moderation.errors import InvalidInputError
+
+if TYPE_CHECKING:
+    from openpyxl import Workbook
 
 MOST_ROWS = 50_000
 MOST_CELLS = 1_000_000
@@ -37,13 +42,31 @@ _BYTE_ORDER_MARKS = {codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16
 Row = tuple[str, ...]
 
 
-def read_file(name: str, content: bytes) -> Table:
-    """Read an uploaded file by the end of its name.
+def read_file(name: str, content: bytes, sheet: str | None = None) -> Table:
+    """Read an uploaded file by the end of its name; ``sheet`` is one of `sheets_of` it, None the first.
 
     Raises:
         InvalidInputError: it is empty, too large, or not what its name says; the message says where, and no cell of it.
     """
+    if _is_excel(name):
+        return read_excel(content, sheet)
     return _READERS.get(PurePath(name).suffix.lower(), read_csv)(content)
+
+
+def sheets_of(name: str, content: bytes) -> tuple[str, ...]:
+    """Return the names of the sheets of an Excel file in their order; of another kind of file none.
+
+    Raises:
+        InvalidInputError: as `read_file`.
+    """
+    if not _is_excel(name):
+        return ()
+    with _book(content) as book:
+        return tuple(sheet.title for sheet in book.worksheets)
+
+
+def _is_excel(name: str) -> bool:
+    return PurePath(name).suffix.lower() == ".xlsx"
 
 
 def read_lines(text: str) -> Table:
@@ -130,12 +153,26 @@ def read_json_lines(content: bytes) -> Table:
     return _table(header, (tuple(_cell(each.get(name)) for name in columns) for each in objects))
 
 
-def read_excel(content: bytes) -> Table:
-    """Read the first sheet of an .xlsx file: its first row names the columns, formulas count as their last result.
+def read_excel(content: bytes, sheet: str | None = None) -> Table:
+    """Read a sheet of an .xlsx file, the first if none is named.
+
+    Its first row names the columns, formulas count as their last result.
 
     Raises:
         InvalidInputError: no Excel file, a protected or damaged one, nothing in it, or too much.
     """
+    with _book(content) as book:
+        one = book.worksheets[0] if sheet is None else book[sheet]
+        one.reset_dimensions()  # a file may state any size
+        rows = (tuple(map(_cell, row)) for row in one.iter_rows(values_only=True))
+        filled = (row for row in rows if any(row))
+        header = tuple(_strip_empty_end(next(filled, ())))
+        return _table(header, (_strip_empty_end(row, len(header)) for row in filled))
+
+
+@contextmanager
+def _book(content: bytes) -> Iterator["Workbook"]:
+    """Open an .xlsx file; what goes wrong while it is read is told as what to do about it."""
     from openpyxl import load_workbook  # half a second, for those who upload one
     from openpyxl.utils.exceptions import InvalidFileException
 
@@ -156,16 +193,9 @@ def read_excel(content: bytes) -> Table:
         if unpacked > MOST_UNPACKED_BYTES:
             raise InvalidInputError(
                 f"the Excel file unpacks to {unpacked / 2**20:,.0f} MB, at most {MOST_UNPACKED_BYTES / 2**20:,.0f} are "
-                "read; split it, or save its first sheet as CSV"
+                "read; split it, or save the sheet with the comments as CSV"
             )
-        book = load_workbook(io.BytesIO(content), read_only=True, data_only=True)
-        sheet = book.worksheets[0]
-        sheet.reset_dimensions()  # a file may state any size
-        rows = (tuple(map(_cell, row)) for row in sheet.iter_rows(values_only=True))
-        filled = (row for row in rows if any(row))
-        header = tuple(_strip_empty_end(next(filled, ())))
-        notes = (f"Only the first of {len(book.worksheets)} sheets was read.",) if len(book.worksheets) > 1 else ()
-        return _table(header, (_strip_empty_end(row, len(header)) for row in filled), notes=notes)
+        yield load_workbook(io.BytesIO(content), read_only=True, data_only=True)
     except damaged as error:
         raise InvalidInputError(
             f"the file is not readable as Excel .xlsx ({type(error).__name__}); if it has a password or is an older "
@@ -174,7 +204,6 @@ def read_excel(content: bytes) -> Table:
 
 
 _READERS: dict[str, Callable[[bytes], Table]] = {
-    ".xlsx": read_excel,
     ".jsonl": read_json_lines,
     ".ndjson": read_json_lines,
 }

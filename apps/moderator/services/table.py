@@ -47,6 +47,11 @@ def likely_text_column(table: Table) -> int | None:
     return next((names.index(likely) for likely in _LIKELY_TEXT_COLUMNS if likely in names), None)
 
 
+def header_may_be_a_comment(table: Table) -> bool:
+    """Return whether the name of the only column could be the first comment of a list without a name."""
+    return len(table.header) == 1 and table.header[0].strip().casefold() not in _LIKELY_TEXT_COLUMNS
+
+
 def texts_of(table: Table, column: int) -> list[str]:
     """Return the column's texts in row order.
 

@@ -1,5 +1,7 @@
 """The page for many comments."""
 
+import streamlit as st
+
 from apps.moderator.components.controls import show_controls
 from apps.moderator.components.intake import choose_column, loaded_comments
 from apps.moderator.components.progress import JobProgress
@@ -22,10 +24,14 @@ def many_view(api_url: str, history: History) -> JobProgress | None:
     if not show_controls(loaded, column, job) or job is None:
         return None
     progress = JobProgress(job)
-    if job.error is not None:
-        show_problem(explain(job.error, api_url))
-    if job.finished and not job.running:
-        show_counts(job)
-        show_what_if(job)
-        show_table(loaded, job, column, loaded.results(job))
-    return progress if job.running else None
+    if job.running:
+        st.empty()  # in place of the container below, which would stay, dimmed, with the error of the last time
+        return progress
+    with st.container():
+        if job.error is not None:
+            show_problem(explain(job.error, api_url))
+        if job.finished:
+            show_counts(job)
+            show_what_if(job)
+            show_table(loaded, job, column, loaded.results(job))
+    return None

@@ -4,7 +4,8 @@ Decisions and volumes come from a plain random sample of logged texts, precision
 designed sample: both were scored by the job.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
@@ -53,14 +54,15 @@ def read(engine: Engine, session: Session, job: Job, now: datetime) -> Candidate
     """
     known = {record.version: record for record in known_versions(engine)}
     record = known.get(job.arguments["version"])
-    sample = backtest_sample(engine, session, job.id, now)
+    start, end = period(job)
+    with ThreadPoolExecutor(1) as pool:  # the database works on one while the other is turned into numbers
+        coming = pool.submit(backtest_sample, engine, session, job.id, now)
+        live, sample = live_sample(engine, session, start, end, now), coming.result()
     if record is None or not len(sample.ids):
         return None
-    start, end = period(job)
-    live = live_sample(engine, session, start, end, now)
-    scores = _scores_of(live, sample)
+    scores = sample.of(live.ids)
     spans = [(row["started_at"], row["ended_at"]) for row in windows(engine, session, start, end, now)]
-    served, golden = frames(live), golden_counts(live)
+    items, golden = rescored(live, sample, scores, spans), golden_counts(live)
     decided = np.array([DECISIONS.index(each) for each in sample.decisions], dtype=np.int64)
     replay = Replay(
         labels=sample.labels,
@@ -71,56 +73,48 @@ def read(engine: Engine, session: Session, job: Job, now: datetime) -> Candidate
         strata=np.zeros(len(decided), dtype=np.int64),
         per_day=traffic_per_day(engine, session, start, end, now),
         thresholds=thresholds_of(record),
-        quality=partial(_quality, partial(rescored, live, sample, scores, spans), golden),
-        served=partial(_served, served, golden),
+        quality=partial(_quality, items, golden),
+        served=partial(_served, frames(live, of=live.labels), golden),
         fingerprint=f"{job.id} {job.done} {live.fingerprint}",
     )
     unscored = int(np.isnan(scores).all(axis=1).sum())
     return Candidate(replay, len(decided), sample.missing, len(live.ids), unscored)
 
 
-def _scores_of(live: LiveSample, sample: BacktestSample) -> FloatArray:
-    """Return the candidate's scores (N, K) of the drawn items, NaN where there are none."""
-    found = np.full((len(live.ids), len(sample.labels)), np.nan)
-    if not len(sample.items):
-        return found
-    order = np.argsort(sample.items)
-    places = np.minimum(np.searchsorted(sample.items, live.ids, sorter=order), len(order) - 1)
-    same = sample.items[order[places]] == live.ids
-    found[same] = sample.item_scores[order[places[same]]]
-    return found
-
-
 def _quality(
-    items: Callable[[str], Rescored], golden: Mapping[str, GoldenCounts], label: str, threshold: float | None
+    items: Mapping[str, Rescored], golden: Mapping[str, GoldenCounts], label: str, threshold: float | None
 ) -> LabelQuality:
-    return candidate_quality(items(label), NEVER if threshold is None else threshold, golden.get(label))
+    return candidate_quality(items[label], NEVER if threshold is None else threshold, golden.get(label))
 
 
 def rescored(
-    live: LiveSample, sample: BacktestSample, scores: FloatArray, spans: Sequence[Span], label: str
-) -> Rescored:
-    """Return what the estimator takes of a label.
+    live: LiveSample, sample: BacktestSample, scores: FloatArray, spans: Sequence[Span]
+) -> dict[str, Rescored]:
+    """Return what the estimator takes of each label.
 
     ``scores`` (N, K) are the candidate's of the drawn items, NaN where unknown; ``spans`` are the windows that those
     were drawn from, outside of which the plain sample says nothing of their population.
     """
-    place = sample.labels.index(label)
-    rows = ~np.isnan(scores[:, place])
+    share = answered(live)
     names = tuple(sorted({each.stratum for each in live.populations if each.predictions}))
     totals = [sum(each.predictions for each in live.populations if each.stratum == name) for name in names]
-    others = sample.candidate[_made_within(sample, spans), place]
-    return Rescored(
-        names=names,
-        totals=np.array(totals, dtype=np.int64),
-        strata=np.searchsorted(names, live.strata[rows]) if names else np.zeros(0, dtype=np.int64),
-        probabilities=live.probabilities[rows],
-        answered=answered(live)[rows],
-        scores=scores[rows, place],
-        logged=live.scores[rows, place],
-        labels=live.consensus[rows, place],
-        others=others[~np.isnan(others)],
-    )
+    strata = np.searchsorted(names, live.strata) if names else np.zeros(0, dtype=np.int64)
+    others = sample.candidate[_made_within(sample, spans)]
+    found = {}
+    for place, label in enumerate(sample.labels):
+        rows, other = ~np.isnan(scores[:, place]), others[:, place]
+        found[label] = Rescored(
+            names=names,
+            totals=np.array(totals, dtype=np.int64),
+            strata=strata[rows],
+            probabilities=live.probabilities[rows],
+            answered=share[rows],
+            scores=scores[rows, place],
+            logged=live.scores[rows, place],
+            labels=live.consensus[rows, place],
+            others=other[~np.isnan(other)],
+        )
+    return found
 
 
 def _made_within(sample: BacktestSample, spans: Sequence[Span]) -> BoolArray:

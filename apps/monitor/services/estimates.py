@@ -1,6 +1,14 @@
 """Figures with their intervals as cells of tables: what every page of figures writes. Knows no Streamlit."""
 
+import os
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
 from moderation.statistics.sample import Estimate
+
+_Key = TypeVar("_Key")
+_Found = TypeVar("_Found")
 
 FIGURES = {
     "precision": "Precision",
@@ -21,3 +29,11 @@ def cells(found: Estimate) -> tuple[float | None, float | None, float | None, in
     if found.refusal is not None:
         return None, None, None, found.reviews, found.refusal
     return found.value, found.low, found.high, found.reviews, ""
+
+
+def side_by_side(estimate: Callable[[_Key], _Found], keys: Iterable[_Key]) -> list[_Found]:
+    """Return what ``estimate`` says of each key, with a thread per core: more take longer (docs/EXPERIMENTS.md)."""
+    # Linux alone knows which cores this process may use.
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    with ThreadPoolExecutor(cores) as pool:
+        return list(pool.map(estimate, keys))

@@ -1,7 +1,6 @@
 """Live quality: what the designed sample says of one version, route and range of weeks. Knows no Streamlit."""
 
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
@@ -9,7 +8,7 @@ import numpy as np
 import pandas as pd
 from sqlalchemy import Engine
 
-from apps.monitor.services.estimates import COLUMNS, FIGURES, cells
+from apps.monitor.services.estimates import COLUMNS, FIGURES, cells, side_by_side
 from apps.ui.colors import label_words, short_version
 from moderation.review.access import Session
 from moderation.review.estimation import frames, golden_counts
@@ -71,8 +70,7 @@ def read(
 def estimate(live: LiveSample) -> Quality:
     """Return the figures of a sample with items; labels are estimated side by side."""
     known, golden = frames(live), golden_counts(live)
-    with ThreadPoolExecutor() as pool:
-        found = dict(zip(known, pool.map(lambda label: known[label].quality(golden.get(label)), known), strict=True))
+    found = dict(zip(known, side_by_side(lambda label: known[label].quality(golden.get(label)), known), strict=True))
     exact, labels = found.pop(EXACT_MATCH), found
     free = {label: promised for label in labels if (promised := known[label].free()) is not None}
     level = 0.05 / max(len(free), 1)  # for all labels together
@@ -150,8 +148,7 @@ def compared(live: LiveSample, label: str, figure: str, by: str) -> pd.DataFrame
         shown = short_version(name) if by == "version" else name
         return shown, *cells(getattr(frame.quality(golden), figure))
 
-    with ThreadPoolExecutor() as pool:
-        rows = [each for each in pool.map(row, sorted(set(counted))) if each is not None]
+    rows = [each for each in side_by_side(row, sorted(set(counted))) if each is not None]
     return pd.DataFrame(rows, columns=[by, *COLUMNS])
 
 

@@ -14,6 +14,7 @@ from apps.monitor.components.quality import (
 from apps.monitor.services import quality
 from apps.monitor.services.quality import Quality
 from apps.monitor.views.guard import guarded
+from apps.monitor.views.policy import read_policy
 from apps.ui.page import head
 from moderation import clock
 from moderation.review.access import Session
@@ -36,8 +37,8 @@ def quality_view(engine: Engine, session: Session) -> None:
         live = quality.read(engine, session, weeks, now, version, route)
     if not len(live.ids):
         st.info(
-            "Nothing was drawn for review in these weeks. `moderation worker` draws a sample of each day an hour after "
-            "its end, and the figures begin with the first labels.",
+            f"Nothing was drawn for review in these weeks. `moderation worker` draws {read_policy().draw_in_words}, "
+            "and the figures begin with the first labels.",
             icon=":material/hourglass_empty:",
         )
         return

@@ -1,16 +1,17 @@
 """The pages on which people review: the queue, and the adjudication of what they disagree on."""
 
+from dataclasses import astuple
+
 import streamlit as st
 from sqlalchemy import Engine
 
 from apps.monitor.components.desk import show_last, show_progress, show_task
 from apps.monitor.services.desk import ReviewDesk
 from apps.monitor.views.guard import guarded
+from apps.monitor.views.policy import read_policy
 from apps.ui.notice import show_problem
-from apps.ui.page import head, settings_or_stop
+from apps.ui.page import head
 from moderation.review.access import Session
-from moderation.review.policy import read_review_policy
-from moderation.settings import ReviewSettings
 
 
 def review_view(engine: Engine, session: Session) -> None:
@@ -32,7 +33,13 @@ def _desk_view(engine: Engine, session: Session, adjudicates: bool) -> None:
     if desk.problem is not None:
         show_problem(desk.problem)
     if desk.task is None:
-        st.success("Nothing waits for you now.", icon=":material/done_all:")
+        if desk.progress is not None and not any(astuple(desk.progress.counts)):
+            st.info(
+                f"Nothing was drawn yet: `moderation worker` draws {read_policy().draw_in_words}.",
+                icon=":material/hourglass_empty:",
+            )
+        else:
+            st.success("Nothing waits for you now.", icon=":material/done_all:")
         st.button("Look again", icon=":material/refresh:")
     else:
         show_task(engine, desk, desk.task)
@@ -51,7 +58,6 @@ def _desk_of(session: Session, adjudicates: bool) -> ReviewDesk:
     key = "adjudication" if adjudicates else "desk"
     desk: ReviewDesk | None = st.session_state.get(key)
     if desk is None or desk.session.reviewer != session.reviewer:
-        policy = read_review_policy(settings_or_stop(ReviewSettings).review_policy_path)
-        desk = st.session_state[key] = ReviewDesk(session, policy, adjudicates)
+        desk = st.session_state[key] = ReviewDesk(session, read_policy(), adjudicates)
     desk.session = session
     return desk

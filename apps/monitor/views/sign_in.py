@@ -87,6 +87,13 @@ def show_who(engine: Engine, session: Session) -> None:
             keep_signed_in(token)
 
 
+def offer_sign_out() -> None:
+    """Let whoever was signed in leave while the database is away, which ends the session in its time."""
+    known: Session | None = st.session_state.get(SESSION)
+    if _known_token() and (known is None or known.reviewer != LOCAL):
+        st.button("Sign out", icon=":material/logout:", on_click=_forget)
+
+
 def _local(engine: Engine, now: datetime) -> Session | None:
     if not _is_local():
         return None
@@ -154,6 +161,10 @@ def _begin_form() -> None:
 def _sign_out(engine: Engine, session: Session) -> None:
     with suppress(ModerationError):  # forgotten here all the same; the database ends it in its time
         access.sign_out(engine, session, clock.now())
+    _forget()
+
+
+def _forget() -> None:
     st.session_state.clear()
     st.session_state[_FORGOTTEN] = st.session_state[_SIGNED_OUT] = True
     if st.user.get("is_logged_in"):

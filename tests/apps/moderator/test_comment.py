@@ -3,6 +3,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
+from streamlit.testing.v1 import AppTest
 
 from apps.moderator.services.comment import CommentDesk, LabelScore, decision_words, score_comment
 from apps.moderator.services.history import History
@@ -143,6 +144,45 @@ def test_labels_leave_as_found_but_for_those_disputed() -> None:
         desk.dispute(label)
     desk.judge(client, desk.scored, False)
     assert client.verdicts == [("id-hello", False, {"toxic": False, "severe_toxic": False, "insult": True})]
+
+
+def test_receipt_says_what_was_sent_whatever_is_clicked_on_its_way() -> None:
+    def clicked_while_it_was_sent() -> None:
+        import threading
+
+        from apps.moderator.components.feedback import ask_for_verdict
+        from apps.moderator.services.comment import CommentDesk
+        from apps.moderator.services.history import History
+        from tests.apps.moderator.fakes import FakeClient
+
+        client, desk = FakeClient(), CommentDesk(History())
+        desk.score(client, "hello")
+        scored = desk.scored
+        desk.dispute("toxic")
+        client.release.clear()
+        runs = [threading.Thread(target=desk.judge, args=(client, scored, False))]
+        runs[0].start()
+        client.entered.wait(10)
+        runs += [threading.Thread(target=desk.dispute, args=(label,)) for label in ("toxic", "insult")]
+        for run in runs[1:]:
+            run.start()
+        client.release.set()
+        for run in runs:
+            run.join(10)
+        ask_for_verdict(client, desk, scored, with_keys=False)
+
+    at = AppTest.from_function(clicked_while_it_was_sent).run()
+    assert not at.exception
+    assert at.success[0].value == "Thank you. It is recorded that you disagree on toxic."
+
+
+def test_nothing_is_disputed_once_a_verdict_was_sent() -> None:
+    client, desk = FakeClient(), CommentDesk(History())
+    desk.score(client, "hello")
+    assert desk.scored is not None
+    desk.judge(client, desk.scored, True)
+    desk.dispute("toxic")
+    assert desk.disputed == frozenset()
 
 
 def test_next_comment_has_nothing_disputed() -> None:

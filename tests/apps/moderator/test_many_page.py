@@ -159,7 +159,7 @@ def test_nothing_pasted_says_what_to_do(moderator: AppTest) -> None:
 @pytest.mark.parametrize(
     ("name", "content"),
     [
-        ("a.xlsx", as_excel([["id", "comment"], [1, "You are disgusting."]], [["x"]])),
+        ("a.xlsx", as_excel([["id", "comment"], [1, "You are disgusting."]])),
         ("a.jsonl", b'{"id": 1, "comment": "You are disgusting."}\n'),
         ("a.csv", "id;comment\n1;You are disgusting. Déjà vu\n".encode("latin-1")),
     ],
@@ -168,7 +168,64 @@ def test_every_kind_of_file_is_scored(moderator: AppTest, name: str, content: by
     at = press(upload(moderator, content, name), "Score 1 row")
     assert not at.exception
     assert list(results(at)["decision"]) == ["remove"]
-    assert [note for note in at.warning if "sheets" in note.value or "UTF-8" in note.value] or name == "a.jsonl"
+    assert [note for note in at.warning if "UTF-8" in note.value] or name != "a.csv"
+
+
+def test_of_several_sheets_one_is_chosen_and_another_after_one_that_cannot_be_read(moderator: AppTest) -> None:
+    sheets = [["about"]], [["text"], ["You are disgusting."], ["Thank you."]]
+    at = upload(moderator, as_excel(*sheets), "week.xlsx")
+    assert not at.error
+    choice = by_label(at.selectbox, "Sheet with the comments")
+    assert choice.value is None
+    cover, comments = choice.options
+    choice.set_value(cover).run()
+    assert "cannot be read" in at.error[0].value
+    by_label(at.selectbox, "Sheet with the comments").set_value(comments).run()
+    assert f"week ({comments}).xlsx: 2 rows" in [each.value for each in at.text]
+    press(at, "Score 2 rows")
+    assert list(results(at)["decision"]) == ["remove", "allow"]
+
+
+def test_a_first_comment_that_is_taken_for_a_name_is_hidden_until_asked_for(moderator: AppTest) -> None:
+    at = press(upload(moderator, b"You are disgusting.\nThank you.\n", "list.txt"), "Score 1 row")
+    assert "Column with the comments: ▒▒▒ 19 characters" in [each.value for each in at.text]
+    assert any("`comment_text` above it" in each.value for each in at.caption)
+    assert "▒▒▒ 19 characters" in results(at).columns
+    assert not any("disgusting" in each for each in (*(text.value for text in at.text), *results(at).columns))
+    press(at, "Show texts")
+    assert "Column with the comments: You are disgusting." in [each.value for each in at.text]
+    assert "You are disgusting." in results(at).columns
+
+
+def test_a_long_first_comment_that_is_taken_for_a_name_is_cut(moderator: AppTest) -> None:
+    at = upload(shown(moderator), b"word " * 100 + b"\nThank you.\n", "list.txt")
+    (line,) = [each.value for each in at.text if each.value.startswith("Column with")]
+    assert line == "Column with the comments: " + "word " * 12 + "…"
+
+
+def test_a_column_that_is_called_as_texts_are_raises_no_question(moderator: AppTest) -> None:
+    at = upload(moderator, b"comment_text\nThank you.\n")
+    assert not any(each.value.startswith("Column with") for each in at.text)
+
+
+def test_what_was_not_reached_is_counted() -> None:
+    def after_one_batch_of_three() -> None:
+        from apps.moderator.components.results import show_counts
+        from apps.moderator.services.job import BATCH_TEXTS
+        from tests.apps.moderator.fakes import FakeClient
+        from tests.apps.moderator.test_job import finish, job_of
+
+        job, client = job_of(["hello"] * 3 * BATCH_TEXTS), FakeClient()
+        job.step(client)
+        job.stop()
+        show_counts(job)
+        job.resume()
+        finish(job, client)
+        show_counts(job)
+
+    found = [(metric.label, metric.value) for metric in AppTest.from_function(after_one_batch_of_three).run().metric]
+    assert found[:5] == [("Allow", "0"), ("Review", "16"), ("Remove", "0"), ("Not scored", "0"), ("Not reached", "32")]
+    assert found[5:] == [("Allow", "0"), ("Review", "48"), ("Remove", "0"), ("Not scored", "0")]
 
 
 def test_texts_of_tables_are_hidden_until_asked_for(moderator: AppTest) -> None:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from openpyxl import Workbook
 
 from apps.moderator.services import reading
-from apps.moderator.services.reading import MOST_ROWS, read_csv, read_file, read_lines
+from apps.moderator.services.reading import MOST_ROWS, read_csv, read_file, read_lines, sheets_of
 from moderation.errors import InvalidInputError
 
 HOSTILE_CELLS = ("=1+1", "@SUM(A1)", "<script>", 'a"b', "a,b;c\td|e", "two\nlines", "\u202eabc", "\x00", "👩‍👩‍👧", "")
@@ -109,7 +109,18 @@ def test_excel_is_read_as_text_with_typed_cells_spelt_out() -> None:
     assert table.header == ("id", "text", "at")
     assert table.rows[0] == ("1", "", "2026-01-02 03:04:05")  # a formula without a stored result
     assert table.rows[1:] == (("2.5", "", "true"), ("3", "<b>你好</b> 👍", ""))
-    assert table.notes == ("Only the first of 2 sheets was read.",)
+
+
+def test_sheets_of_an_excel_file_are_read_by_name() -> None:
+    content = as_excel([["about"], ["a cover"]], [["text"], ["hello"]], [["text"]])
+    first, second, empty = sheets_of("a.XLSX", content)
+    assert read_file("a.xlsx", content).rows == read_file("a.xlsx", content, first).rows == (("a cover",),)
+    assert read_file("a.xlsx", content, second).rows == (("hello",),)
+    with pytest.raises(InvalidInputError, match="no rows"):
+        read_file("a.xlsx", content, empty)
+    with pytest.raises(InvalidInputError, match="not readable as Excel"):
+        sheets_of("a.xlsx", b"PK")
+    assert sheets_of("a.csv", b"text\nhello\n") == ()
 
 
 def test_excel_that_unpacks_to_too_much_is_refused_unread(monkeypatch: pytest.MonkeyPatch) -> None:

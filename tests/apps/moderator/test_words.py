@@ -7,8 +7,12 @@ from apps.ui.unseen import seen
 from moderation.contracts import ExplainedSpan
 
 
-def spans(*parts: tuple[int, int, float]) -> list[ExplainedSpan]:
-    return [ExplainedSpan(start=start, end=end, contributions={"toxic": value}) for start, end, value in parts]
+def spans(*parts: tuple[int, int, float], drives: float = 9.0) -> list[ExplainedSpan]:
+    """Return spans with what they add; from ``drives`` on they drive the label."""
+    return [
+        ExplainedSpan(start=start, end=end, contributions={"toxic": value}, drives=["toxic"] if value >= drives else [])
+        for start, end, value in parts
+    ]
 
 
 def test_pieces_carry_their_contributions_beside_the_strongest() -> None:
@@ -20,6 +24,13 @@ def test_pieces_carry_their_contributions_beside_the_strongest() -> None:
         (" ", 0.0),
         ("idiot!", 1.0),
     ]
+
+
+def test_what_drives_a_label_is_what_the_api_says_with_the_gap_between_two() -> None:
+    explanation = spans((0, 1, 4.0), (2, 3, 3.0), (4, 5, 2.0), (6, 7, 3.0), drives=3.0)
+    pieces = pieces_of("a b c d", explanation, "toxic")
+    assert [piece.text for piece in pieces if piece.drives] == ["a", " ", "b", "d"]
+    assert pieces[1] == Piece(" ", 0.0, 0.75, drives=True)
 
 
 def test_small_contributions_stay_small() -> None:

@@ -43,7 +43,7 @@ def test_the_plain_sample_is_taken_from_the_windows_whatever_their_length(engine
     sample = backtest_sample(engine, session, jobs(engine, session, now)[0].id, now)
     live = live_sample(engine, session, now - WEEK, now, now)
     spans = [(row["started_at"], row["ended_at"]) for row in windows(engine, session, now - WEEK, now, now)]
-    found = candidate.rescored(live, sample, np.full((len(live.ids), 6), 0.1), spans, "toxic")
+    found = candidate.rescored(live, sample, sample.of(live.ids), spans)["toxic"]
     assert len(sample.ids) == 20
     assert found.others == pytest.approx(np.full(10, 0.1))
 

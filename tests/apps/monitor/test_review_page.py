@@ -1,8 +1,10 @@
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 import streamlit as st
+import yaml
 from sqlalchemy import Engine, select
 from streamlit.testing.v1 import AppTest
 
@@ -23,6 +25,7 @@ from tests.apps.monitor.reviewing import (
     waiting,
 )
 from tests.apps.pages import charts, open_page, page, parsed_texts
+from tests.moderation.review.records import NEVER, policy
 
 NOW = datetime.now(UTC)
 
@@ -49,6 +52,20 @@ def draft(engine: Engine) -> list[str]:
     with engine.connect() as connection:
         (found,) = connection.execute(select(Review.draft).where(Review.draft.is_not(None))).scalars()
     return [label for label, fits in found.items() if fits]
+
+
+@pytest.mark.usefixtures("engine")
+def test_before_the_first_draw_the_page_says_when_there_is_something_to_review(
+    monitor: AppTest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rules = policy(window_hours=6, delay_minutes=90).model_dump(mode="json", exclude_none=True)
+    (tmp_path / "review.yaml").write_text(yaml.safe_dump(rules))
+    monkeypatch.setenv("MODERATION_REVIEW_POLICY_PATH", str(tmp_path / "review.yaml"))
+    words = "draws a sample of each window of 6 hours, 90 minutes after its end"
+    at = review_page(monitor)
+    assert not at.success
+    assert words in at.info[0].value
+    assert words in open_page(at, "live-quality").info[0].value
 
 
 def test_text_comes_first_and_scores_after_the_verdict(monitor: AppTest, engine: Engine) -> None:
@@ -212,9 +229,23 @@ def test_on_this_machine_alone_nobody_signs_in_and_the_page_says_so(monitor: App
     assert len(fresh.text_input) == 2
 
 
+def test_who_is_signed_in_can_leave_while_the_database_is_away(
+    remote: AppTest, engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    add(engine, "ann")
+    at = enter(remote.run(), "ann")
+    monkeypatch.setenv("MODERATION_DATABASE_URL", "postgresql://nobody@127.0.0.1:9/none")
+    assert "does not answer" in at.run().error[0].value
+    press(at, "Sign out")
+    assert "does not answer" in at.error[0].value
+    assert not [each for each in at.button if each.label == "Sign out"]
+    monkeypatch.undo()
+    monkeypatch.setenv("MODERATION_DATABASE_URL", engine.url.render_as_string())
+    assert [each.label for each in at.run().text_input] == ["Name", "Password"]
+
+
 def test_a_database_that_goes_away_keeps_what_was_chosen(engine: Engine) -> None:
     from apps.monitor.services.desk import ReviewDesk
-    from tests.moderation.review.records import NEVER, policy
 
     add(engine, "ann")
     waiting(engine, ["text"])

@@ -142,9 +142,10 @@ def test_every_drawn_item_is_scored_too_and_stays_out_of_the_random_sample(engin
     (job,) = jobs(engine, ann, CLOSED)
     found = backtest_sample(engine, ann, job_id, CLOSED)
     drawn = live_sample(engine, ann, *PERIOD, CLOSED).ids
-    assert (len(found.ids), len(found.items), set(found.items)) == (50, 60, set(drawn))
-    assert job.total == job.done == len(set(found.ids) | set(drawn)) == len(scorer.seen)
-    assert not np.isnan(found.item_scores).any()
+    assert (len(found.ids), len(drawn), set(found.scored)) == (50, 60, {*found.ids.tolist(), *drawn.tolist()})
+    assert job.total == job.done == len(found.scored) == len(scorer.seen)
+    assert not np.isnan(found.of(drawn)).any()
+    np.testing.assert_array_equal(found.of(found.ids), found.candidate)
 
 
 def test_an_item_whose_text_was_erased_has_no_scores(engine: Engine, ann: Session) -> None:
@@ -154,7 +155,9 @@ def test_an_item_whose_text_was_erased_has_no_scores(engine: Engine, ann: Sessio
     job_id = request_backtest(engine, ann, "candidate", PERIOD, 50, CLOSED)
     worker(engine, Lengths()).work()
     found = backtest_sample(engine, ann, job_id, CLOSED)
-    assert set(found.items[np.isnan(found.item_scores).all(axis=1)]) == set(gone)
+    drawn = live_sample(engine, ann, *PERIOD, CLOSED).ids
+    assert set(drawn[np.isnan(found.of(drawn)).all(axis=1)]) == set(gone)
+    assert np.isnan(found.of(np.array(["0" * 32]))).all()
     assert (found.population, found.missing, len(found.ids)) == (193, 0, 50)
 
 

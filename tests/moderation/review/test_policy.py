@@ -50,3 +50,16 @@ def test_a_file_that_is_missing_or_no_yaml_is_one_clear_line(tmp_path: Path) -> 
     (tmp_path / "bad.yaml").write_text("a: [")
     with pytest.raises(ConfigurationError, match="is not YAML"):
         read_review_policy(tmp_path / "bad.yaml")
+
+
+@pytest.mark.parametrize(
+    ("hours", "minutes", "words"),
+    [
+        (24, 60, "a sample of each window of 24 hours, 60 minutes after its end"),
+        (1, 1, "a sample of each window of 1 hour, 1 minute after its end"),
+        (6, 0, "a sample of each window of 6 hours, at its end"),
+    ],
+)
+def test_what_is_drawn_and_when_is_said_in_words(tmp_path: Path, hours: int, minutes: int, words: str) -> None:
+    changed = written(tmp_path, window_hours=hours, delay_minutes=minutes, daily_budget=2_400)
+    assert read_review_policy(changed).draw_in_words == words
