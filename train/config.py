@@ -22,7 +22,7 @@ from pydantic import (
 from moderation.errors import ConfigurationError
 from moderation.labels import LABELS
 from train.config_errors import explain
-from train.config_types import Label, Part
+from train.config_types import HashRange, Label
 from train.perspective.config import PerspectiveConfig
 
 SplitName = Literal["train", "validation", "test"]
@@ -63,6 +63,7 @@ class PrevalenceWeights(_Section):
 
 class _Source(_Section):
     licence: str
+    link: Annotated[str | None, Field(description="Where the data come from; for the cards.")] = None
     weight: Annotated[float, Field(gt=0, description="Multiplies the sample weight of every row.")] = 1.0
     language: Annotated[
         str | None, Field(description="Of every row, e.g. en; null where it differs or is unknown.")
@@ -91,9 +92,9 @@ class TableSource(_FileSource):
     only: Annotated[
         dict[str, tuple[str | int | bool, ...]], Field(description="Columns of the file, and the values to keep.")
     ] = {}
-    part: Annotated[Part | None, Field(description="Only texts whose hash lies from the one share to the other.")] = (
-        None
-    )
+    part: Annotated[
+        HashRange | None, Field(description="Only texts whose hash lies from the one share to the other.")
+    ] = None
     weights: PrevalenceWeights | None = None
 
 
@@ -171,7 +172,9 @@ class DataConfig(_Section):
     """Which rows, what is checked in them, and how they are split."""
 
     sources: tuple[Source, ...]
-    exclude: Annotated[tuple[Path, ...], Field(description="Tables whose ids and texts (comment_text or text) are left out.")] = ()
+    exclude: Annotated[
+        tuple[Path, ...], Field(description="Tables whose ids and texts (comment_text or text) are left out.")
+    ] = ()
     empty_texts: Literal["refuse", "drop"] = "refuse"
     contradictions: Literal["refuse", "keep", "drop", "majority"] = "keep"
     near_duplicates: Literal["refuse", "keep", "drop", "together"] = "refuse"
@@ -188,11 +191,6 @@ class DataConfig(_Section):
     def name(self) -> str:
         """The sources' names, for people."""
         return ", ".join(dict.fromkeys(source.name for source in self.sources))
-
-    @property
-    def licence(self) -> str:
-        """The sources' licences, each once."""
-        return "; ".join(dict.fromkeys(source.licence for source in self.sources))
 
 
 class ModelConfig(_Section):
@@ -273,7 +271,7 @@ class BundleTeacher(_Teacher):
 
     kind: Literal["bundle"]
     path: Path
-    part: Annotated[Part | None, Field(description="Teach only texts whose hash lies in it; null: all.")] = None
+    part: Annotated[HashRange | None, Field(description="Teach only texts whose hash lies in it; null: all.")] = None
 
 
 Teacher = Annotated[TfidfTeacher | BundleTeacher, Field(discriminator="kind")]

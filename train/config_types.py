@@ -22,4 +22,4 @@ def _rising(part: tuple[float, float]) -> tuple[float, float]:
     return part
 
 
-Part = Annotated[tuple[float, float], AfterValidator(_rising)]
+HashRange = Annotated[tuple[float, float], AfterValidator(_rising)]

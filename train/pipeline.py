@@ -29,7 +29,7 @@ from train.data.card import dataset_card, digest, order
 from train.data.rows import FINDINGS, exports, load_rows
 from train.disguises import disguised
 from train.fit import fit, training_arguments
-from train.folder import alone, claim, finish, finished, restart, save_weights, write_text
+from train.folder import alone, claim, finish, finished, restart, save_weights, stated, write_text
 from train.model import build, encoder_path, save_tokenizer
 from train.perspective.reference import require_unseen
 from train.teachers import ask, described, read_answers, softened, write_answers
@@ -84,7 +84,7 @@ def _run(config: TrainConfig, anew: bool) -> Bundle | None:
     rival = _baseline(config, rows) if config.baseline else None
     begun = json.loads((config.run_dir / RUN).read_text(encoding="utf-8"))
     origin = {key: begun[key] for key in ("git_commit", "git_dirty", "created_at")}
-    origin |= {"run_url": tracker.url, "exports": exports(rows)}
+    origin |= {"run_url": tracker.url, "exports": exports(rows), "config": stated(config)}
     bundle, scores = write_bundle(config, rows, model.eval(), rival, origin)
     tracker.results(bundle.manifest.metrics, Scored(rows[rows["split"] == "test"], scores))
     _publish(config, bundle)

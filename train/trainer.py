@@ -2,7 +2,7 @@
 
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, cast
@@ -67,13 +67,13 @@ class CommentTrainer(Trainer):
         return (loss, {"logits": logits}) if return_outputs else loss
 
     def create_optimizer(self, model: nn.Module | None = None) -> torch.optim.Optimizer:
-        """Build fused AdamW: the head has its own rate, biases and norms no decay."""
+        """Build fused AdamW: the head has its own rate, layers theirs, biases and norms no weight decay."""
         if self.optimizer is None:
             groups: dict[tuple[float, bool], list[nn.Parameter]] = {}
-            named = list((model or cast(nn.Module, self.model)).named_parameters())
-            layers = 1 + max((layer for name, _ in named if (layer := layer_of(name)) is not None), default=-1)
-            for name, parameter in named:
-                groups.setdefault((self._rate(name, layers), parameter.ndim > 1), []).append(parameter)
+            named = dict((model or cast(nn.Module, self.model)).named_parameters())
+            rates = learning_rates(list(named), self._fit)
+            for rate, parameter in zip(rates, named.values(), strict=True):
+                groups.setdefault((rate, parameter.ndim > 1), []).append(parameter)
             self.optimizer = torch.optim.AdamW(
                 [
                     {"params": parameters, "lr": rate, "weight_decay": self._fit.weight_decay if decays else 0.0}
@@ -82,13 +82,6 @@ class CommentTrainer(Trainer):
                 fused=True,
             )
         return self.optimizer
-
-    def _rate(self, name: str, layers: int) -> float:
-        """Return the learning rate of a parameter; what is below the first of the ``layers`` counts as one more."""
-        if name.startswith(HEAD):
-            return self._fit.head_learning_rate
-        layer = layer_of(name)
-        return self._fit.learning_rate * self._fit.layer_decay ** (layers if layer is None else layers - 1 - layer)
 
     def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:  # noqa: ANN401 - of Trainer
         """Evaluate the average where there is one: it is what is kept."""
@@ -131,10 +124,10 @@ class CommentTrainer(Trainer):
 
 
 class Average(TrainerCallback):
-    """A moving average of the weights, which generalises better than the last of them, at no cost when serving.
+    """The exponential moving average of the weights: it generalises better than the last of them, and costs no serving.
 
-    Polyak and Juditsky, Acceleration of Stochastic Approximation by Averaging (1992); exponential, with a decay that
-    rises from 2 / 11, so that the first steps are soon forgotten.
+    Polyak and Juditsky, Acceleration of Stochastic Approximation by Averaging (1992), average all steps alike; here
+    the decay rises from 2 / 11, so that the first steps are soon forgotten.
     """
 
     def __init__(self, model: nn.Module, decay: float) -> None:
@@ -169,19 +162,32 @@ class Average(TrainerCallback):
             self._model.load_state_dict(own, strict=False)
 
     def save(self, path: Path) -> None:
-        """Write the average."""
-        save_file({name: value.contiguous() for name, value in self._weights.items()}, path)
+        """Write the average with the model's integers, which have none: all that a model of the same kind loads."""
+        whole = self._model.state_dict() | self._weights
+        save_file({name: value.contiguous() for name, value in whole.items()}, path)
 
     def load(self, path: Path) -> None:
         """Go on with the average in ``path``."""
-        for name, value in load_file(path).items():
-            self._weights[name].copy_(value)
+        saved = load_file(path)
+        for name, value in self._weights.items():
+            value.copy_(saved[name])
 
 
-def layer_of(name: str) -> int | None:
-    """Return the number of the encoder's layer that a parameter belongs to, the lowest 0, or None."""
-    found = _LAYER.search(name)
-    return int(found[1]) if found else None
+def learning_rates(names: Sequence[str], fit: FitConfig) -> list[float]:
+    """Return the rate of each parameter, in the model's order: it decays from each layer to the one below.
+
+    What comes before the first layer (embeddings) counts as one more below it, what comes after (a last norm) as the
+    top one.
+    """
+    found = [int(number[1]) if (number := _LAYER.search(name)) else None for name in names]
+    layers = 1 + max((layer for layer in found if layer is not None), default=-1)
+    rates, below = [], True
+    for name, layer in zip(names, found, strict=True):
+        below = below and layer is None
+        depth = layers if below else 0 if layer is None else layers - 1 - layer
+        head = name.startswith(HEAD)
+        rates.append(fit.head_learning_rate if head else fit.learning_rate * fit.layer_decay**depth)
+    return rates
 
 
 class Progress(ProgressCallback):

@@ -36,7 +36,10 @@ class TemplateSuite(BaseModel):
     name: str
     labels: dict[Label, Annotated[float, Field(ge=0, le=1)]] = {}
     unknown: tuple[Label, ...] = ()
-    count: Annotated[int, Field(ge=1, description="How many texts are drawn, or all if there are fewer.")]
+    count: Annotated[
+        int,
+        Field(ge=1, description="How many texts are drawn: as many from each template, rounded up, or all it has."),
+    ]
     templates: Words
     slots: dict[str, Words] = {}
 
@@ -44,6 +47,9 @@ class TemplateSuite(BaseModel):
     def _says_one_thing(self) -> Self:
         if both := set(self.labels) & set(self.unknown):
             raise ValueError(f"{self.name}: {min(both)} is both stated and unknown")
+        for number, template in enumerate(self.templates):
+            if {"{", "}"} & set(_SLOT.sub("", template)):
+                raise ValueError(f"{self.name}: template {number} has a brace that is no slot's; expected {{name}}")
         return self
 
 
@@ -51,16 +57,34 @@ def read_templates(folder: Path) -> pd.DataFrame:
     """Return the texts of every suite: columns comment_text and the six labels, NaN where unknown.
 
     Raises:
-        InvalidInputError: no such folder, a file that is no list of suites, a slot without words.
+        InvalidInputError: no such folder, a file that is no list of suites, a slot without words, two suites that
+            give one text other labels.
     """
     paths = sorted(folder.glob("*.yaml"))
     if not paths:
         raise InvalidInputError(f"{folder} has no YAML file of templates")
     words = _read(folder / WORDS, dict[str, Words]) if (folder / WORDS).exists() else {}
     suites = [(path, suite) for path in paths if path.name != WORDS for suite in _read(path, list[TemplateSuite])]
-    rows = [{"comment_text": text, **_labels(suite)} for path, suite in suites for text in draw(suite, words, path)]
-    table = pd.DataFrame(rows, columns=["comment_text", *LABELS])
-    return table[~table["comment_text"].str.casefold().duplicated()].reset_index(drop=True)
+    rows = [
+        {"comment_text": text, "suite": suite.name, **_labels(suite)}
+        for path, suite in suites
+        for text in draw(suite, words, path)
+    ]
+    return _once(pd.DataFrame(rows), folder)
+
+
+def _once(rows: pd.DataFrame, folder: Path) -> pd.DataFrame:
+    """Return ``rows`` without texts that are equal but for case, which must have the same labels."""
+    folded = rows["comment_text"].str.casefold()
+    first = rows.groupby(folded)[["suite", *LABELS]].transform(lambda values: values.iloc[0])
+    same = (rows[list(LABELS)] == first[list(LABELS)]) | (rows[list(LABELS)].isna() & first[list(LABELS)].isna())
+    if not same.all(axis=None):
+        other = ~same.all(axis=1)
+        pair = " and ".join(sorted({first.loc[other, "suite"].iloc[0], rows.loc[other, "suite"].iloc[0]}))
+        raise InvalidInputError(
+            f"{folder}: {other.sum()} texts stand there again with other labels, the first in {pair}; expected the same"
+        )
+    return rows[~folded.duplicated()].drop(columns="suite").reset_index(drop=True)
 
 
 def draw(suite: TemplateSuite, words: Mapping[str, list[str]], path: Path) -> list[str]:
@@ -88,7 +112,8 @@ def _filled(template: str, slots: Mapping[str, list[str]], count: int) -> list[s
     for _ in range(TRIES * count):  # the streams come to every combination, though two may read alike
         if len(texts) == count:
             break
-        text = template.format_map({slot: next(stream) for slot, stream in zip(slots, streams, strict=True)})
+        drawn = {slot: next(stream) for slot, stream in zip(slots, streams, strict=True)}
+        text = _SLOT.sub(lambda slot: drawn[slot[1]], template)  # noqa: B023 - called at once
         texts[text[:1].upper() + text[1:] if template[:1] == "{" else text] = None
     return list(texts)
 
