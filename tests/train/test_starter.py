@@ -23,7 +23,7 @@ STARTER, GRADED = (str(ROOT / "configs" / "train" / f"{name}.yaml") for name in 
 SYLLABLES = ("ba", "ko", "mi", "ru", "te", "fal", "gin", "lop", "sed", "nur", "pir", "dol", "kem", "vas")
 TINY = ['model.encoder="tiny:"', "model.max_tokens=32", "fit.max_steps=120", "fit.interval=60", "fit.average=0.9"]
 RATES = ["fit.learning_rate=0.003", "fit.head_learning_rate=0.01"]
-QUIET = ["tracking.mode=disabled", "publish=false", "baseline=false"]
+QUIET = ["tracking.mode=disabled", "publish=false"]
 
 
 def texts(count: int, seed: int, label: str | None = None) -> list[str]:
@@ -115,7 +115,7 @@ def test_the_recipe_ends_in_a_measured_bundle_that_states_it(trained: tuple[Path
     assert config["teachers"][1]["version"] == teacher.version  # type: ignore[index]
     assert config["disguise"] == {"share": 0.12, "weight": 0.7}
     assert config["model"]["undisguise"] is True  # type: ignore[index]
-    assert bundle.manifest.perspective_scale is not None
+    assert bundle.perspective is not None
     assert "quality" in bundle.manifest.metrics
 
 
