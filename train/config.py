@@ -163,7 +163,7 @@ class SplitConfig(_Section):
         if self.test_share + self.validation_share >= 1:
             raise ValueError(f"test_share {self.test_share} and validation_share {self.validation_share} leave no rows")
         other = {"hash": "seed", "stratified": "salt"}[self.method]
-        if other in self.model_fields_set:
+        if getattr(self, other) != type(self).model_fields[other].default:
             raise ValueError(f"{other} has no meaning for method {self.method}")
         return self
 
