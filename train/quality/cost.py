@@ -1,7 +1,7 @@
 """What int8 cost, by the manifest, and what a bundle costs to keep and to run."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from moderation.bundle import Bundle, Manifest
@@ -13,6 +13,7 @@ from train.metrics.resampling import Interval
 from train.quality.figure import Figure, Part
 from train.quality.samples import lowest_hashes
 
+NAMES = {"roc_auc": "ROC-AUC", "average_precision": "average precision", "f1": "F1", "brier_skill": "Brier skill"}
 MEGABYTES = 30
 WITHIN = 0.001
 TIMED = 200
@@ -31,26 +32,43 @@ def int8_cost(manifest: Manifest) -> Part:
             "--without int8"
         )
     above = {
-        f"{name} of {row}": Interval(**cell)
+        (name, row): Interval(**cell)
         for row, cells in stated["above_fp32"].items()
         for name, cell in cells.items()
         if cell["value"] is not None
     }
-    worst = max(above, key=lambda name: abs(above[name].value))
+    means = [name for name, row in above if row == "mean"]
     return Part(
         name="int8",
         title="int8 against fp32",
         how="From the manifest: export scored the test split with both. Differences are int8 minus fp32, paired.",
         figures=[
-            Figure.of("largest difference of a score", float(stated["max_score_difference"])),
-            Figure.of("mean difference of a score", float(stated["mean_score_difference"]), digits=4),
-            Figure.of("difference of mean ROC-AUC", above["roc_auc of mean"], -WITHIN, WITHIN, digits=4),
+            Figure.of("max_score_difference", "largest difference of a score", float(stated["max_score_difference"])),
             Figure.of(
-                "difference of mean average precision", above["average_precision of mean"], -WITHIN, WITHIN, digits=4
+                "mean_score_difference", "mean difference of a score", float(stated["mean_score_difference"]), digits=4
             ),
-            Figure.of(f"largest difference of a figure ({worst})", above[worst], -WITHIN, WITHIN, digits=4),
+            *(
+                Figure.of(
+                    f"{name}_difference",
+                    f"difference of mean {NAMES.get(name, name)}",
+                    above[name, "mean"],
+                    -WITHIN,
+                    WITHIN,
+                    digits=4,
+                )
+                for name in means
+            ),
+            *_largest(above),
         ],
     )
+
+
+def _largest(above: Mapping[tuple[str, str], Interval]) -> list[Figure]:
+    if not above:
+        return []
+    place = max(above, key=lambda place: abs(above[place].value))
+    what = f"largest difference of a figure ({' of '.join(place)})"
+    return [Figure.of("largest_difference", what, above[place], -WITHIN, WITHIN, digits=4)]
 
 
 def size_and_speed(scorer: Scorer, rival: Scorer | None, texts: Sequence[str]) -> Part:
@@ -60,21 +78,30 @@ def size_and_speed(scorer: Scorer, rival: Scorer | None, texts: Sequence[str]) -
     own, others = _rates([scorer] if rival is None else [scorer, rival], chosen)
     sizes = _sizes(scorer.bundle)
     figures = [
-        Figure.of("size of the folder, MB", sum(sizes.values()) / 1e6, at_most=MEGABYTES, digits=1),
+        Figure.of("size_mb", "size of the folder, MB", sum(sizes.values()) / 1e6, at_most=MEGABYTES, digits=1),
         Figure.of(
-            f"size of the largest file ({max(sizes, key=sizes.__getitem__)}), MB", max(sizes.values()) / 1e6, digits=1
+            "largest_file_mb",
+            f"size of the largest file ({max(sizes, key=sizes.__getitem__)}), MB",
+            max(sizes.values()) / 1e6,
+            digits=1,
         ),
-        Figure.of("one comment alone, median ms", latency.median_ms, digits=1),
-        Figure.of("comments per second", own, digits=0),
+        Figure.of("comment_ms", "one comment alone, median ms", latency.median_ms, digits=1),
+        Figure.of("comments_per_second", "comments per second", own, digits=0),
     ]
     if rival is not None and latency.rival_median_ms is not None:
         figures += [
             Figure.of(
+                "comment_ratio",
                 "time of one comment against the other bundle's, ratio",
                 latency.median_ms / latency.rival_median_ms,
                 digits=2,
             ),
-            Figure.of("comments per second against the other bundle's, ratio", own / others[0], digits=2),
+            Figure.of(
+                "comments_per_second_ratio",
+                "comments per second against the other bundle's, ratio",
+                own / others[0],
+                digits=2,
+            ),
         ]
     beside = f", in turns with version `{rival.bundle.version[:12]}`" if rival else ""
     return Part(

@@ -7,21 +7,25 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from tqdm import tqdm
 
 from moderation.bundle import ONNX_WEIGHTS, Bundle
 from moderation.errors import InvalidInputError
 from moderation.scoring.scorer import Scorer
-from train.commit import git
+from train.commit import commit
 from train.config import DataConfig
 from train.data.card import digest
 from train.data.rows import load_rows
 from train.gate.gate import score_texts
+from train.gate.rules import case_files
 from train.metrics.ranking import hard
+from train.metrics.resampling import SEED
 from train.quality import disguises, spans, templates
 from train.quality.cost import int8_cost, size_and_speed
 from train.quality.figure import Part, Report
-from train.quality.functional import functional
+from train.quality.functional import SUITES, functional
 from train.quality.held_out import held_out
+from train.quality.samples import file_digest
 
 NEEDS_ROWS = ("held-out", "obfuscation", "speed")
 
@@ -43,7 +47,7 @@ def measure(bundle: Bundle, data: DataConfig, wanted: Wanted, against: Bundle | 
         InvalidInputError: a file that is missing or cannot be used, or data that did not train the bundle.
         BundleError: a bundle that does not score its probes as its manifest states.
     """
-    files = _read_files(wanted)
+    files, code = _read_files(wanted), commit()
     test = _test_split(bundle, data) if set(NEEDS_ROWS) & set(wanted.parts) else pd.DataFrame()
     scorer = _load(bundle)
     score = partial(score_texts, scorer)
@@ -66,16 +70,34 @@ def measure(bundle: Bundle, data: DataConfig, wanted: Wanted, against: Bundle | 
         "int8": lambda: int8_cost(bundle.manifest),
         "speed": lambda: size_and_speed(scorer, _load(against) if against else None, test["comment_text"].tolist()),
     }
-    found = [parts[name]() for name in wanted.parts]
+    found = []
+    with tqdm(wanted.parts, unit=" parts", disable=None) as bar:
+        for name in bar:
+            bar.set_description(name)
+            found.append(parts[name]())
     return Report(
         bundle=bundle.manifest.name,
         version=bundle.version,
         weights=bundle.manifest.files[ONNX_WEIGHTS].sha256,
         backend=scorer.backend,
-        git_commit=git("rev-parse", "HEAD"),
+        **code,
+        dataset=None if test.empty else bundle.manifest.provenance.dataset_digest,
+        files={path.name: file_digest(path) for name in wanted.parts for path in _files(name, wanted.folder)},
+        resamples=resamples,
+        seed=SEED,
         left_out=wanted.left_out,
         parts=found,
     )
+
+
+def _files(part: str, folder: Path) -> list[Path]:
+    """Return what a part reads besides the bundle and the rows it was trained on."""
+    return {
+        "functional": case_files(SUITES),
+        "obfuscation": [disguises.WORDS],
+        "bias": [folder / templates.FILE],
+        "spans": [folder / spans.FILE],
+    }.get(part, [])
 
 
 def _load(bundle: Bundle) -> Scorer:
