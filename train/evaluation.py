@@ -101,7 +101,8 @@ def compare(
     Without ``thresholds`` (of either) only how they rank, which costs a third; with ``fitted=False`` all figures but
     slope and intercept of the calibration, which costs little more.
     """
-    names, chosen = (FIGURES, Column.all) if fitted else (UNFITTED, Column.unfitted)
+    names: Sequence[str] = FIGURES if fitted else UNFITTED
+    chosen = Column.all if fitted else Column.unfitted
     if not thresholds:
         names, chosen = RANKED, Column.ranked
     own_cuts, rival_cuts = thresholds or (dict.fromkeys(LABELS, 1.0), dict.fromkeys(LABELS, 1.0))

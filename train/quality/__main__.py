@@ -54,7 +54,7 @@ def main(words: Sequence[str] | None = None) -> int:
     parser.add_argument("--report", type=Path, metavar="DIR", help="also write quality.json and quality.md to DIR")
     parser.add_argument("--output", type=Path, metavar="DIR", help="folder to write the bundle with its figures to")
     parser.add_argument(
-        "--resamples", type=int, default=RESAMPLES, metavar="N", help="of the bootstrap (default %(default)s)"
+        "--resamples", type=int, default=RESAMPLES, metavar="N", help="bootstrap samples (default %(default)s)"
     )
     add_overrides(parser, "data.sources.0.path=train.csv")
     arguments = parser.parse_args(words)

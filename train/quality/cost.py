@@ -37,26 +37,18 @@ def int8_cost(manifest: Manifest) -> Part:
         for name, cell in cells.items()
         if cell["value"] is not None
     }
-    means = [name for name, row in above if row == "mean"]
+    worst, mean = float(stated["max_score_difference"]), float(stated["mean_score_difference"])
     return Part(
         name="int8",
         title="int8 against fp32",
         how="From the manifest: export scored the test split with both. Differences are int8 minus fp32, paired.",
         figures=[
-            Figure.of("max_score_difference", "largest difference of a score", float(stated["max_score_difference"])),
-            Figure.of(
-                "mean_score_difference", "mean difference of a score", float(stated["mean_score_difference"]), digits=4
-            ),
+            Figure.of("max_score_difference", "largest difference of a score", worst),
+            Figure.of("mean_score_difference", "mean difference of a score", mean, digits=4),
             *(
-                Figure.of(
-                    f"{name}_difference",
-                    f"difference of mean {NAMES.get(name, name)}",
-                    above[name, "mean"],
-                    -WITHIN,
-                    WITHIN,
-                    digits=4,
-                )
-                for name in means
+                _within(f"{name}_difference", f"difference of mean {NAMES.get(name, name)}", cell)
+                for (name, row), cell in above.items()
+                if row == "mean"
             ),
             *_largest(above),
         ],
@@ -67,8 +59,11 @@ def _largest(above: Mapping[tuple[str, str], Interval]) -> list[Figure]:
     if not above:
         return []
     place = max(above, key=lambda place: abs(above[place].value))
-    what = f"largest difference of a figure ({' of '.join(place)})"
-    return [Figure.of("largest_difference", what, above[place], -WITHIN, WITHIN, digits=4)]
+    return [_within("largest_difference", f"largest difference of a figure ({' of '.join(place)})", above[place])]
+
+
+def _within(name: str, what: str, found: Interval) -> Figure:
+    return Figure.of(name, what, found, -WITHIN, WITHIN, digits=4)
 
 
 def size_and_speed(scorer: Scorer, rival: Scorer | None, texts: Sequence[str]) -> Part:
@@ -89,20 +84,7 @@ def size_and_speed(scorer: Scorer, rival: Scorer | None, texts: Sequence[str]) -
         Figure.of("comments_per_second", "comments per second", own, digits=0),
     ]
     if rival is not None and latency.rival_median_ms is not None:
-        figures += [
-            Figure.of(
-                "comment_ratio",
-                "time of one comment against the other bundle's, ratio",
-                latency.median_ms / latency.rival_median_ms,
-                digits=2,
-            ),
-            Figure.of(
-                "comments_per_second_ratio",
-                "comments per second against the other bundle's, ratio",
-                own / others[0],
-                digits=2,
-            ),
-        ]
+        figures += _ratios(latency.median_ms / latency.rival_median_ms, own / others[0])
     beside = f", in turns with version `{rival.bundle.version[:12]}`" if rival else ""
     return Part(
         name="speed",
@@ -114,6 +96,15 @@ def size_and_speed(scorer: Scorer, rival: Scorer | None, texts: Sequence[str]) -
         ),
         figures=figures,
     )
+
+
+def _ratios(of_time: float, of_rate: float) -> list[Figure]:
+    return [
+        Figure.of("comment_ratio", "time of one comment against the other bundle's, ratio", of_time, digits=2),
+        Figure.of(
+            "comments_per_second_ratio", "comments per second against the other bundle's, ratio", of_rate, digits=2
+        ),
+    ]
 
 
 def _sizes(bundle: Bundle) -> dict[str, int]:

@@ -186,13 +186,12 @@ def _figures(found: Sequence[Interval], names: Sequence[tuple[str, str]]) -> lis
     judged = [n for n, (_, extent) in enumerate(names) if extent != EXTENTS[1]]
     worst = max(judged, key=lambda n: gained[n].value)
     every = [n for n in range(len(names)) if n not in judged]
+    named = {names[n][0]: lost[n] for n in judged}
     return [
         Figure.of("recall", "recall as written", found[0]),
         *(
-            Figure.of(
-                f"recall_lost_{names[n][0].replace(' ', '_')}", f"recall lost: {names[n][0]}", lost[n], at_most=FALL
-            )
-            for n in judged
+            Figure.of(f"recall_lost_{kind.replace(' ', '_')}", f"recall lost: {kind}", fall, at_most=FALL)
+            for kind, fall in named.items()
         ),
         Figure.of(
             "recall_lost_every_word",

@@ -7,8 +7,8 @@ HEADING = "## Quality"
 TEMPLATE = """{heading}
 
 Measured by `python -m train.quality` on version `{version}` (weights `{weights}`, computed in {backend}), at commit
-`{commit}`{dirty}, with 95 % intervals ({resamples:,} resamples, seed {seed}). *ok* says "by value" where the value reaches
-the aim and an end of its interval does not. What each figure means: `docs/quality.md`.{left_out}{asked}
+`{commit}`{dirty}, with 95 % intervals ({resamples:,} resamples, seed {seed}). *ok* says "by value" where the value
+reaches the aim and an end of its interval does not. What each figure means: `docs/quality.md`.{left_out}{asked}
 
 | what | reached | to reach | ok |
 |---|---|---|---|
@@ -45,7 +45,7 @@ def summary(report: Report) -> str:
 
 def _asked(report: Report) -> str:
     """Return on what was measured, by the first digits of each SHA-256."""
-    named = {"the rows that it was trained beside": report.dataset} if report.dataset else {}
+    named = {"the test split of its dataset": report.dataset} if report.dataset else {}
     named |= {f"`{name}`": report.files[name] for name in sorted(report.files)}
     said = ", ".join(f"{name} `{digest[:16]}`" for name, digest in named.items())
     return f" Measured on: {said}." if said else ""

@@ -11,6 +11,7 @@ import statistics
 import time
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 
@@ -98,25 +99,29 @@ def span_quality(score: Score, posts: pd.DataFrame, threshold: float, resamples:
         return [_mean(f1, drawn), _mean(f1[marked], drawn[marked])]
 
     whole, some = bootstrap(statistic, np.ones(len(f1)), resamples)
-    words = int(np.median([len(each.spans) for each in found]))
     return Part(
         name="spans",
         title="Words that drive the score",
-        how=(
-            f"{len(posts):,} posts of the {MEASURED} split of {FILE}, chosen by hash; no training has seen a span. "
-            f"Highlighted are the spans that the API's `explain` says drive `{LABEL}`; the rule was chosen on the "
-            f"{CHOSEN_ON} split. F1 over characters per post, the mean over posts; of a post without marks 1 where "
-            "nothing is highlighted, else 0. Deleted: from posts at the threshold of the label with a highlighted "
-            "word, those words, or others drawn at random, no fewer words and no fewer characters, in posts that have "
-            f"so many. Latency: of {TIMED} posts of about the median length ({words} words), one after another, each "
-            "in turns with its score alone."
-        ),
+        how=_how(len(posts), int(np.median([len(each.spans) for each in found]))),
         figures=[
             Figure.of("character_f1", "character F1 of the highlighted words", whole, at_least=LEAST_F1),
             Figure.of("character_f1_marked", "character F1 of posts with a mark", some),
             *_fidelity(deleted, threshold, resamples),
             *_latency(score, found),
         ],
+    )
+
+
+def _how(posts: int, words: int) -> str:
+    return (
+        f"{posts:,} posts of the {MEASURED} split of {FILE}, chosen by hash; no training has seen a span. Highlighted "
+        f"are the spans that the API's `explain` says drive `{LABEL}`; the rule was chosen on the {CHOSEN_ON} split. "
+        "F1 over characters per post, the mean over posts; of a post without marks 1 where nothing is highlighted, "
+        "else 0. "
+        "Deleted: from posts at the threshold of the label with a highlighted word, those words, or others drawn at "
+        "random, no fewer words and no fewer characters, in posts that have so many. "
+        f"Latency: of {TIMED} posts of about the median length ({words} words), one after another, each in turns with "
+        "its score alone."
     )
 
 
@@ -209,10 +214,8 @@ def _fidelity(deleted: Deletions, threshold: float, resamples: int) -> list[Figu
     fall, undone, other_fall, other_undone = bootstrap(
         lambda drawn: [_mean(values, drawn[known]) for values, known in rows], ones, resamples
     )
-    highlighted, others = (
-        f"the highlighted words ({len(ones)} posts)",
-        f"as much of other words ({compared.sum()} posts)",
-    )
+    highlighted = f"the highlighted words ({len(ones)} posts)"
+    others = f"as much of other words ({compared.sum()} posts)"
     return [
         Figure.of("fall_highlighted", f"fall of the score without {highlighted}", fall),
         Figure.of("undone_highlighted", f"decision undone without {highlighted}, share", undone),
@@ -224,10 +227,10 @@ def _fidelity(deleted: Deletions, threshold: float, resamples: int) -> list[Figu
 def _latency(score: Score, found: Sequence[Explained]) -> list[Figure]:
     middle = int(np.median([len(each.spans) for each in found]))
     texts = [each.text for each in sorted(found, key=lambda each: abs(len(each.spans) - middle))[:TIMED]]
-    alone, explained = zip(
-        *((_ms(lambda text=text: score([text])), _ms(lambda text=text: explain_all(score, [text]))) for text in texts),
-        strict=True,
-    )
+    alone, explained = [], []
+    for text in texts:
+        alone.append(_ms(partial(score, [text])))
+        explained.append(_ms(partial(explain_all, score, [text])))
     own = statistics.median(explained)
     return [
         Figure.of("explain_ms", "explain, median ms at the median length", own, digits=0),

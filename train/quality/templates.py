@@ -136,14 +136,13 @@ def _auc_figures(found: Mapping[str, Any]) -> list[Figure]:
     for name in AUCS:
         aucs = {term: Interval(**group[name]) for term, group in found["groups"].items()}
         least = min(aucs, key=lambda term: aucs[term].value)
+        mean = float(np.mean([each.value for each in aucs.values()]))
         shown = name.replace("_auc", " AUC").replace("bpsn", "BPSN").replace("bnsp", "BNSP")
         figures += [
             Figure.of(
                 f"{name}_least", f"{shown}, the least of {len(aucs)} terms ({least})", aucs[least], at_least=LEAST_AUC
             ),
-            Figure.of(
-                f"{name}_mean", f"{shown}, mean over terms", float(np.mean([each.value for each in aucs.values()]))
-            ),
+            Figure.of(f"{name}_mean", f"{shown}, mean over terms", mean),
         ]
     return [*figures, Figure.of("final_metric", "final metric", Interval(**found["final"]))]
 
