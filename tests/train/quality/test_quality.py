@@ -16,7 +16,7 @@ from train.commit import commit
 from train.config import load
 from train.data.card import digest
 from train.data.rows import load_rows
-from train.quality.__main__ import main
+from train.quality.__main__ import PARTS, main
 from train.quality.disguises import DISTRACTOR, KINDS
 from train.quality.figure import Report
 from train.quality.page import aim, number, page
@@ -142,6 +142,17 @@ def test_what_is_missing_is_said_before_anything_is_measured(
     assert "no file nowhere.csv; name another with --set, e.g. data.sources.0.path=FILE" in capsys.readouterr().err
     assert command(state, "--resamples", 0) == 1
     assert "--resamples is 0" in capsys.readouterr().err
+
+
+def test_help_lists_every_part_with_what_it_needs(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="^0$"):
+        main(["--help"])
+    lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("  ")]
+    assert [line.split()[0] for line in lines if line.split()[0] in PARTS] == list(PARTS)
+    assert [line.rpartition(" in --data")[0].split()[-1] for line in lines if line.endswith(" in --data")] == [
+        "bias_madlibs.parquet",
+        "toxic_spans_dev.parquet",
+    ]
 
 
 def test_a_bundle_of_other_data_is_refused(state: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
