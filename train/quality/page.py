@@ -45,10 +45,10 @@ def summary(report: Report) -> str:
 
 def _asked(report: Report) -> str:
     """Return on what was measured, by the first digits of each SHA-256."""
-    named = {"the test split of its dataset": report.dataset} if report.dataset else {}
+    named = {"the test split of the dataset": report.dataset} if report.dataset else {}
     named |= {f"`{name}`": report.files[name] for name in sorted(report.files)}
     said = ", ".join(f"{name} `{digest[:16]}`" for name, digest in named.items())
-    return f" Measured on: {said}." if said else ""
+    return f"\n\nMeasured on {said}." if said else ""
 
 
 def _part(part: Part) -> str:
