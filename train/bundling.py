@@ -261,7 +261,7 @@ def _metrics(
         "int8": {
             "max_score_difference": float(np.abs(int8 - exact).max()),
             "mean_score_difference": float(np.abs(int8 - exact).mean()),
-            "above_fp32": compare(labels, int8, exact, weights),
+            "above_fp32": compare(labels, int8, exact, weights, thresholds=(thresholds, thresholds), fitted=False),
         },
     }
 

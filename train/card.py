@@ -15,6 +15,7 @@ from train.evaluation import CHANGED, DECISIONS, HEADLINE, cell, languages_table
 from train.metrics.figures import LABELS_AND_MEAN
 from train.metrics.identity import AUCS
 
+PARITY = (*HEADLINE, "brier_skill", "ece")
 SECTION = re.compile(r"^(?=## )", re.MULTILINE)
 
 TEMPLATE = """# {name}: toxicity of comments, six labels
@@ -166,7 +167,7 @@ def model_card(manifest: Manifest, config: TrainConfig, rows: pd.DataFrame) -> s
         baseline=BASELINE.format(table=table(above)) if above else "",
         max_difference=metrics["int8"]["max_score_difference"],
         mean_difference=metrics["int8"]["mean_score_difference"],
-        parity=table(metrics["int8"]["above_fp32"]),
+        parity=table(metrics["int8"]["above_fp32"], PARITY, LABELS_AND_MEAN),
         thresholds=_thresholds(manifest, config, unknown_labels(rows)["validation"]),
         calibration=_calibration(metrics["calibration"]),
     )

@@ -25,7 +25,7 @@ from moderation.errors import InvalidInputError
 from moderation.labels import LABELS
 from train.data.checks import require_columns
 from train.data.columns import TRUTH_PREFIX
-from train.metrics.figures import CALIBRATED, FIGURES, LABELS_AND_MEAN, RANKED, Column, Figures
+from train.metrics.figures import CALIBRATED, FIGURES, LABELS_AND_MEAN, RANKED, UNFITTED, Column, Figures
 from train.metrics.identity import AUCS, identity_figures, masks
 from train.metrics.ranking import BoolArray, FloatArray
 from train.metrics.resampling import RESAMPLES, Interval, bootstrap
@@ -94,12 +94,17 @@ def compare(
     weights: FloatArray,
     resamples: int = RESAMPLES,
     thresholds: tuple[Mapping[str, float], Mapping[str, float]] | None = None,
+    fitted: bool = True,
 ) -> Table:
     """Return figures of ``scores`` minus those of ``rival`` (both (N, K)), per label and on average, paired.
 
-    Without ``thresholds`` (of either) only how they rank, which costs a fifth.
+    Without ``thresholds`` (of either) only how they rank, which costs a third; with ``fitted=False`` all figures but
+    slope and intercept of the calibration, which costs little more.
     """
-    names, chosen = (FIGURES, Column.all) if thresholds else (RANKED, Column.ranked)
+    names: Sequence[str] = FIGURES if fitted else UNFITTED
+    chosen = Column.all if fitted else Column.unfitted
+    if not thresholds:
+        names, chosen = RANKED, Column.ranked
     own_cuts, rival_cuts = thresholds or (dict.fromkeys(LABELS, 1.0), dict.fromkeys(LABELS, 1.0))
     labels = np.asarray(labels, dtype=np.float64)
     own, other = Figures(labels, scores, _in_order(own_cuts)), Figures(labels, rival, _in_order(rival_cuts))

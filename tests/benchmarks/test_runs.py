@@ -43,6 +43,14 @@ def test_serving_compares_the_api_with_the_engine(bundle: Path, tmp_path: Path) 
     assert figures["cells"]["api"]["8"][0]["comments_per_s"] > 0
 
 
+def test_an_explanation_is_timed_beside_the_scores_alone(bundle: Path) -> None:
+    done = benchmark("explain", "--bundle", bundle, "--count", 2, "--words", 5, 30)
+    assert done.returncode == 0, done.stderr
+    rows = re.findall(r"^\| (\d+) \| ([\d.]+) \| ([\d.]+) \| ([\d.]+) \|$", done.stdout, re.MULTILINE)
+    assert [words for words, *_ in rows] == ["5", "30"]
+    assert all(float(number) > 0 for row in rows for number in row)
+
+
 @pytest.mark.full
 def test_serving_measures_the_int8_rate_of_the_starter_in_the_same_run() -> None:
     done = benchmark("serving", "--quick", timeout_s=300)

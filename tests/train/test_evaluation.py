@@ -56,6 +56,17 @@ def test_a_comparison_is_paired_so_that_a_model_beside_itself_differs_by_nothing
     assert worse["mean"]["roc_auc"]["high"] < -0.1  # type: ignore[operator]
 
 
+def test_without_regressions_all_other_figures_stay_the_same() -> None:
+    labels, scores, weights = scored()
+    rival = np.random.default_rng(1).permutation(scores)
+    whole, rest = (
+        compare(labels, scores, rival, weights, resamples=5, thresholds=(CUTS, CUTS), fitted=fitted)
+        for fitted in (True, False)
+    )
+    assert set(whole["toxic"]) - set(rest["toxic"]) == {"calibration_slope", "calibration_intercept"}
+    assert all(whole[row][name] == cell for row, cells in rest.items() for name, cell in cells.items())
+
+
 def test_overconfident_scores_show_in_slope_and_skill_before_calibration() -> None:
     labels, right, weights = scored(2_000)
     _, sharp, _ = scored(2_000, sharpness=2.5)

@@ -16,8 +16,11 @@ from moderation.registry.local import LocalRegistry
 from moderation.scoring.scorer import Scorer
 from tests.fixtures.make_comments import THINGS
 from train.__main__ import _summary
+from train.card import PARITY
 from train.config import load
 from train.data.rows import load_rows
+from train.evaluation import table
+from train.metrics.figures import UNFITTED
 from train.model import encoder_path
 
 pytestmark = pytest.mark.timeout(900)  # twenty seconds on an idle machine
@@ -143,8 +146,13 @@ def test_what_is_tracked_are_the_scores_that_the_bundle_gives(trained: tuple[Pat
 
 
 def test_int8_scores_stay_close_to_the_torch_model(trained: tuple[Path, Bundle]) -> None:
-    difference = trained[1].manifest.metrics["int8"]["max_score_difference"]  # type: ignore[index]
-    assert 0 < difference < 0.25
+    stated: Any = trained[1].manifest.metrics["int8"]
+    assert 0 < stated["max_score_difference"] < 0.25
+    assert set(stated["above_fp32"]) == {*LABELS, "mean"}
+    assert set(stated["above_fp32"]["mean"]) == set(UNFITTED)
+    card = (trained[1].path / "README.md").read_text()
+    assert f"Largest difference of a score on the test split: {stated['max_score_difference']:.3f}" in card
+    assert table(stated["above_fp32"], PARITY, [*LABELS, "mean"]) in card
 
 
 def test_an_encoder_that_is_not_there_is_one_clear_line(tmp_path: Path) -> None:

@@ -149,7 +149,7 @@ def score_texts(scorer: Scorer, texts: Sequence[str]) -> Scores:
         places.setdefault(text, len(places))
     unique, found = list(places), []
     name = f"scoring {scorer.bundle.version[:12]}"
-    with tqdm(total=len(unique), desc=name, unit=" texts", mininterval=0.2, disable=None) as bar:
+    with tqdm(total=len(unique), desc=name, unit=" texts", leave=None, mininterval=0.2, disable=None) as bar:
         for start in range(0, len(unique), TEXTS_PER_CALL):
             part = unique[start : start + TEXTS_PER_CALL]
             found.append(scorer.score(part).scores)

@@ -17,6 +17,8 @@ RANKED = ("roc_auc", "average_precision")
 DECIDED = ("accuracy", "f1", "precision", "recall")
 CALIBRATED = ("brier", "brier_skill", "calibration_slope", "calibration_intercept", "ece")
 FIGURES = (*RANKED, *DECIDED, *CALIBRATED)
+UNFITTED = (*RANKED, *DECIDED, "brier", "brier_skill", "ece")
+"""All that take no regression, which is most of the time."""
 Compared = Literal["roc_auc", "average_precision", "brier_skill"]
 COMPARED: tuple[Compared, ...] = get_args(Compared)  # what the gate compares two bundles by
 LABELS_AND_MEAN = (*LABELS, "mean")
@@ -70,10 +72,14 @@ class Column:
         total = float(weights.sum())
         if total == 0:
             return (float("nan"),) * len(CALIBRATED)
-        brier, skill = self._brier(weights, total)
         intercept, slope = recalibration(self._truth, self._odds, weights, self._start)
-        ece = float(np.abs(np.bincount(self._bins, weights * self._error, minlength=ECE_BINS)).sum()) / total
-        return brier, skill, slope, intercept, ece
+        return (*self._brier(weights, total), slope, intercept, self._ece(weights, total))
+
+    def unfitted(self, weights: FloatArray) -> tuple[float, ...]:
+        """Return the figures of `UNFITTED`."""
+        known = weights[self._rows]
+        total = float(known.sum())
+        return (*self.ranked(weights), *self.decided(weights), *self._brier(known, total), self._ece(known, total))
 
     def compared(self, weights: FloatArray) -> tuple[float, ...]:
         """Return the figures of `COMPARED`."""
@@ -85,6 +91,12 @@ class Column:
             return float("nan"), float("nan")
         brier, rate = float(weights * self._error @ self._error) / total, float(weights @ self._truth) / total
         return brier, 1 - brier / (rate * (1 - rate)) if 0 < rate < 1 else float("nan")
+
+    def _ece(self, weights: FloatArray, total: float) -> float:
+        """Return the expected calibration error; ``weights`` are those of the known rows, ``total`` their sum."""
+        if total == 0:
+            return float("nan")
+        return float(np.abs(np.bincount(self._bins, weights * self._error, minlength=ECE_BINS)).sum()) / total
 
     def all(self, weights: FloatArray) -> tuple[float, ...]:
         """Return the figures of `FIGURES`."""

@@ -11,6 +11,7 @@ from train.metrics.ranking import FloatArray
 
 RESAMPLES = 1000
 LEVEL = 0.95
+SEED = 0
 
 
 @dataclass(frozen=True)
@@ -26,7 +27,7 @@ class Interval:
         return {name: None if np.isnan(number) else number for name, number in vars(self).items()}
 
 
-def resample(weights: FloatArray, resamples: int, seed: int = 0) -> Iterator[FloatArray]:
+def resample(weights: FloatArray, resamples: int, seed: int = SEED) -> Iterator[FloatArray]:
     """Yield the weights (N,) of each bootstrap sample, with a progress bar.
 
     Rows are drawn with replacement: a resample multiplies the weights with multinomial counts
@@ -43,7 +44,7 @@ def bootstrap(
     statistic: Callable[[FloatArray], Sequence[float] | FloatArray],
     weights: FloatArray,
     resamples: int = RESAMPLES,
-    seed: int = 0,
+    seed: int = SEED,
 ) -> list[Interval]:
     """Return each figure of ``statistic(weights)`` (shape (M,)) with its interval.
 

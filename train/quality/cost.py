@@ -1,7 +1,7 @@
 """What int8 cost, by the manifest, and what a bundle costs to keep and to run."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from moderation.bundle import Bundle, Manifest
@@ -13,6 +13,7 @@ from train.metrics.resampling import Interval
 from train.quality.figure import Figure, Part
 from train.quality.samples import lowest_hashes
 
+NAMES = {"roc_auc": "ROC-AUC", "average_precision": "average precision", "f1": "F1", "brier_skill": "Brier skill"}
 MEGABYTES = 30
 WITHIN = 0.001
 TIMED = 200
@@ -31,26 +32,38 @@ def int8_cost(manifest: Manifest) -> Part:
             "--without int8"
         )
     above = {
-        f"{name} of {row}": Interval(**cell)
+        (name, row): Interval(**cell)
         for row, cells in stated["above_fp32"].items()
         for name, cell in cells.items()
         if cell["value"] is not None
     }
-    worst = max(above, key=lambda name: abs(above[name].value))
+    worst, mean = float(stated["max_score_difference"]), float(stated["mean_score_difference"])
     return Part(
         name="int8",
         title="int8 against fp32",
         how="From the manifest: export scored the test split with both. Differences are int8 minus fp32, paired.",
         figures=[
-            Figure.of("largest difference of a score", float(stated["max_score_difference"])),
-            Figure.of("mean difference of a score", float(stated["mean_score_difference"]), digits=4),
-            Figure.of("difference of mean ROC-AUC", above["roc_auc of mean"], -WITHIN, WITHIN, digits=4),
-            Figure.of(
-                "difference of mean average precision", above["average_precision of mean"], -WITHIN, WITHIN, digits=4
+            Figure.of("max_score_difference", "largest difference of a score", worst),
+            Figure.of("mean_score_difference", "mean difference of a score", mean, digits=4),
+            *(
+                _within(f"{name}_difference", f"difference of mean {NAMES.get(name, name)}", cell)
+                for (name, row), cell in above.items()
+                if row == "mean"
             ),
-            Figure.of(f"largest difference of a figure ({worst})", above[worst], -WITHIN, WITHIN, digits=4),
+            *_largest(above),
         ],
     )
+
+
+def _largest(above: Mapping[tuple[str, str], Interval]) -> list[Figure]:
+    if not above:
+        return []
+    place = max(above, key=lambda place: abs(above[place].value))
+    return [_within("largest_difference", f"largest difference of a figure ({' of '.join(place)})", above[place])]
+
+
+def _within(name: str, what: str, found: Interval) -> Figure:
+    return Figure.of(name, what, found, -WITHIN, WITHIN, digits=4)
 
 
 def size_and_speed(scorer: Scorer, rival: Scorer | None, texts: Sequence[str]) -> Part:
@@ -60,22 +73,18 @@ def size_and_speed(scorer: Scorer, rival: Scorer | None, texts: Sequence[str]) -
     own, others = _rates([scorer] if rival is None else [scorer, rival], chosen)
     sizes = _sizes(scorer.bundle)
     figures = [
-        Figure.of("size of the folder, MB", sum(sizes.values()) / 1e6, at_most=MEGABYTES, digits=1),
+        Figure.of("size_mb", "size of the folder, MB", sum(sizes.values()) / 1e6, at_most=MEGABYTES, digits=1),
         Figure.of(
-            f"size of the largest file ({max(sizes, key=sizes.__getitem__)}), MB", max(sizes.values()) / 1e6, digits=1
+            "largest_file_mb",
+            f"size of the largest file ({max(sizes, key=sizes.__getitem__)}), MB",
+            max(sizes.values()) / 1e6,
+            digits=1,
         ),
-        Figure.of("one comment alone, median ms", latency.median_ms, digits=1),
-        Figure.of("comments per second", own, digits=0),
+        Figure.of("comment_ms", "one comment alone, median ms", latency.median_ms, digits=1),
+        Figure.of("comments_per_second", "comments per second", own, digits=0),
     ]
     if rival is not None and latency.rival_median_ms is not None:
-        figures += [
-            Figure.of(
-                "time of one comment against the other bundle's, ratio",
-                latency.median_ms / latency.rival_median_ms,
-                digits=2,
-            ),
-            Figure.of("comments per second against the other bundle's, ratio", own / others[0], digits=2),
-        ]
+        figures += _ratios(latency.median_ms / latency.rival_median_ms, own / others[0])
     beside = f", in turns with version `{rival.bundle.version[:12]}`" if rival else ""
     return Part(
         name="speed",
@@ -87,6 +96,15 @@ def size_and_speed(scorer: Scorer, rival: Scorer | None, texts: Sequence[str]) -
         ),
         figures=figures,
     )
+
+
+def _ratios(of_time: float, of_rate: float) -> list[Figure]:
+    return [
+        Figure.of("comment_ratio", "time of one comment against the other bundle's, ratio", of_time, digits=2),
+        Figure.of(
+            "comments_per_second_ratio", "comments per second against the other bundle's, ratio", of_rate, digits=2
+        ),
+    ]
 
 
 def _sizes(bundle: Bundle) -> dict[str, int]:

@@ -3,7 +3,8 @@
 Which words are disguised must not follow from the model's own explanation, which would favour the model: they are
 those of a fixed list of ours (``abusive_words.txt``). Texts with the label that hold none of them are left out, which
 the report counts. A harmless text holds hardly any, so a quarter of its words is disguised, chosen by its hash.
-Beside that, every word. The disguises are those of the gate and four more; a distractor leaves the words alone.
+Beside that, every word. Six disguises are the gate's; letters left out and emoji are added, and a distractor, which
+leaves the words alone.
 """
 
 import random
@@ -66,11 +67,12 @@ KINDS: dict[str, Change] = {
 }
 DISTRACTOR = "distractor"
 EXTENTS = ("abusive words", "every word")
+_WORD = re.compile(r"\S+")
 
 
 @dataclass(frozen=True)
 class Changed:
-    """The texts (N,) of one disguise, ``present`` in those that have the label."""
+    """The texts (N,) under one disguise, in the order of those that were given; ``extent`` says which words it met."""
 
     kind: str
     extent: str
@@ -122,7 +124,7 @@ def disguises(
 def _listed(texts: Sequence[str], truth: FloatArray) -> tuple[list[str], float]:
     """Return texts with the label that hold a listed word, and their share of those with the label."""
     with_label = [text for text, has in zip(texts, truth, strict=True) if has == 1]
-    holding = [text for text in with_label if any(map(_is_abusive, text.split()))]
+    holding = [text for text in with_label if any(map(_is_abusive, _WORD.findall(text)))]
     return _lowest(holding), len(holding) / max(1, len(with_label))
 
 
@@ -140,17 +142,15 @@ def changed_texts(texts: Sequence[str]) -> list[Changed]:
 
 def disguised(text: str, kind: str, extent: str) -> str:
     """Return ``text`` with its abusive words disguised (without any: a quarter of its words), or every word."""
-    words = text.split(" ")
-    readable = [n for n, word in enumerate(words) if any(letter.isalpha() for letter in word)]
+    words = [word for word in _WORD.finditer(text) if any(map(str.isalpha, word[0]))]
     chance = random.Random(digest(text))  # noqa: S311 - not for secrets
-    places = readable
     if extent == EXTENTS[0]:
-        listed = [n for n in readable if _is_abusive(words[n])]
-        quarter = sorted(readable, key=lambda _: chance.random())[: max(1, round(QUARTER * len(readable)))]
-        places = listed or quarter
-    for place in places:
-        words[place] = KINDS[kind](words[place], chance)
-    return " ".join(words)
+        listed = [word for word in words if _is_abusive(word[0])]
+        quarter = sorted(words, key=lambda _: chance.random())[: max(1, round(QUARTER * len(words)))]
+        words = listed or quarter
+    places = {word.start() for word in words}
+    change = KINDS[kind]
+    return _WORD.sub(lambda word: change(word[0], chance) if word.start() in places else word[0], text)
 
 
 def distracted(text: str) -> str:
@@ -186,15 +186,25 @@ def _figures(found: Sequence[Interval], names: Sequence[tuple[str, str]]) -> lis
     judged = [n for n, (_, extent) in enumerate(names) if extent != EXTENTS[1]]
     worst = max(judged, key=lambda n: gained[n].value)
     every = [n for n in range(len(names)) if n not in judged]
+    named = {names[n][0]: lost[n] for n in judged}
     return [
-        Figure.of("recall as written", found[0]),
-        *(Figure.of(f"recall lost: {names[n][0]}", lost[n], at_most=FALL) for n in judged),
+        Figure.of("recall", "recall as written", found[0]),
+        *(
+            Figure.of(f"recall_lost_{kind.replace(' ', '_')}", f"recall lost: {kind}", fall, at_most=FALL)
+            for kind, fall in named.items()
+        ),
         Figure.of(
+            "recall_lost_every_word",
             f"recall lost with every word disguised, the worst ({names[max(every, key=lambda n: lost[n].value)][0]})",
             max((lost[n] for n in every), key=lambda each: each.value),
         ),
-        Figure.of("false positives as written", found[1]),
-        Figure.of(f"false positives gained, the worst ({names[worst][0]})", gained[worst], at_most=RISE),
+        Figure.of("false_positives", "false positives as written", found[1]),
+        Figure.of(
+            "false_positives_gained",
+            f"false positives gained, the worst ({names[worst][0]})",
+            gained[worst],
+            at_most=RISE,
+        ),
     ]
 
 

@@ -12,10 +12,14 @@ Reached = Literal["yes", "by value", "no", ""]
 
 
 class Figure(BaseModel):
-    """A value with its 95 % interval, and the range that it is to reach; None: not defined, or no such bound."""
+    """A value with its 95 % interval, and the range that it is to reach; None: not defined, or no such bound.
+
+    ``name`` stays the same from bundle to bundle and is one of its part's (docs/quality.md); ``what`` is for readers.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
+    name: str
     what: str
     value: float | None
     low: float | None = None
@@ -27,6 +31,7 @@ class Figure(BaseModel):
     @classmethod
     def of(
         cls,
+        name: str,
         what: str,
         found: Interval | float,
         at_least: float | None = None,
@@ -35,7 +40,7 @@ class Figure(BaseModel):
     ) -> Self:
         """Return the figure of what a bootstrap, or a count, found."""
         interval = found if isinstance(found, Interval) else Interval(found, math.nan, math.nan)
-        return cls(what=what, **interval.plain(), at_least=at_least, at_most=at_most, digits=digits)
+        return cls(name=name, what=what, **interval.plain(), at_least=at_least, at_most=at_most, digits=digits)
 
     @property
     def reached(self) -> Reached:
@@ -96,7 +101,12 @@ class Part(BaseModel):
 
 
 class Report(BaseModel):
-    """Everything that was measured of one bundle; ``weights`` is the SHA-256 of what was measured."""
+    """Everything that was measured of one bundle, and what it takes to measure it again.
+
+    ``weights`` is the SHA-256 of the weights, ``dataset`` the digest of the rows whose test split was scored (None: no
+    part needed them), ``files`` the SHA-256 of each other file of texts or words. Intervals draw ``resamples`` samples,
+    parts that draw fewer say so, from ``seed`` on.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -105,5 +115,10 @@ class Report(BaseModel):
     weights: str
     backend: str
     git_commit: str
+    git_dirty: bool
+    dataset: str | None
+    files: dict[str, str]
+    resamples: int
+    seed: int
     left_out: list[str]
     parts: list[Part]

@@ -92,14 +92,19 @@ def functional(
 
 
 def _figures(found: Sequence[Interval]) -> list[Figure]:
-    names = ["`toxic`: hateful cases at its threshold", "`toxic`: other cases below it"]
-    names += ["`identity_hate`: hateful cases at its threshold", "`identity_hate`: other cases below it"]
-    aims = [PASSED, PASSED, None, None]
+    toxic, hate = JUDGED
     return [
-        Figure.of("AUC of `toxic`, hateful against not", found[0], at_least=AUC),
-        Figure.of("AUC of `identity_hate`, hateful against not", found[1]),
-        *(Figure.of(name, each, at_least=aim) for name, each, aim in zip(names, found[2:6], aims, strict=True)),
-        Figure.of("other cases below the threshold of the label that their function is about", found[6]),
+        Figure.of(f"auc_{toxic}", f"AUC of `{toxic}`, hateful against not", found[0], at_least=AUC),
+        Figure.of(f"auc_{hate}", f"AUC of `{hate}`, hateful against not", found[1]),
+        Figure.of(f"hateful_passed_{toxic}", f"`{toxic}`: hateful cases at its threshold", found[2], at_least=PASSED),
+        Figure.of(f"others_passed_{toxic}", f"`{toxic}`: other cases below it", found[3], at_least=PASSED),
+        Figure.of(f"hateful_passed_{hate}", f"`{hate}`: hateful cases at its threshold", found[4]),
+        Figure.of(f"others_passed_{hate}", f"`{hate}`: other cases below it", found[5]),
+        Figure.of(
+            "others_passed_own_label",
+            "other cases below the threshold of the label that their function is about",
+            found[6],
+        ),
     ]
 
 

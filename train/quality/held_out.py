@@ -40,8 +40,8 @@ def held_out(test: pd.DataFrame, scores: FloatArray, thresholds: Mapping[str, fl
         title="Held-out split",
         how=(
             f"{len(test):,} rows of the test split, which training, thresholds and calibration never saw, weighted to "
-            f"the real prevalence. Slices: comments that mention a group, at least {LEAST_ROWS} rows; gap: mean score "
-            "minus share of the label."
+            f"the real prevalence. Slices: comments that mention a group, at least {LEAST_ROWS} rows. Gap: mean score "
+            "minus share of the label; above, the size of each slice's largest one."
         ),
         figures=_figures(found, gaps),
         tables=[
@@ -54,24 +54,31 @@ def held_out(test: pd.DataFrame, scores: FloatArray, thresholds: Mapping[str, fl
 def _figures(found: Mapping[str, Mapping[str, Interval]], gaps: Mapping[str, Mapping[str, Interval]]) -> list[Figure]:
     known = _known(found)
     figures = [
-        Figure.of(f"mean {NAMES[name]}, six labels", found["mean"][name], at_least=aim, digits=4)
+        Figure.of(name, f"mean {NAMES[name]}, six labels", found["mean"][name], at_least=aim, digits=4)
         for name, aim in AIMS.items()
     ]
-    figures += [Figure.of(f"Brier skill of `{label}`", found[label]["brier_skill"], at_least=0.0) for label in known]
     figures += [
-        Figure.of(f"calibration slope of `{label}`", found[label]["calibration_slope"], *SLOPE) for label in known
+        Figure.of(f"brier_skill_{label}", f"Brier skill of `{label}`", found[label]["brier_skill"], at_least=0.0)
+        for label in known
     ]
     figures += [
-        Figure.of(f"ECE over scores > {LEAST_SCORE} of `{label}`", found[label]["ece_above"]) for label in known
-    ]
-    if gaps:
-        group, label = max(
-            ((group, label) for group, by_label in gaps.items() for label in by_label if label in known),
-            key=lambda place: np.nan_to_num(abs(gaps[place[0]][place[1]].value)),
+        Figure.of(
+            f"calibration_slope_{label}", f"calibration slope of `{label}`", found[label]["calibration_slope"], *SLOPE
         )
-        what = f"largest of {len(gaps)} slices' gaps between mean score and share: `{label}` in {group}"
-        figures.append(Figure.of(what, absolute(gaps[group][label]), at_most=GAP))
-    return figures
+        for label in known
+    ]
+    figures += [
+        Figure.of(f"ece_above_{label}", f"ECE over scores > {LEAST_SCORE} of `{label}`", found[label]["ece_above"])
+        for label in known
+    ]
+    return figures + [_gap_figure(group, by_label) for group, by_label in gaps.items()]
+
+
+def _gap_figure(group: str, by_label: Mapping[str, Interval]) -> Figure:
+    """Return the size of the largest gap of one slice; a label that the slice does not know counts as none."""
+    label = max(by_label, key=lambda label: np.nan_to_num(abs(by_label[label].value)))
+    what = f"gap between mean score and share, {group}: largest of the labels, `{label}`"
+    return Figure.of(f"gap_{group}", what, absolute(by_label[label]), at_most=GAP)
 
 
 def _known(found: Mapping[str, Mapping[str, Interval]]) -> list[str]:

@@ -1,27 +1,31 @@
 """Runs the parts that are wanted on one bundle."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from tqdm import tqdm
 
 from moderation.bundle import ONNX_WEIGHTS, Bundle
 from moderation.errors import InvalidInputError
 from moderation.scoring.scorer import Scorer
-from train.commit import git
+from train.commit import commit
 from train.config import DataConfig
 from train.data.card import digest
 from train.data.rows import load_rows
 from train.gate.gate import score_texts
+from train.gate.rules import case_files
 from train.metrics.ranking import hard
+from train.metrics.resampling import SEED
 from train.quality import disguises, spans, templates
 from train.quality.cost import int8_cost, size_and_speed
 from train.quality.figure import Part, Report
-from train.quality.functional import functional
+from train.quality.functional import SUITES, functional
 from train.quality.held_out import held_out
+from train.quality.samples import file_digest
 
 NEEDS_ROWS = ("held-out", "obfuscation", "speed")
 
@@ -43,11 +47,32 @@ def measure(bundle: Bundle, data: DataConfig, wanted: Wanted, against: Bundle | 
         InvalidInputError: a file that is missing or cannot be used, or data that did not train the bundle.
         BundleError: a bundle that does not score its probes as its manifest states.
     """
-    files = _read_files(wanted)
+    files, code = _read_files(wanted), commit()  # before the minutes in which somebody may edit
     test = _test_split(bundle, data) if set(NEEDS_ROWS) & set(wanted.parts) else pd.DataFrame()
     scorer = _load(bundle)
-    score = partial(score_texts, scorer)
-    thresholds, resamples = bundle.manifest.thresholds, wanted.resamples
+    parts = _parts(scorer, _load(against) if against else None, test, files, wanted.resamples)
+    return Report(
+        bundle=bundle.manifest.name,
+        version=bundle.version,
+        weights=bundle.manifest.files[ONNX_WEIGHTS].sha256,
+        backend=scorer.backend,
+        git_commit=str(code["git_commit"]),
+        git_dirty=bool(code["git_dirty"]),
+        dataset=None if test.empty else bundle.manifest.provenance.dataset_digest,
+        files={path.name: file_digest(path) for name in wanted.parts for path in _files(name, wanted.folder)},
+        resamples=wanted.resamples,
+        seed=SEED,
+        left_out=wanted.left_out,
+        parts=_measured({name: parts[name] for name in wanted.parts}),
+    )
+
+
+def _parts(
+    scorer: Scorer, rival: Scorer | None, test: pd.DataFrame, files: Mapping[str, pd.DataFrame], resamples: int
+) -> dict[str, Callable[[], Part]]:
+    """Return what measures each part; ``test`` and ``files`` hold what the wanted ones need."""
+    score, manifest = partial(score_texts, scorer), scorer.bundle.manifest
+    thresholds = manifest.thresholds
 
     def on_test() -> Part:
         scores = score(test["comment_text"].tolist()).astype(np.float64)
@@ -57,25 +82,34 @@ def measure(bundle: Bundle, data: DataConfig, wanted: Wanted, against: Bundle | 
         truth = hard(test[disguises.LABEL])
         return disguises.disguises(score, test["comment_text"].tolist(), truth, thresholds[disguises.LABEL], resamples)
 
-    parts: dict[str, Callable[[], Part]] = {
+    return {
         "held-out": on_test,
         "functional": lambda: functional(score, thresholds, resamples),
         "obfuscation": disguised,
         "bias": lambda: templates.template_bias(score, files["bias"], thresholds[templates.LABEL], resamples),
         "spans": lambda: spans.span_quality(score, files["spans"], thresholds[spans.LABEL], resamples),
-        "int8": lambda: int8_cost(bundle.manifest),
-        "speed": lambda: size_and_speed(scorer, _load(against) if against else None, test["comment_text"].tolist()),
+        "int8": lambda: int8_cost(manifest),
+        "speed": lambda: size_and_speed(scorer, rival, test["comment_text"].tolist()),
     }
-    found = [parts[name]() for name in wanted.parts]
-    return Report(
-        bundle=bundle.manifest.name,
-        version=bundle.version,
-        weights=bundle.manifest.files[ONNX_WEIGHTS].sha256,
-        backend=scorer.backend,
-        git_commit=git("rev-parse", "HEAD"),
-        left_out=wanted.left_out,
-        parts=found,
-    )
+
+
+def _measured(parts: Mapping[str, Callable[[], Part]]) -> list[Part]:
+    found = []
+    with tqdm(parts.items(), unit=" parts", disable=None) as bar:
+        for name, part in bar:
+            bar.set_description(name)
+            found.append(part())
+    return found
+
+
+def _files(part: str, folder: Path) -> list[Path]:
+    """Return what a part reads besides the bundle and the rows it was trained on."""
+    return {
+        "functional": case_files(SUITES),
+        "obfuscation": [disguises.WORDS],
+        "bias": [folder / templates.FILE],
+        "spans": [folder / spans.FILE],
+    }.get(part, [])
 
 
 def _load(bundle: Bundle) -> Scorer:

@@ -7,8 +7,8 @@ HEADING = "## Quality"
 TEMPLATE = """{heading}
 
 Measured by `python -m train.quality` on version `{version}` (weights `{weights}`, computed in {backend}), at commit
-`{commit}`, with 95 % intervals. *ok* says "by value" where the value reaches the aim and an end of its interval does
-not. What each figure means: `docs/quality.md`.{left_out}
+`{commit}`{dirty}, with 95 % intervals ({resamples:,} resamples, seed {seed}). *ok* says "by value" where the value
+reaches the aim and an end of its interval does not. What each figure means: `docs/quality.md`.{left_out}{asked}
 
 | what | reached | to reach | ok |
 |---|---|---|---|
@@ -30,6 +30,10 @@ def summary(report: Report) -> str:
         weights=report.weights[:12],
         backend=report.backend,
         commit=report.git_commit[:12],
+        dirty=" with uncommitted changes" if report.git_dirty else "",
+        resamples=report.resamples,
+        seed=report.seed,
+        asked=_asked(report),
         left_out=left_out,
         rows="\n".join(
             f"| {figure.what} | {number(figure)} | {aim(figure)} | {figure.reached} |"
@@ -37,6 +41,14 @@ def summary(report: Report) -> str:
             for figure in part.figures
         ),
     )
+
+
+def _asked(report: Report) -> str:
+    """Return on what was measured, by the first digits of each SHA-256."""
+    named = {"the test split of the dataset": report.dataset} if report.dataset else {}
+    named |= {f"`{name}`": report.files[name] for name in sorted(report.files)}
+    said = ", ".join(f"{name} `{digest[:16]}`" for name, digest in named.items())
+    return f"\n\nMeasured on {said}." if said else ""
 
 
 def _part(part: Part) -> str:

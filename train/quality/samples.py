@@ -23,6 +23,12 @@ def read_parquet(path: Path, part: str) -> pd.DataFrame:
         raise InvalidInputError(f"{path} cannot be read as parquet ({type(error).__name__})") from None
 
 
+def file_digest(path: Path) -> str:
+    """Return the SHA-256 of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
 def lowest_hashes(texts: Iterable[str], count: int) -> list[int]:
     """Return the places of up to ``count`` texts, those whose hash is lowest, in that order."""
     digests = [digest(text) for text in texts]

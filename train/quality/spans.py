@@ -11,6 +11,7 @@ import statistics
 import time
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 
@@ -98,24 +99,29 @@ def span_quality(score: Score, posts: pd.DataFrame, threshold: float, resamples:
         return [_mean(f1, drawn), _mean(f1[marked], drawn[marked])]
 
     whole, some = bootstrap(statistic, np.ones(len(f1)), resamples)
-    words = int(np.median([len(each.spans) for each in found]))
     return Part(
         name="spans",
         title="Words that drive the score",
-        how=(
-            f"{len(posts):,} posts of the {MEASURED} split of {FILE}, chosen by hash; no training has seen a span. "
-            f"Highlighted are the spans that the API's `explain` says drive `{LABEL}`; the rule was chosen on the "
-            f"{CHOSEN_ON} split. F1 over characters per post, the mean over posts; of a post without marks 1 where "
-            "nothing is highlighted, else 0. Deleted: from posts at the threshold of the label with a highlighted "
-            f"word, those words, or as many others at random. Latency: of {TIMED} posts of about the median length "
-            f"({words} words), one after another."
-        ),
+        how=_how(len(posts), int(np.median([len(each.spans) for each in found]))),
         figures=[
-            Figure.of("character F1 of the highlighted words", whole, at_least=LEAST_F1),
-            Figure.of("character F1 of posts with a mark", some),
+            Figure.of("character_f1", "character F1 of the highlighted words", whole, at_least=LEAST_F1),
+            Figure.of("character_f1_marked", "character F1 of posts with a mark", some),
             *_fidelity(deleted, threshold, resamples),
-            Figure.of("explain, median ms at the median length", _latency_ms(score, found), digits=0),
+            *_latency(score, found),
         ],
+    )
+
+
+def _how(posts: int, words: int) -> str:
+    return (
+        f"{posts:,} posts of the {MEASURED} split of {FILE}, chosen by hash; no training has seen a span. Highlighted "
+        f"are the spans that the API's `explain` says drive `{LABEL}`; the rule was chosen on the {CHOSEN_ON} split. "
+        "F1 over characters per post, the mean over posts; of a post without marks 1 where nothing is highlighted, "
+        "else 0. "
+        "Deleted: from posts at the threshold of the label with a highlighted word, those words, or others drawn at "
+        "random, no fewer words and no fewer characters, in posts that have so many. "
+        f"Latency: of {TIMED} posts of about the median length ({words} words), one after another, each in turns with "
+        "its score alone."
     )
 
 
@@ -143,7 +149,10 @@ def _mean(values: FloatArray, weights: FloatArray) -> float:
 
 @dataclass(frozen=True)
 class Deletions:
-    """Scores (P,) of the label of P posts as written, without the highlighted words, and without as many others."""
+    """Scores (P,) of the label of P posts as written, without the highlighted words, and without others.
+
+    The last is NaN where a post has too few others.
+    """
 
     written: FloatArray
     without_drivers: FloatArray
@@ -153,18 +162,37 @@ class Deletions:
 def _deletions(score: Score, found: Sequence[Explained], threshold: float) -> Deletions:
     k = LABELS.index(LABEL)
     chosen = [each for each in found if each.drivers and each.scores[k] >= threshold]
+    others = [_others(each) for each in chosen]
     texts = [
-        text for each in chosen for text in (_without(each.text, each.drivers), _without(each.text, _others(each)))
+        _without(each.text, spans)
+        for each, other in zip(chosen, others, strict=True)
+        for spans in (each.drivers, other)
     ]
     scores = score(texts)[:, k].astype(np.float64) if texts else np.empty(0)
-    return Deletions(np.array([float(each.scores[k]) for each in chosen]), scores[::2], scores[1::2])
+    return Deletions(
+        np.array([float(each.scores[k]) for each in chosen]),
+        scores[::2],
+        np.where([bool(other) for other in others], scores[1::2], np.nan),
+    )
 
 
 def _others(each: Explained) -> list[Span]:
-    """Return as many spans as drive the label, drawn by the text's hash, of the others as far as there are so many."""
+    """Return spans that do not drive the label, drawn by the text's hash; none where there are too few.
+
+    No fewer than drive it, and with no fewer characters: abusive words are long, and taking little away changes little.
+    """
     others = [(span.start, span.end) for span in each.spans if LABEL not in span.drives]
-    chance = random.Random(digest(each.text))  # noqa: S311 - not for secrets
-    return chance.sample(others, min(len(others), len(each.drivers)))
+    random.Random(digest(each.text)).shuffle(others)  # noqa: S311 - not for secrets
+    enough = (
+        others[:count]
+        for count in range(len(each.drivers), len(others) + 1)
+        if _characters(others[:count]) >= _characters(each.drivers)
+    )
+    return next(enough, [])
+
+
+def _characters(spans: Sequence[Span]) -> int:
+    return sum(end - start for start, end in spans)
 
 
 def _without(text: str, spans: Sequence[Span]) -> str:
@@ -176,27 +204,41 @@ def _without(text: str, spans: Sequence[Span]) -> str:
 def _fidelity(deleted: Deletions, threshold: float, resamples: int) -> list[Figure]:
     if not len(deleted.written):
         return []
+    ones = np.ones(len(deleted.written))
+    compared = ~np.isnan(deleted.without_others)
     rows = [
-        values
-        for after in (deleted.without_drivers, deleted.without_others)
+        (values[known], known)
+        for after, known in ((deleted.without_drivers, ones > 0), (deleted.without_others, compared))
         for values in (deleted.written - after, (after < threshold).astype(np.float64))
     ]
-    ones = np.ones(len(deleted.written))
-    fall, flips, other_fall, other_flips = bootstrap(lambda drawn: [_mean(row, drawn) for row in rows], ones, resamples)
+    fall, undone, other_fall, other_undone = bootstrap(
+        lambda drawn: [_mean(values, drawn[known]) for values, known in rows], ones, resamples
+    )
+    highlighted = f"the highlighted words ({len(ones)} posts)"
+    others = f"as much of other words ({compared.sum()} posts)"
     return [
-        Figure.of(f"fall of the score without the highlighted words ({len(ones)} posts)", fall),
-        Figure.of("decision undone without the highlighted words, share of posts", flips),
-        Figure.of("fall of the score without as many other words", other_fall),
-        Figure.of("decision undone without as many other words, share of posts", other_flips),
+        Figure.of("fall_highlighted", f"fall of the score without {highlighted}", fall),
+        Figure.of("undone_highlighted", f"decision undone without {highlighted}, share", undone),
+        Figure.of("fall_others", f"fall of the score without {others}", other_fall),
+        Figure.of("undone_others", f"decision undone without {others}, share", other_undone),
     ]
 
 
-def _latency_ms(score: Score, found: Sequence[Explained]) -> float:
+def _latency(score: Score, found: Sequence[Explained]) -> list[Figure]:
     middle = int(np.median([len(each.spans) for each in found]))
     texts = [each.text for each in sorted(found, key=lambda each: abs(len(each.spans) - middle))[:TIMED]]
-    taken = []
+    alone, explained = [], []
     for text in texts:
-        begun = time.perf_counter()
-        explain_all(score, [text])
-        taken.append(1000 * (time.perf_counter() - begun))
-    return statistics.median(taken)
+        alone.append(_ms(partial(score, [text])))
+        explained.append(_ms(partial(explain_all, score, [text])))
+    own = statistics.median(explained)
+    return [
+        Figure.of("explain_ms", "explain, median ms at the median length", own, digits=0),
+        Figure.of("explain_ratio", "explain against the score alone, ratio", own / statistics.median(alone), digits=1),
+    ]
+
+
+def _ms(work: Callable[[], object]) -> float:
+    begun = time.perf_counter()
+    work()
+    return 1000 * (time.perf_counter() - begun)

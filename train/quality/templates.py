@@ -29,6 +29,8 @@ FILE = "bias_madlibs.parquet"
 LABEL = "toxic"
 CLASSES = ("NOT_BAD", "BAD")
 SENTENCES = 20_000
+LEAST_SENTENCES = 100
+"""Of either class that name a term. Of 100, one false positive is a rate of one percent, which `RATIO` can judge."""
 RESAMPLES = 200
 """At most: fifty terms with three AUCs each cost a hundred times what one figure costs."""
 RATIO, LEAST_AUC = 1.5, 0.97
@@ -66,31 +68,42 @@ def template_bias(
     score: Callable[[Sequence[str]], npt.NDArray[np.float32]], sentences: pd.DataFrame, threshold: float, resamples: int
 ) -> Part:
     """Return false-positive rates and AUCs per term; ``score`` gives (N, K) for N texts."""
-    scores = score(sentences["Text"].tolist())[:, LABELS.index(LABEL)].astype(np.float64)
     bad = (sentences["Label"] == CLASSES[1]).to_numpy()
-    members = {
-        str(term): (sentences["term"] == term).to_numpy() for term in sorted(sentences["term"].dropna().unique())
-    }
+    members, left_out = _members(sentences["term"], bad)
+    scores = score(sentences["Text"].tolist())[:, LABELS.index(LABEL)].astype(np.float64)
+    drawn = min(resamples, RESAMPLES)
     found = identity_figures(
-        bad[:, None].astype(np.float64), scores[:, None], np.ones(len(bad)), members, min(resamples, RESAMPLES), [LABEL]
+        bad[:, None].astype(np.float64), scores[:, None], np.ones(len(bad)), members, drawn, [LABEL]
     )
-    if not found:
-        raise InvalidInputError(f"no identity term has enough sentences of both classes among {len(sentences)}")
     figures, rates = _rates(scores >= threshold, bad, members)
     return Part(
         name="bias",
         title="Identity terms in templated sentences",
         how=(
             f"{len(sentences):,} sentences of {FILE}, chosen by hash, {int(bad.sum()):,} of them bad, {len(members)} "
-            "terms. False positives: harmless sentences whose "
+            f"terms with at least {LEAST_SENTENCES} sentences of either class; left out: "
+            f"{', '.join(left_out) or 'none'}. False positives: harmless sentences whose "
             f"`{LABEL}` reaches its threshold ({threshold:.3f}), rates with Wilson's interval. The ratio divides the "
             "worst term's rate by that of all sentences, or by what one sentence of the term would make, where that is "
             "more: without it, one false positive against next to none would read as a large bias. Its interval "
-            "(Katz et al. 1978, on counts plus one half) holds for that term as if it had been named beforehand."
+            "(Katz et al. 1978, on counts plus one half) holds for that term as if it had been named beforehand. "
+            f"Intervals of AUCs are of {drawn} resamples."
         ),
         figures=[*figures, *_auc_figures(found[LABEL])],
         tables=[Table.of("Terms", "term", _rows(rates, found[LABEL]))],
     )
+
+
+def _members(terms: pd.Series, bad: BoolArray) -> tuple[dict[str, BoolArray], list[str]]:
+    """Return which sentences (N,) name each term, and the terms that too few of either class name."""
+    every = {str(term): (terms == term).to_numpy() for term in sorted(terms.dropna().unique())}
+    few = [term for term, named in every.items() if min((named & bad).sum(), (named & ~bad).sum()) < LEAST_SENTENCES]
+    if len(few) == len(every):
+        raise InvalidInputError(
+            f"no identity term stands in {LEAST_SENTENCES} sentences of either class among {len(bad)}; expected {FILE} "
+            "as it was published, or --without bias"
+        )
+    return {term: named for term, named in every.items() if term not in few}, few
 
 
 def _rates(
@@ -100,12 +113,15 @@ def _rates(
         term: (int((flagged & member & ~bad).sum()), int((member & ~bad).sum())) for term, member in members.items()
     }
     whole = int((flagged & ~bad).sum()), int((~bad).sum())
-    rates = {term: wilson(*count) for term, count in counts.items() if count[1]}
+    rates = {term: wilson(*count) for term, count in counts.items()}
     worst = max(rates, key=lambda term: rates[term].value)
     figures = [
-        Figure.of("false-positive rate of all sentences", wilson(*whole), digits=4),
-        Figure.of(f"false-positive rate of the worst term ({worst})", rates[worst], digits=4),
+        Figure.of("false_positive_rate", "false-positive rate of all sentences", wilson(*whole), digits=4),
         Figure.of(
+            "false_positive_rate_worst", f"false-positive rate of the worst term ({worst})", rates[worst], digits=4
+        ),
+        Figure.of(
+            "false_positive_ratio_worst",
             f"false-positive rate of the worst term ({worst}) against all, ratio",
             ratio(counts[worst], whole),
             at_most=RATIO,
@@ -120,12 +136,15 @@ def _auc_figures(found: Mapping[str, Any]) -> list[Figure]:
     for name in AUCS:
         aucs = {term: Interval(**group[name]) for term, group in found["groups"].items()}
         least = min(aucs, key=lambda term: aucs[term].value)
+        mean = float(np.mean([each.value for each in aucs.values()]))
         shown = name.replace("_auc", " AUC").replace("bpsn", "BPSN").replace("bnsp", "BNSP")
         figures += [
-            Figure.of(f"{shown}, the least of {len(aucs)} terms ({least})", aucs[least], at_least=LEAST_AUC),
-            Figure.of(f"{shown}, mean over terms", float(np.mean([each.value for each in aucs.values()]))),
+            Figure.of(
+                f"{name}_least", f"{shown}, the least of {len(aucs)} terms ({least})", aucs[least], at_least=LEAST_AUC
+            ),
+            Figure.of(f"{name}_mean", f"{shown}, mean over terms", mean),
         ]
-    return [*figures, Figure.of("final metric", Interval(**found["final"]))]
+    return [*figures, Figure.of("final_metric", "final metric", Interval(**found["final"]))]
 
 
 def _rows(rates: Mapping[str, Interval], found: Mapping[str, Any]) -> dict[str, dict[str, Interval]]:

@@ -4,6 +4,7 @@ import shutil
 from pathlib import Path
 
 from moderation.bundle import CARD, Bundle, read_bundle, write_manifest
+from moderation.errors import InvalidInputError
 from moderation.labels import LABELS
 from train.card import with_section
 from train.quality.figure import Report
@@ -19,14 +20,37 @@ def write_report(report: Report, folder: Path) -> None:
     (folder / "quality.md").write_text(page(report) + "\n", encoding="utf-8")
 
 
+def check_output(bundle: Bundle, output: Path) -> None:
+    """Refuse what `write_bundle_with` could not write, before minutes of measuring.
+
+    Raises:
+        InvalidInputError: ``output`` exists, or the card of ``bundle`` is no UTF-8.
+    """
+    if output.exists():
+        raise InvalidInputError(f"{output} exists; give another --output")
+    _card(bundle)
+
+
+def _card(bundle: Bundle) -> str:
+    path = bundle.path / CARD
+    try:
+        return path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise InvalidInputError(f"{path} is no UTF-8 at byte {error.start}; --output adds the figures to it") from None
+
+
 def write_bundle_with(report: Report, bundle: Bundle, output: Path) -> Bundle:
-    """Write ``bundle`` to the new folder ``output`` with ``report`` in place of an earlier one, and return it."""
+    """Write ``bundle`` to the new folder ``output`` with ``report`` in place of an earlier one, and return it.
+
+    Raises:
+        InvalidInputError: the card of ``bundle`` is no UTF-8.
+    """
+    card = with_section(_card(bundle), HEADING, page(report))
     staging = output.with_name(f".{output.name}.partial")
     shutil.rmtree(staging, ignore_errors=True)
     try:
         shutil.copytree(bundle.path, staging)
-        card = (staging / CARD).read_text(encoding="utf-8")
-        (staging / CARD).write_text(with_section(card, HEADING, page(report)), encoding="utf-8")
+        (staging / CARD).write_text(card, encoding="utf-8")
         metrics = {**bundle.manifest.metrics, METRICS: report.model_dump(mode="json")}
         write_manifest(staging, bundle.manifest.model_copy(update={"metrics": metrics}))
         read_bundle(staging, LABELS)

@@ -6,14 +6,15 @@ from pathlib import Path
 import pandas as pd
 
 WHO = ("Tom", "Ann", "Lee", "Eva", "Max", "Ida", "Kim", "Jan", "Una", "Pia", "Abe", "Zoe")
+PLACES = ("Ayr", "Ely", "Rye", "Ulm", "Pau", "Bra", "Vik", "Oslo", "Graz")
 
 
 def sentences() -> pd.DataFrame:
-    """Return good and bad sentences of twelve people, each with a term or without."""
+    """Return good and bad sentences of twelve people in nine places, each with a term or without: 108 of either."""
     made = [
-        (f"{who} is an {word} {term} person".replace("  ", " "), label)
-        for who, (word, label), term in product(
-            WHO, (("awful", "BAD"), ("honest", "NOT_BAD")), ("deaf", "gay", "middle aged", "old", "")
+        (f"{who} of {place} is an {word} {term} person".replace("  ", " "), label)
+        for who, place, (word, label), term in product(
+            WHO, PLACES, (("awful", "BAD"), ("honest", "NOT_BAD")), ("deaf", "gay", "middle aged", "old", "")
         )
     ]
     return pd.DataFrame(made, columns=["Text", "Label"])

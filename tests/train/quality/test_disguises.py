@@ -32,6 +32,17 @@ def test_of_a_text_without_listed_words_a_quarter_is_disguised(kind: str) -> Non
     assert whole != changed
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_words_beside_line_breaks_and_tabs_are_disguised_and_these_stay(kind: str) -> None:
+    changed = disguised("What an\nidiot\r\n\tyou\nare", kind, EXTENTS[0])
+    assert changed.startswith("What an\n")
+    assert changed.endswith("\r\n\tyou\nare")
+    assert "idiot" not in changed.split()
+    every = disguised("one two\nthree\r\n\tfour", kind, EXTENTS[1])
+    assert [each for each in every if each in "\n\r\t"] == ["\n", "\r", "\n", "\t"]
+    assert not {"one", "two", "three", "four"} & set(every.split())
+
+
 def test_zero_width_characters_are_undone_by_the_normaliser() -> None:
     assert normalize(disguised(ABUSIVE, "zero width", EXTENTS[1])) == normalize(ABUSIVE)
 
@@ -46,7 +57,7 @@ def test_texts_without_a_listed_word_leave_nothing_to_disguise() -> None:
 
 
 def test_recall_lost_and_false_positives_gained_are_those_of_the_same_texts() -> None:
-    texts = [f"{ABUSIVE} {n}" for n in range(80)] + [f"{HARMLESS} {n}" for n in range(80)]
+    texts = [f"{ABUSIVE}\n{n}" for n in range(80)] + [f"{HARMLESS} {n}" for n in range(80)]
     texts += [f"without a listed word {n}" for n in range(20)]
     truth = np.array([1.0] * 80 + [0.0] * 80 + [1.0] * 20)
 
@@ -58,14 +69,15 @@ def test_recall_lost_and_false_positives_gained_are_those_of_the_same_texts() ->
         return np.array([[float(flag)] * 6 for flag in flags], dtype=np.float32)
 
     part = disguises(reads_words, texts, truth, 0.5, 100)
-    figures = {figure.what: figure for figure in part.figures}
-    assert figures["recall as written"].value == 1
-    assert figures["recall lost: leetspeak"].value == 1
-    assert figures["recall lost: leetspeak"].reached == "no"
-    assert figures["recall lost: zero width"].value == 0
-    assert figures["recall lost: distractor"].reached == "yes"
-    assert figures["false positives as written"].value == 0
-    gained = figures["false positives gained, the worst (homoglyphs)"]
+    figures = {figure.name: figure for figure in part.figures}
+    assert figures["recall"].value == 1
+    assert figures["recall_lost_leetspeak"].value == 1
+    assert figures["recall_lost_leetspeak"].reached == "no"
+    assert figures["recall_lost_zero_width"].value == 0
+    assert figures["recall_lost_distractor"].reached == "yes"
+    assert figures["false_positives"].value == 0
+    gained = figures["false_positives_gained"]
+    assert gained.what == "false positives gained, the worst (homoglyphs)"
     assert gained.reached == "no"
     assert gained.value == 1
     assert "80 texts of the test split" in part.how

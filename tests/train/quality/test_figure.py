@@ -24,12 +24,12 @@ NAN = float("nan")
 def test_an_aim_is_reached_by_the_whole_interval_or_by_the_value_alone(
     value: float, low: float, high: float, at_least: float | None, at_most: float | None, reached: str
 ) -> None:
-    assert Figure.of("x", Interval(value, low, high), at_least, at_most).reached == reached
+    assert Figure.of("x", "x", Interval(value, low, high), at_least, at_most).reached == reached
 
 
 def test_a_figure_is_shown_with_its_interval_and_its_aim() -> None:
-    both = Figure.of("slope", Interval(0.987654, 0.91, 1.06), 0.9, 1.1)
+    both = Figure.of("slope", "slope", Interval(0.987654, 0.91, 1.06), 0.9, 1.1)
     assert (number(both), aim(both)) == ("0.988 (0.910 to 1.060)", "0.9 to 1.1")
-    size = Figure.of("size", 23.456, at_most=30, digits=1)
+    size = Figure.of("size", "size", 23.456, at_most=30, digits=1)
     assert (number(size), aim(size)) == ("23.5", "≤ 30")
-    assert number(Figure.of("none", NAN)) == "–"
+    assert number(Figure.of("none", "none", NAN)) == "–"

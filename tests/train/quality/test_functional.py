@@ -23,6 +23,14 @@ def test_the_suite_is_large_balanced_and_speaks_of_many_groups() -> None:
         assert sum(group in text for text in texts) >= 20, group
 
 
+def test_each_way_of_writing_is_tried_on_harmless_words_too() -> None:
+    functions = {case.function: case.hateful for case in hate_cases()}
+    harmless = {name.removesuffix(", harmless"): name for name in functions if name.endswith(", harmless")}
+    assert len(harmless) == 7
+    assert all(functions[name] for name in harmless)
+    assert not any(functions[name] for name in harmless.values())
+
+
 def test_a_score_that_knows_hate_passes_and_one_that_reads_words_only_does_not() -> None:
     hateful = {case.text: case.hateful for case in hate_cases()}
 
@@ -63,9 +71,9 @@ def test_what_is_abusive_without_hate_is_judged_by_its_own_label_beside() -> Non
     def toxic_only(texts: Sequence[str]) -> npt.NDArray[np.float32]:
         return np.array([[0.9, 0, 0, 0, 0, 0.1]] * len(texts), dtype=np.float32)
 
-    figures = {figure.what: figure.value for figure in functional(toxic_only, THRESHOLDS, 5).figures}
-    assert figures["`toxic`: other cases below it"] == 0
-    assert figures["`identity_hate`: other cases below it"] == 1
-    by_own = figures["other cases below the threshold of the label that their function is about"]
+    figures = {figure.name: figure.value for figure in functional(toxic_only, THRESHOLDS, 5).figures}
+    assert figures["others_passed_toxic"] == 0
+    assert figures["others_passed_identity_hate"] == 1
+    by_own = figures["others_passed_own_label"]
     assert by_own is not None
     assert 0 < by_own < 1

@@ -47,20 +47,36 @@ def test_the_size_of_a_gap_keeps_its_interval() -> None:
 def test_true_chances_are_calibrated_and_the_aims_are_judged() -> None:
     table, scores = rows(2000, seed=1)
     part = held_out(table, scores, dict.fromkeys(LABELS, 0.5), 100)
-    by_name = {figure.what: figure for figure in part.figures}
-    slope = by_name["calibration slope of `toxic`"]
+    by_name = {figure.name: figure for figure in part.figures}
+    slope = by_name["calibration_slope_toxic"]
     assert slope.low is not None
     assert slope.high is not None
     assert slope.low < 1 < slope.high
-    assert by_name["Brier skill of `threat`"].reached == "yes"
-    assert by_name["mean ROC-AUC, six labels"].reached == "no"
-    (gap,) = [figure for figure in part.figures if "gap" in figure.what]
-    assert "in female" in gap.what
+    assert by_name["brier_skill_threat"].reached == "yes"
+    assert by_name["roc_auc"].reached == "no"
+    (gap,) = [figure for figure in part.figures if "gap" in figure.name]
+    assert gap.name == "gap_female"
+    assert gap.at_most == 0.03
+    (signed,) = [row for row in part.tables[1].rows if row.name.startswith("female (")]
+    sizes = [abs(cell["value"]) for cell in signed.cells if cell["value"] is not None]
+    assert gap.value == max(sizes)
+    assert gap.low is not None
+    assert gap.high is not None
+    assert 0 <= gap.low <= gap.value <= gap.high
     assert [table.title for table in part.tables] == ["Per label", "Gaps of identity slices"]
 
 
 def test_a_slice_of_few_rows_is_not_judged() -> None:
     table, scores = rows(2 * LEAST_ROWS - 4)
     assert not [
-        figure for figure in held_out(table, scores, dict.fromkeys(LABELS, 0.5), 5).figures if "gap" in figure.what
+        figure for figure in held_out(table, scores, dict.fromkeys(LABELS, 0.5), 5).figures if "gap" in figure.name
     ]
+
+
+def test_labels_that_no_row_has_are_told_as_undefined() -> None:
+    table, scores = rows(2 * LEAST_ROWS + 10)
+    table[list(LABELS)] = 0.0
+    figures = {figure.name: figure for figure in held_out(table, scores, dict.fromkeys(LABELS, 0.5), 5).figures}
+    assert figures["roc_auc"].value is None
+    assert figures["roc_auc"].reached == "no"
+    assert figures["gap_female"].value is not None

@@ -1,7 +1,10 @@
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
+import pandas as pd
 import pytest
 
 from moderation.bundle import read_bundle
@@ -39,16 +42,38 @@ def test_what_is_explained_is_what_the_words_weigh(score: Score) -> None:
 def test_marks_found_by_the_model_count_and_deleting_them_undoes_the_decision(score: Score, tmp_path: Path) -> None:
     posts = read_posts(write_posts(tmp_path / "spans.parquet"))
     assert len(posts) == 16
-    figures = {figure.what: figure for figure in span_quality(score, posts, 0.5, 50).figures}
-    assert figures["character F1 of the highlighted words"].value == 1
-    fall = figures["fall of the score without the highlighted words (12 posts)"].value
-    assert fall is not None
-    assert fall > 0.9
-    assert figures["decision undone without the highlighted words, share of posts"].value == 1
-    assert figures["decision undone without as many other words, share of posts"].value == 0
-    latency = next(figure.value for what, figure in figures.items() if "median ms" in what)
+    figures = {figure.name: figure for figure in span_quality(score, posts, 0.5, 50).figures}
+    assert figures["character_f1"].value == 1
+    assert figures["fall_highlighted"].what == "fall of the score without the highlighted words (12 posts)"
+    assert figures["fall_highlighted"].value == pytest.approx(0.95, abs=0.05)
+    assert figures["undone_highlighted"].value == 1
+    assert figures["undone_others"].value == 0
+    latency, ratio = figures["explain_ms"].value, figures["explain_ratio"].value
     assert latency is not None
+    assert ratio is not None
     assert 0 < latency < 10_000
+    assert ratio > 1
+
+
+def test_no_less_is_deleted_of_other_words_and_posts_without_so_much_are_not_compared() -> None:
+    long, short = [f"a b c {n} disgusting on to of it at we" for n in range(10)], ["you disgusting", "disgusting!"]
+    posts = pd.DataFrame({"text": [*long, *short], "spans": [[]] * 12})
+    asked: list[list[str]] = []
+
+    def reads_words(texts: Sequence[str]) -> npt.NDArray[np.float32]:
+        asked.append(list(texts))
+        return np.array([[0.9 if "disgusting" in text else 0.1] * 6 for text in texts], np.float32)
+
+    figures = {figure.name: figure for figure in span_quality(reads_words, posts, 0.5, 20).figures}
+    without_drivers, without_others = asked[1][:20:2], asked[1][1:20:2]
+    for text, without, other in zip(long, without_drivers, without_others, strict=True):
+        assert without == text.replace("disgusting", "")
+        assert "disgusting" in other
+        assert len(other.split()) < len(without.split())
+        assert len(text) - 13 <= len(other) <= len(without)
+    assert "(12 posts)" in figures["undone_highlighted"].what
+    assert "(10 posts)" in figures["undone_others"].what
+    assert (figures["undone_highlighted"].value, figures["undone_others"].value) == (1, 0)
 
 
 def test_a_word_that_is_not_marked_costs(score: Score, tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 import math
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -21,18 +22,32 @@ def test_a_term_that_gets_false_positives_is_named_with_its_rate_and_ratio(tmp_p
     read = read_templates(write_sentences(tmp_path / "bias.parquet"))
     assert set(read["term"].dropna()) == {"deaf", "gay", "middle aged", "old"}
     fair, biased = (template_bias(lambda texts, s=slip: score(texts, s), read, 0.5, 50) for slip in (0.0, 0.5))
-    figures = {figure.what: figure for figure in biased.figures}
-    worst = figures["false-positive rate of the worst term (deaf)"]
+    figures = {figure.name: figure for figure in biased.figures}
+    worst = figures["false_positive_rate_worst"]
+    assert worst.what == "false-positive rate of the worst term (deaf)"
     assert worst.value == 1
-    ratio_of = figures["false-positive rate of the worst term (deaf) against all, ratio"]
+    ratio_of = figures["false_positive_ratio_worst"]
     assert ratio_of.reached == "no"
-    assert ratio_of.value == pytest.approx(1 / figures["false-positive rate of all sentences"].value)
-    fair_ratio = next(figure for figure in fair.figures if "ratio" in figure.what)
+    assert ratio_of.value == pytest.approx(1 / figures["false_positive_rate"].value)
+    fair_ratio = next(figure for figure in fair.figures if figure.name == "false_positive_ratio_worst")
     assert (fair_ratio.value, fair_ratio.reached) == (0.0, "yes")
     assert all(figure.value == 1 for figure in fair.figures if "AUC" in figure.what)
     assert (
         any(figure.reached == "no" for figure in biased.figures if "BPSN" in figure.what) is False
     )  # ranks still right
+
+
+def test_a_term_of_few_sentences_is_left_out_and_named() -> None:
+    read = sentences().assign(term=lambda table: table["Text"].str.extract("(deaf|gay|middle aged|old)", expand=False))
+    harmless = read.index[(read["term"] == "deaf") & (read["Label"] == "NOT_BAD")]
+    bad = read.index[(read["term"] == "old") & (read["Label"] == "BAD")]
+    part = template_bias(partial(score, slip=0.5), read.drop([*harmless[99:], *bad[99:]]), 0.5, 5)
+    assert "2 terms with at least 100 sentences of either class; left out: deaf, old." in part.how
+    assert {row.name.partition(" (")[0] for row in part.tables[0].rows} == {"gay", "middle aged"}
+    worst = next(figure for figure in part.figures if figure.name == "false_positive_rate_worst")
+    assert worst.value == 0
+    with pytest.raises(InvalidInputError, match="no identity term stands in 100 sentences of either class among 200"):
+        template_bias(score, read.head(200), 0.5, 5)
 
 
 def test_a_single_false_positive_against_next_to_none_is_no_large_ratio() -> None:
