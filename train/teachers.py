@@ -62,7 +62,7 @@ def ask(teacher: Teacher, rows: pd.DataFrame) -> FloatArray:
     """Return what ``teacher`` says of the training ``rows``, (N, K) in [0, 1], NaN where it is not to teach."""
     own = np.ones(len(rows), dtype=bool) if teacher.sources is None else rows["source"].isin(teacher.sources).to_numpy()
     if isinstance(teacher, BundleTeacher) and (part := teacher.part) is not None:
-        own &= [in_part(fold(text), part) for text in rows["comment_text"]]
+        own = own & [in_part(fold(text), part) for text in rows["comment_text"]]
     answer = np.full((len(rows), len(LABELS)), np.nan)
     taught = rows[own]
     answer[own] = _cross_fitted(teacher, taught) if isinstance(teacher, TfidfTeacher) else _scored(teacher, taught)
