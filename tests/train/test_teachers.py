@@ -12,6 +12,7 @@ from moderation.registry.starter import STARTER_DIR
 from moderation.scoring.scorer import Scorer
 from tests.train.dataset import make_rows
 from train.config import Teacher, load
+from train.data.near import fold, in_part
 from train.teachers import ask, described, read_answers, softened, write_answers
 
 
@@ -69,6 +70,14 @@ def test_a_bundle_answers_before_its_calibration_and_for_its_labels_and_sources_
     scorer = Scorer.load(read_bundle(STARTER_DIR, LABELS))
     logits = scorer.logits(scorer.tokenize(table["comment_text"].tolist()[:10]))[:, 0].astype(float)
     np.testing.assert_allclose(answers[:10, 0], 1 / (1 + np.exp(-logits)), rtol=1e-6)
+
+
+def test_a_bundle_does_not_teach_the_part_it_was_trained_on() -> None:
+    table = rows(20)
+    answers = ask(teacher(kind="bundle", path=str(STARTER_DIR), sources=["ours"], part=[0.3, 1]), table)
+    own = [in_part(fold(text), (0.3, 1)) for text in table["comment_text"]]
+    assert 0 < sum(own) < 20
+    assert (~np.isnan(answers)).all(axis=1).tolist() == own
 
 
 def test_a_source_that_there_is_not_and_a_folder_without_a_bundle_are_refused(tmp_path: Path) -> None:
