@@ -111,7 +111,7 @@ def test_those_of_the_repository_share_no_sentence_with_the_gate() -> None:
 
 NEAR = 0.45
 """Jaccard similarity of 5-character shingles: below it two sentences share a turn of phrase at most."""
-KNOWN = {"holy shit, we won the cup!"}
+KNOWN = {"holy shit, we won the cup!", "p l e a s e sign your comments."}
 """Cases that are near a template all the same."""
 
 
