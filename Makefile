@@ -13,7 +13,7 @@ DEV := .venv/.installed-dev
 AWS := .venv/.installed-aws
 
 .DEFAULT_GOAL := help
-.PHONY: help install install-dev install-train up test test-full images secrets test-images lint lint-workflows docs docs-commands audit benchmark-change format lock clean deploy destroy aws-run
+.PHONY: help install install-dev install-train up starter test test-full images secrets test-images lint lint-workflows docs docs-commands audit benchmark-change format lock clean deploy destroy aws-run
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-17s %s\n", $$1, $$2 }' Makefile
@@ -26,6 +26,13 @@ install-train: $(TRAIN) ## Install what training needs, the starter's encoder in
 
 up: $(UP) ## Start the API, both apps and the worker; Ctrl-C stops them
 	@$(PYTHON) -m cli up
+
+starter: $(TRAIN) ## Train the starter from its data: two models, then its figures (docs/training.md; hours)
+	@$(PYTHON) -m train.data configs/train/starter.yaml --split train --output runs/starter-train.parquet
+	@$(PYTHON) -m train configs/train/graded.yaml
+	@$(PYTHON) -m train configs/train/starter.yaml
+	@rm -rf runs/starter/measured
+	@$(PYTHON) -m train.quality configs/train/starter.yaml --bundle runs/starter/bundle --output runs/starter/measured
 
 test: $(DEV) ## Lint, check types and layers, run all tests but the long ones
 	@$(call checks,)

@@ -37,7 +37,7 @@ WARM_UP_ROWS = 64
 def main() -> int:
     """Print the table; return the exit status."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--config", type=Path, default=Path("configs/train/starter.yaml"))
+    parser.add_argument("--config", type=Path, default=Path("configs/train/jigsaw.yaml"))
     parser.add_argument("--set", nargs="+", default=[], dest="overrides", metavar="KEY=VALUE")
     parser.add_argument("--rows", type=Path, help="parquet or CSV file with a column comment_text")
     parser.add_argument("--count", type=int, help="rows per round (default: 1,024, on a GPU 32,768)")

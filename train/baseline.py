@@ -268,7 +268,7 @@ def _checked(arguments: argparse.Namespace) -> tuple[str, Bundle | None]:
 
 def _csv_data(path: Path) -> DataConfig:
     source = TableSource(layout="table", path=path, licence="as its origin states")
-    return DataConfig(sources=(source,), near_duplicates="keep")  # as configs/train/starter.yaml
+    return DataConfig(sources=(source,), near_duplicates="keep")  # as configs/train/jigsaw.yaml
 
 
 def main(argv: Sequence[str] | None = None) -> int:

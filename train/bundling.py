@@ -85,7 +85,7 @@ def write_bundle(
     of an earlier one when it is whole.
 
     ``rival`` holds the baseline's scores (N, K) of the test split, in row order; ``origin`` is what `Provenance` says
-    of the training itself.
+    of the training itself, ``config`` among it.
 
     Raises:
         InvalidInputError: a label that cannot be calibrated, or a threshold rule that cannot be kept.
@@ -332,7 +332,6 @@ def _provenance(config: TrainConfig, rows: pd.DataFrame, origin: dict[str, Any])
     return Provenance(
         dataset=config.data.name,
         dataset_digest=digest(rows),
-        config=config.model_dump(mode="json"),
         seed=config.fit.seed,
         exported_commit=git("rev-parse", "HEAD"),
         **origin,

@@ -8,7 +8,8 @@ import pandas as pd
 
 from moderation.bundle import Calibration, Manifest
 from moderation.labels import LABELS
-from train.config import TrainConfig
+from train.config import DataConfig, TrainConfig
+from train.data.card import assigned, linked, taken_as
 from train.data.checks import unknown_labels
 from train.evaluation import CHANGED, DECISIONS, HEADLINE, cell, languages_table, table
 from train.metrics.figures import LABELS_AND_MEAN
@@ -26,11 +27,17 @@ one another. Made by `python -m train`; serve it with `moderation serve`.
 |---|---|
 | encoder | {architecture}, windows of at most {max_tokens} tokens{windows} |
 | weights | int8, ONNX Runtime on CPU, computed in {backend} |
-| trained on | {dataset}, digest `{digest}`; {licence} |
+| trained on | {dataset}, digest `{digest}` |
 | rows | {rows} |
 | code | trained at commit `{commit}`{dirty}, exported at `{exported}`, config `{name}`, seed {seed} |
 | text normaliser | version {normalizer} |
 
+## Trained on
+
+{sources}
+
+A source is taken as its part of the config says (`docs/data.md`); all of its rows get these labels, weight and split.
+{recipe}
 ## Measured
 
 On the held-out test split ({test_rows} rows that training, thresholds and calibration never saw), weighted to the
@@ -77,6 +84,17 @@ On the test split, before (sigmoid of the logit) and after calibration; skill is
   not known unless a section Quality says it (`python -m train.quality`).
 - It reads one comment without its context. Use it to order work for people, not to punish people unseen.
 """
+
+DISGUISES = (
+    "- To the training rows come disguised copies, as many as {share:.0%} of them, at {weight:g} of their weight: "
+    "words written as people write them to get past a filter (`train/disguises.py`)."
+)
+UNDISGUISE = (
+    "- The tokenizer undoes look-alike letters, letters set apart, digits for letters and letters repeated "
+    "(`train/undisguise.py`): for languages in Latin script only, Cyrillic and Greek are misread."
+)
+AVERAGE = "- The weights are an exponential moving average over the steps of training (decay {decay:g})."
+LAYERS = "- From each layer of the encoder to the one below, the learning rate falls to {decay:g} of it."
 
 UNKNOWN = """
 ## Labels that a split does not know
@@ -129,7 +147,8 @@ def model_card(manifest: Manifest, config: TrainConfig, rows: pd.DataFrame) -> s
         backend=manifest.stated_backend,
         dataset=provenance.dataset,
         digest=provenance.dataset_digest[:16],
-        licence=config.data.licence,
+        sources=_sources(config.data),
+        recipe=_recipe(config, provenance.config["teachers"]),
         rows=", ".join(f"{counts[split]:,} {split}" for split in ("train", "validation", "test")),
         commit=provenance.git_commit[:12],
         exported=provenance.exported_commit[:12],
@@ -163,6 +182,41 @@ def with_section(card: str, heading: str, section: str) -> str:
     else:
         parts.append(section.strip())
     return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _sources(data: DataConfig) -> str:
+    lines = ["| source | taken as | licence |", "|---|---|---|"]
+    for source in data.sources:
+        taken = taken_as(assigned(source)) or "it stands"
+        lines.append(f"| {linked(source.name, source.link)} | {taken} | {source.licence} |")
+    return "\n".join(lines)
+
+
+def _recipe(config: TrainConfig, teachers: Any) -> str:  # noqa: ANN401 - of the manifest, which is plain JSON
+    """Return what there is beyond the labels, as a list; nothing where there is nothing."""
+    said = [_teacher(teacher) for teacher in teachers]
+    if config.disguise is not None:
+        said.append(DISGUISES.format(share=config.disguise.share, weight=config.disguise.weight))
+    if config.model.undisguise:
+        said.append(UNDISGUISE)
+    if config.fit.average is not None:
+        said.append(AVERAGE.format(decay=config.fit.average))
+    if config.fit.layer_decay != 1:
+        said.append(LAYERS.format(decay=config.fit.layer_decay))
+    return "\n" + "\n".join(said) + "\n" if said else ""
+
+
+def _teacher(teacher: Any) -> str:  # noqa: ANN401 - of the manifest, which is plain JSON
+    """Return one teacher in words; ``version`` is its bundle's."""
+    who = (
+        f"TF-IDF with logistic regression, answering out of fold ({teacher['folds']} folds)"
+        if teacher["kind"] == "tfidf"
+        else f"the bundle `{teacher['path']}`, version `{teacher['version'][:12]}`, before its calibration"
+    )
+    labels = "all labels" if list(teacher["labels"]) == list(LABELS) else ", ".join(teacher["labels"])
+    rows = "all training rows" if teacher["sources"] is None else f"training rows of {', '.join(teacher['sources'])}"
+    part = f", the part {teacher['part'][0]:g} to {teacher['part'][1]:g} of them" if teacher.get("part") else ""
+    return f"- {teacher['share']:.0%} of the target of {labels} is a teacher's: {who}; for {rows}{part}."
 
 
 def _windows(manifest: Manifest) -> str:

@@ -17,6 +17,7 @@ from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 from transformers.utils import SAFE_WEIGHTS_NAME
 
 BEST_METRIC = "macro_average_precision"
+AVERAGE = "average.safetensors"
 
 
 def state_of(checkpoint: Path) -> dict[str, Any]:
@@ -25,13 +26,20 @@ def state_of(checkpoint: Path) -> dict[str, Any]:
     return state
 
 
+def best_weights(checkpoint: Path) -> Path:
+    """Return the file of the weights that were evaluated: their average where one was kept."""
+    average = checkpoint / AVERAGE
+    return average if average.exists() else checkpoint / SAFE_WEIGHTS_NAME
+
+
 def is_whole(checkpoint: Path, processes: int) -> bool:
     """Return whether every file that ``processes`` processes need to go on is there, to its end."""
     random_states = ["rng_state.pth"] if processes == 1 else [f"rng_state_{rank}.pth" for rank in range(processes)]
     try:
         state_of(checkpoint)
-        with safe_open(checkpoint / SAFE_WEIGHTS_NAME, framework="np"):
-            pass
+        for weights in {checkpoint / SAFE_WEIGHTS_NAME, best_weights(checkpoint)}:
+            with safe_open(weights, framework="np"):
+                pass
     except (OSError, ValueError, SafetensorError):
         return False
     return all(zipfile.is_zipfile(checkpoint / name) for name in (OPTIMIZER_NAME, SCHEDULER_NAME, *random_states))

@@ -22,7 +22,7 @@ from pydantic import (
 from moderation.errors import ConfigurationError
 from moderation.labels import LABELS
 from train.config_errors import explain
-from train.config_types import Label
+from train.config_types import HashRange, Label
 from train.perspective.config import PerspectiveConfig
 
 SplitName = Literal["train", "validation", "test"]
@@ -63,6 +63,8 @@ class PrevalenceWeights(_Section):
 
 class _Source(_Section):
     licence: str
+    link: Annotated[str | None, Field(description="Where the data come from; for the cards.")] = None
+    weight: Annotated[float, Field(gt=0, description="Multiplies the sample weight of every row.")] = 1.0
     language: Annotated[
         str | None, Field(description="Of every row, e.g. en; null where it differs or is unknown.")
     ] = None
@@ -83,7 +85,23 @@ class TableSource(_FileSource):
 
     layout: Literal["table"]
     columns: Columns = {}
+    labels: Annotated[
+        dict[Label, Annotated[float, Field(ge=0, le=1)]],
+        Field(description="Labels that every row has alike; with `columns` that names some, the others are unknown."),
+    ] = {}
+    only: Annotated[
+        dict[str, tuple[str | int | bool, ...]], Field(description="Columns of the file, and the values to keep.")
+    ] = {}
+    part: Annotated[
+        HashRange | None, Field(description="Only texts whose hash lies from the one share to the other.")
+    ] = None
     weights: PrevalenceWeights | None = None
+
+
+class TemplatesSource(_FileSource):
+    """Folder of YAML files: sentences of our own with slots (`train.data.templates`)."""
+
+    layout: Literal["templates"]
 
 
 class JigsawSource(_FileSource):
@@ -126,7 +144,7 @@ class HubSource(_Source):
 
 
 Source = Annotated[
-    TableSource | JigsawSource | MultilingualSource | CivilCommentsSource | ReviewsSource | HubSource,
+    TableSource | TemplatesSource | JigsawSource | MultilingualSource | CivilCommentsSource | ReviewsSource | HubSource,
     Field(discriminator="layout"),
 ]
 
@@ -145,7 +163,7 @@ class SplitConfig(_Section):
         if self.test_share + self.validation_share >= 1:
             raise ValueError(f"test_share {self.test_share} and validation_share {self.validation_share} leave no rows")
         other = {"hash": "seed", "stratified": "salt"}[self.method]
-        if other in self.model_fields_set:
+        if getattr(self, other) != type(self).model_fields[other].default:
             raise ValueError(f"{other} has no meaning for method {self.method}")
         return self
 
@@ -154,7 +172,9 @@ class DataConfig(_Section):
     """Which rows, what is checked in them, and how they are split."""
 
     sources: tuple[Source, ...]
-    exclude: Annotated[Path | None, Field(description="Table whose ids and texts are left out.")] = None
+    exclude: Annotated[
+        tuple[Path, ...], Field(description="Tables whose ids and texts (comment_text or text) are left out.")
+    ] = ()
     empty_texts: Literal["refuse", "drop"] = "refuse"
     contradictions: Literal["refuse", "keep", "drop", "majority"] = "keep"
     near_duplicates: Literal["refuse", "keep", "drop", "together"] = "refuse"
@@ -172,11 +192,6 @@ class DataConfig(_Section):
         """The sources' names, for people."""
         return ", ".join(dict.fromkeys(source.name for source in self.sources))
 
-    @property
-    def licence(self) -> str:
-        """The sources' licences, each once."""
-        return "; ".join(dict.fromkeys(source.licence for source in self.sources))
-
 
 class ModelConfig(_Section):
     """The encoder and its head."""
@@ -193,6 +208,13 @@ class ModelConfig(_Section):
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.1
     encoder_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.1
     attention: Literal["eager", "sdpa"] = "sdpa"
+    undisguise: Annotated[
+        bool,
+        Field(
+            description="The bundle's tokenizer undoes look-alike letters, spaced and repeated letters and digits for "
+            "letters; for languages in Latin script only."
+        ),
+    ] = False
     backend: Annotated[
         Literal["int8", "fp32", "auto"],
         Field(
@@ -228,6 +250,40 @@ class AsymmetricLoss(_Section):
 Loss = Annotated[BceLoss | FocalLoss | AsymmetricLoss, Field(discriminator="name")]
 
 
+class _Teacher(_Section):
+    share: Annotated[float, Field(gt=0, lt=1, description="Of a target that is the teacher's.")]
+    labels: Annotated[tuple[Label, ...], Field(min_length=1)] = LABELS
+    sources: Annotated[
+        tuple[str, ...] | None, Field(description="Names of the sources whose rows it teaches; null: all.")
+    ] = None
+
+
+class TfidfTeacher(_Teacher):
+    """TF-IDF (`train.tfidf`), which answers for each fold of the training rows after it was fitted on the others."""
+
+    kind: Literal["tfidf"]
+    folds: Annotated[int, Field(ge=2)] = 3
+    word_features: Annotated[int, Field(ge=1)] = 50_000
+
+
+class BundleTeacher(_Teacher):
+    """A bundle that was not trained on the rows it teaches; its answers are taken before its calibration."""
+
+    kind: Literal["bundle"]
+    path: Path
+    part: Annotated[HashRange | None, Field(description="Teach only texts whose hash lies in it; null: all.")] = None
+
+
+Teacher = Annotated[TfidfTeacher | BundleTeacher, Field(discriminator="kind")]
+
+
+class DisguiseConfig(_Section):
+    """Copies of training rows in which words are disguised (`train.disguises`)."""
+
+    share: Annotated[float, Field(gt=0, le=1, description="Of the training rows that get a disguised copy.")]
+    weight: Annotated[float, Field(gt=0, description="Multiplies the sample weight of a copy.")] = 1.0
+
+
 class FitConfig(_Section):
     """How the Trainer runs; `batch_size` is that of a step over all processes, before gradient accumulation."""
 
@@ -239,7 +295,14 @@ class FitConfig(_Section):
     gradient_accumulation: Annotated[int, Field(ge=1, description="Batches per optimiser step.")] = 1
     learning_rate: Annotated[float, Field(gt=0)] = 5e-5
     head_learning_rate: Annotated[float, Field(gt=0)] = 1e-3
+    layer_decay: Annotated[
+        float, Field(gt=0, le=1, description="Of the learning rate, from each layer of the encoder to the one below.")
+    ] = 1.0
     weight_decay: Annotated[float, Field(ge=0)] = 0.01
+    average: Annotated[
+        float | None,
+        Field(gt=0, lt=1, description="Decay of the moving average of the weights that is evaluated and kept."),
+    ] = None
     scheduler: Literal["linear", "cosine", "constant_with_warmup"] = "linear"
     warmup_share: Annotated[float, Field(ge=0, lt=1)] = 0.06
     loss: Loss = BceLoss()
@@ -330,6 +393,10 @@ class TrainConfig(_Section):
     name: Annotated[str, Field(pattern="^[a-z0-9][a-z0-9-]*$")]
     data: DataConfig
     model: ModelConfig
+    teachers: Annotated[
+        tuple[Teacher, ...], Field(description="Draw the targets of training rows towards what these would answer.")
+    ] = ()
+    disguise: DisguiseConfig | None = None
     fit: FitConfig = FitConfig()
     thresholds: ThresholdConfig = ThresholdConfig()
     perspective: Annotated[
@@ -340,6 +407,14 @@ class TrainConfig(_Section):
     publish: Annotated[bool, Field(description="Publish the bundle to the local registry at the end.")] = True
     tracking: TrackingConfig = TrackingConfig()
     output_dir: Path = Path("runs")
+
+    @field_validator("teachers")
+    @classmethod
+    def _leave_most_to_people(cls, teachers: tuple[Teacher, ...]) -> tuple[Teacher, ...]:
+        for label in LABELS:
+            if (share := sum(teacher.share for teacher in teachers if label in teacher.labels)) > 0.5:
+                raise ValueError(f"of the target of {label} {share:g} would be teachers'; at most half can be")
+        return teachers
 
     @property
     def run_dir(self) -> Path:

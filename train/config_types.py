@@ -14,3 +14,12 @@ def _known_label(name: str) -> str:
 
 
 Label = Annotated[str, AfterValidator(_known_label)]
+
+
+def _rising(part: tuple[float, float]) -> tuple[float, float]:
+    if not 0 <= part[0] < part[1] <= 1:
+        raise ValueError(f"{list(part)} is no part; expected two shares such as [0, 0.75]")
+    return part
+
+
+HashRange = Annotated[tuple[float, float], AfterValidator(_rising)]

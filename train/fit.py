@@ -17,14 +17,13 @@ from safetensors.torch import load_file
 from transformers import PreTrainedConfig, TrainingArguments
 from transformers.integrations.integration_utils import get_reporting_integration_callbacks
 from transformers.trainer_utils import EvalPrediction
-from transformers.utils import SAFE_WEIGHTS_NAME
 
 from moderation.errors import ConfigurationError, UnavailableError
 from moderation.scoring.classifier import CommentClassifier
 from moderation.scoring.packed import AMPERE, PACKED, WIDEST_HEAD, has_kernel, padding_index, require_packable
 from moderation.scoring.tokens import TextTokenizer
 from train.batches import Collator, Comments, PackingCollator
-from train.checkpoints import BEST_METRIC, is_finished, last_whole, state_of
+from train.checkpoints import BEST_METRIC, best_weights, is_finished, last_whole, state_of
 from train.config import FitConfig, TrainConfig
 from train.losses import positive_weights
 from train.metrics.modules import validation_metrics
@@ -49,7 +48,7 @@ def fit(
     checkpoints = Path(str(arguments.output_dir))
     last = last_whole(checkpoints, arguments.world_size)
     if last is not None and is_finished(state_of(last), config.fit.patience):
-        model.load_state_dict(load_file(Path(state_of(last)["best_model_checkpoint"]) / SAFE_WEIGHTS_NAME))
+        model.load_state_dict(load_file(best_weights(Path(state_of(last)["best_model_checkpoint"]))))
         return
     train, validation = (Comments(rows[rows["split"] == split], tokenizer) for split in ("train", "validation"))
     trainer = CommentTrainer(

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from filelock import FileLock, Timeout
+from pydantic import ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import nn
@@ -15,7 +16,7 @@ from torch import nn
 from moderation.bundle import Bundle, read_bundle
 from moderation.errors import BundleError, ConfigurationError, UnavailableError
 from moderation.labels import LABELS
-from train.config import TrainConfig
+from train.config import FitConfig, ModelConfig, TrainConfig
 
 RECIPE = "recipe.json"
 FINISHED = "finished.json"
@@ -50,30 +51,48 @@ def alone(config: TrainConfig) -> Iterator[None]:
         lock.release()
 
 
-def recipe(config: TrainConfig, digest: str, order: str, processes: int) -> dict[str, Any]:
+def recipe(
+    config: TrainConfig, digest: str, order: str, processes: int, teachers: list[dict[str, Any]]
+) -> dict[str, Any]:
     """Return everything that decides the weights of a run, by dotted name."""
-    raw = config.model_dump(mode="json", include={"model": True, "fit": True})
-    flat = {
-        f"{section}.{key}": value
-        for section in ("model", "fit")
-        for key, value in raw[section].items()
+    disguise = config.disguise.model_dump(mode="json") if config.disguise is not None else None
+    augmented = {"disguise": disguise, "teachers": teachers}
+    return {
+        "dataset digest": digest,
+        "order of rows": order,
+        **_flat(config.model, config.fit),
+        **{key: value for key, value in augmented.items() if value},
+        "processes": processes,
+    }
+
+
+def _flat(model: ModelConfig, fit: FitConfig) -> dict[str, Any]:
+    return {
+        f"{name}.{key}": value
+        for name, section in (("model", model), ("fit", fit))
+        for key, value in section.model_dump(mode="json").items()
         if key not in FREE + SERVED
     }
-    return {"dataset digest": digest, "order of rows": order, **flat, "processes": processes}
 
 
-def claim(config: TrainConfig, digest: str, order: str, processes: int) -> None:
+def _defaults() -> dict[str, Any]:
+    defaults = _flat(ModelConfig(encoder=""), FitConfig())
+    return {key: value for key, value in defaults.items() if key != "model.encoder"}  # which has none
+
+
+def claim(config: TrainConfig, digest: str, order: str, processes: int, teachers: list[dict[str, Any]]) -> None:
     """Make the run's folder, or go on with one that was begun with the same recipe.
 
     Raises:
         ConfigurationError: the folder holds the checkpoints of another run; the differences are named.
     """
-    wanted, path = recipe(config, digest, order, processes), config.run_dir / RECIPE
+    wanted, path = recipe(config, digest, order, processes, teachers), config.run_dir / RECIPE
     if not path.exists():
         config.run_dir.mkdir(parents=True, exist_ok=True)
         write_text(path, json.dumps(wanted, indent=2) + "\n")
         return
-    begun = json.loads(path.read_text(encoding="utf-8"))
+    # A key that the release which began the run did not know yet had the effect of its default.
+    begun = _defaults() | json.loads(path.read_text(encoding="utf-8"))
     keys = [key for key in begun | wanted if begun.get(key) != wanted.get(key)]
     if keys:
         named = "; ".join(f"{key} was {begun.get(key)} and is now {wanted.get(key)}" for key in keys)
@@ -81,6 +100,12 @@ def claim(config: TrainConfig, digest: str, order: str, processes: int) -> None:
             f"{config.run_dir} belongs to another run: {named}. Train into another folder with --set name=NAME, "
             "or begin this one anew with --restart, which deletes its checkpoints and bundle"
         )
+
+
+def stated(config: TrainConfig) -> dict[str, Any]:
+    """Return what a bundle states as its config: teachers as the run was begun with, a bundle with its version."""
+    begun = json.loads((config.run_dir / RECIPE).read_text(encoding="utf-8"))
+    return config.model_dump(mode="json") | {"teachers": begun.get("teachers", [])}
 
 
 def finish(config: TrainConfig, bundle: Bundle) -> None:
@@ -98,7 +123,16 @@ def finished(config: TrainConfig) -> Bundle | None:
         bundle = read_bundle(config.run_dir / "bundle", LABELS)
     except BundleError:
         return None
-    return bundle if noted == {"version": bundle.version, "config": decisive(config)} else None
+    same = noted["version"] == bundle.version and _read(noted["config"]) == decisive(config)
+    return bundle if same else None
+
+
+def _read(noted: dict[str, Any]) -> dict[str, Any] | None:
+    """Return what a release noted of its config as this one would, with the defaults of newer keys; None: it cannot."""
+    try:
+        return decisive(TrainConfig.model_validate(noted))
+    except ValidationError:
+        return None
 
 
 def decisive(config: TrainConfig) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from moderation.labels import LABELS
 from moderation.scoring.classifier import CommentClassifier, without_pooler
 from moderation.scoring.packed import require_packable
 from train.config import ModelConfig
+from train.undisguise import undisguise
 
 PACKAGE = "package:"
 DROPOUTS = ("hidden_dropout_prob", "attention_probs_dropout_prob", "dropout", "attention_dropout")
@@ -79,4 +80,7 @@ def save_tokenizer(config: ModelConfig, encoder: Path | str, path: Path) -> None
         raise ConfigurationError(f"encoder {config.encoder}: {str(error).splitlines()[0]}") from error
     if not tokenizer.is_fast:
         raise ConfigurationError(f"encoder {config.encoder} has no fast tokenizer, which serving needs")
-    tokenizer.backend_tokenizer.save(str(path))
+    backend = tokenizer.backend_tokenizer
+    if config.undisguise:
+        undisguise(backend)
+    backend.save(str(path))

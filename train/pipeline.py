@@ -27,15 +27,18 @@ from train.commit import code
 from train.config import TrainConfig
 from train.data.card import dataset_card, digest, order
 from train.data.rows import FINDINGS, exports, load_rows
+from train.disguises import disguised
 from train.fit import fit, training_arguments
-from train.folder import alone, claim, finish, finished, restart, save_weights, write_text
+from train.folder import alone, claim, finish, finished, restart, save_weights, stated, write_text
 from train.model import build, encoder_path, save_tokenizer
 from train.perspective.reference import require_unseen
+from train.teachers import ask, described, read_answers, softened, write_answers
 from train.tiny import TINY, make_encoder
 from train.tracking import Scored, Tracker, is_main
 
 RUN = "run.json"
 BASELINE = "baseline.parquet"
+TEACHER = "teacher-{}.parquet"
 
 
 def run(config: TrainConfig, anew: bool = False) -> Bundle | None:
@@ -61,11 +64,12 @@ def _run(config: TrainConfig, anew: bool) -> Bundle | None:
     if config.perspective is not None:
         require_unseen(config.perspective, rows)
     if is_main():
+        teachers = described(config.teachers, rows)
         if anew:
             _check_encoder(config)  # with the line below the last that can be wrong: no error may cost the earlier run
             Tracker(config.tracking, config.run_dir).check()
             restart(config)
-        claim(config, digest(rows), order(rows), _processes())
+        claim(config, digest(rows), order(rows), _processes(), teachers)
     earlier = None if anew else finished(config)  # while the first process deletes, the others must not look
     if earlier is not None:
         return _again(config, earlier) if is_main() else None
@@ -80,7 +84,7 @@ def _run(config: TrainConfig, anew: bool) -> Bundle | None:
     rival = _baseline(config, rows) if config.baseline else None
     begun = json.loads((config.run_dir / RUN).read_text(encoding="utf-8"))
     origin = {key: begun[key] for key in ("git_commit", "git_dirty", "created_at")}
-    origin |= {"run_url": tracker.url, "exports": exports(rows)}
+    origin |= {"run_url": tracker.url, "exports": exports(rows), "config": stated(config)}
     bundle, scores = write_bundle(config, rows, model.eval(), rival, origin)
     tracker.results(bundle.manifest.metrics, Scored(rows[rows["split"] == "test"], scores))
     _publish(config, bundle)
@@ -129,6 +133,8 @@ def _train(config: TrainConfig, rows: pd.DataFrame, arguments: TrainingArguments
         encoder = _encoder(config, rows)
         if arguments.process_index == 0:
             save_tokenizer(config.model, encoder, tokenizer)
+        if not weights.exists():
+            rows = _augmented(config, rows)
     if not weights.exists():
         set_seed(config.fit.seed)  # of the fresh head
         model = build(config.model, encoder)
@@ -136,6 +142,21 @@ def _train(config: TrainConfig, rows: pd.DataFrame, arguments: TrainingArguments
         if arguments.process_index == 0:
             save_weights(model, weights)
     return encoder
+
+
+def _augmented(config: TrainConfig, rows: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows of training with soft targets, and with disguised copies of some; the others as they are."""
+    train = rows[rows["split"] == "train"]
+    answers = []
+    for number, teacher in enumerate(config.teachers):
+        path = config.run_dir / TEACHER.format(number)
+        if not path.exists():
+            write_answers(ask(teacher, train), path)
+        answers.append(read_answers(path))
+    train = softened(train, config.teachers, answers)
+    if config.disguise is not None:
+        train = pd.concat([train, disguised(train, config.disguise)])
+    return pd.concat([train, rows[rows["split"] != "train"]], ignore_index=True)
 
 
 def _check_encoder(config: TrainConfig) -> None:

@@ -147,10 +147,14 @@ class Scorer:
         calls it text by text.
         """
         return Scored(
-            scores=to_scores(text_logits(tokens, self._model.logits), self._calibrations),
+            scores=to_scores(self.logits(tokens), self._calibrations),
             tokens_read=np.array([text.tokens_read for text in tokens], dtype=np.int64),
             truncated=np.array([text.truncated for text in tokens], dtype=np.bool_),
         )
+
+    def logits(self, tokens: Sequence[TextTokens]) -> npt.NDArray[np.float32]:
+        """Return what the model says before calibration, (N, K) for N texts."""
+        return text_logits(tokens, self._model.logits)
 
     def worst_probe(self) -> float:
         """Return how far a probe's score is off what the manifest states, at most."""

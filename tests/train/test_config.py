@@ -5,7 +5,7 @@ import pytest
 from moderation.errors import ConfigurationError
 from train.config import load
 
-STARTER = Path("configs/train/starter.yaml")
+STARTER = Path("configs/train/tiny.yaml")
 
 
 @pytest.mark.parametrize(
@@ -23,8 +23,8 @@ def test_a_second_source_can_be_set() -> None:
 
 
 def test_single_values_can_be_set() -> None:
-    config = load(STARTER, ["data.sources.0.path=other.csv", "fit.epochs=1", "data.exclude=null"])
-    assert (config.data.name, config.fit.epochs, config.data.exclude) == ("other.csv", 1, None)
+    config = load(STARTER, ["data.sources.0.path=other.csv", "fit.epochs=1", "data.exclude=[]"])
+    assert (config.data.name, config.fit.epochs, config.data.exclude) == ("other.csv", 1, ())
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,11 @@ from train.config import load
 from train.folder import FINISHED, RECIPE, alone, restart
 
 pytestmark = pytest.mark.timeout(900)  # seconds each on an idle machine
-OPTIONS = ["configs/train/tiny.yaml", "--set", "fit.epochs=3", "fit.interval=10", "baseline=false", "publish=false"]
+OPTIONS = [
+    *("configs/train/tiny.yaml", "--set", "fit.epochs=3", "fit.interval=10", "baseline=false", "publish=false"),
+    *("fit.average=0.9", "fit.layer_decay=0.9", "disguise={share: 0.1}"),
+    "teachers=[{kind: tfidf, share: 0.1, folds: 2, word_features: 500}]",
+]
 
 
 class Runs:
@@ -153,6 +157,21 @@ def test_another_config_is_refused_with_the_difference_and_a_way_out(unbroken: R
     assert "--restart" in error
     assert "workers" not in error
     assert (unbroken.run_dir / TORCH_WEIGHTS).read_bytes() == weights
+
+
+def test_a_run_of_a_release_that_knew_fewer_keys_is_finished_and_goes_on(finished: Runs) -> None:
+    version = read_bundle(finished.run_dir / "bundle").version
+    recipe, noted = finished.run_dir / RECIPE, finished.run_dir / FINISHED
+    kept = json.loads(recipe.read_text())
+    recipe.write_text(json.dumps({key: value for key, value in kept.items() if key != "model.undisguise"}))
+    done = json.loads(noted.read_text())
+    del done["config"]["model"]["undisguise"]
+    noted.write_text(json.dumps(done))
+    assert finished.finish() == 0, finished.log.read_text()
+    assert "has finished" in finished.log.read_text()
+    assert read_bundle(finished.run_dir / "bundle").version == version
+    assert finished.finish("model.undisguise=true") == 1
+    assert "model.undisguise was False and is now True" in finished.error()
 
 
 def test_a_restart_deletes_the_old_run(tmp_path: Path) -> None:

@@ -11,12 +11,14 @@ from pydantic import BaseModel, ConfigDict
 from moderation.errors import InvalidInputError
 from moderation.exports import Export, file_digest
 from moderation.labels import LABELS
-from train.config import DataConfig, HubSource
+from train.config import DataConfig, HubSource, Source
 from train.data.near import THRESHOLD
 from train.data.rows import FINDINGS, count_overlap
 from train.data.splits import SPLITS, hard_labels
 
 OVERLAP = "Texts that a more protected split holds too (near: Jaccard similarity of 5-character shingles"
+ASSIGNED = ("columns", "labels", "only", "part", "weights", "weight", "split")
+"""Keys of a source that say which of its rows are taken, and what each is given."""
 QUANTILES = (0.0, 0.25, 0.5, 0.75, 0.95, 0.99, 1.0)
 
 
@@ -41,11 +43,16 @@ class SplitCounts(_Part):
 
 
 class SourceCard(_Part):
-    """One source as it was read; ``files`` maps a file's name to its SHA-256, ``export`` is its manifest."""
+    """One source as it was read; ``files`` maps a file's name to its SHA-256, ``export`` is its manifest.
+
+    ``assigned`` is what the config takes of it and gives to its rows, by the config's keys.
+    """
 
     name: str
     layout: str
     licence: str
+    link: str | None
+    assigned: dict[str, object]
     rows: int
     left_out: dict[str, int]
     files: dict[str, str]
@@ -150,6 +157,8 @@ def dataset_card(rows: pd.DataFrame, config: DataConfig) -> DatasetCard:
                 name=source.name,
                 layout=source.layout,
                 licence=source.licence,
+                link=source.link,
+                assigned=assigned(source),
                 rows=found["rows"],
                 left_out=found["left_out"],
                 files={Path(path).name: file_digest(Path(path)) for path in found["files"]},
@@ -166,6 +175,32 @@ def dataset_card(rows: pd.DataFrame, config: DataConfig) -> DatasetCard:
         policies=config.model_dump(include={"empty_texts", "contradictions", "near_duplicates"}),
         split=config.split.model_dump(exclude={"seed" if config.split.method == "hash" else "salt"}),
     )
+
+
+def assigned(source: Source) -> dict[str, object]:
+    """Return what ``source`` takes of its rows and gives to each, by the config's keys; of columns those of labels."""
+    said = source.model_dump(mode="json", include=set(ASSIGNED), exclude_defaults=True)
+    if "columns" in said:
+        said["columns"] = {ours: theirs for ours, theirs in said["columns"].items() if ours in LABELS}
+    return {key: said[key] for key in ASSIGNED if said.get(key)}
+
+
+def taken_as(said: dict[str, object]) -> str:
+    """Return `assigned` on one line, for people."""
+    return "; ".join(f"{key} {_plain(value, ' to ' if key == 'part' else ' or ')}" for key, value in said.items())
+
+
+def _plain(value: object, between: str) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{key} {_plain(each, between)}" for key, each in value.items())
+    if isinstance(value, list):
+        return between.join(_plain(each, between) for each in value)
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def linked(name: str, link: str | None) -> str:
+    """Return the name of a source in Markdown, with its link where there is one."""
+    return f"[{name}]({link})" if link else name
 
 
 def _split_counts(rows: pd.DataFrame) -> SplitCounts:
@@ -199,13 +234,16 @@ def _sentence(title: str, values: dict[str, object] | dict[str, int] | dict[str,
 
 
 def _sources_table(sources: list[SourceCard]) -> str:
-    lines = ["| source | layout | rows | left out | licence | SHA-256 of its files |", "|---|---|---|---|---|---|"]
+    lines = [
+        "| source | layout | rows | left out | taken as | licence | SHA-256 of its files |",
+        "|---|---|---|---|---|---|---|",
+    ]
     for source in sources:
         files = ", ".join(f"{name} `{value[:16]}`" for name, value in source.files.items())
         left_out = ", ".join(f"{reason}: {count:,}" for reason, count in source.left_out.items() if count)
         lines.append(
-            f"| {source.name} | {source.layout} | {source.rows:,} | {left_out or 'none'} | {source.licence} "
-            f"| {files or f'revision {source.revision}'} |"
+            f"| {linked(source.name, source.link)} | {source.layout} | {source.rows:,} | {left_out or 'none'} "
+            f"| {taken_as(source.assigned) or 'it stands'} | {source.licence} | {files or f'revision {source.revision}'} |"
         )
     return "\n".join(lines)
 

@@ -38,6 +38,11 @@ def text_key(folded: str) -> str:
     return hashlib.sha256(folded.encode()).hexdigest()
 
 
+def in_part(folded: str, part: tuple[float, float]) -> bool:
+    """Return whether the hash of a folded text, as a number in [0, 1), lies in ``part``, its end left out."""
+    return part[0] <= int(text_key(folded)[:8], 16) / 16**8 < part[1]
+
+
 def near_pairs(folded: Sequence[str]) -> IntArray:
     """Return the near duplicates among different folded texts as index pairs (M, 2), lower index first, sorted.
 

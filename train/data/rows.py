@@ -32,7 +32,9 @@ def load_rows(config: DataConfig) -> pd.DataFrame:
     if rows.empty:
         raise InvalidInputError(f"{config.name} has no row")
     rows["text_key"] = [text_key(folded) for folded in rows["folded"]]
-    kept = rows if config.exclude is None else _without(rows, config.exclude)
+    kept = rows
+    for path in config.exclude:
+        kept = _without(kept, path)
     left_out = {"in data.exclude": len(rows) - len(kept)}
     found = checks.contradictions(kept)
     resolved = checks.resolve_contradictions(kept, found, config.contradictions)
@@ -77,7 +79,7 @@ def count_overlap(rows: pd.DataFrame) -> dict[str, dict[str, int]]:
 
 
 def _without(rows: pd.DataFrame, path: Path) -> pd.DataFrame:
-    excluded = read_table(path)
+    excluded = read_table(path).rename(columns={"text": "comment_text"})
     checks.require_columns(excluded, ["comment_text"], str(path))
     return without_same(rows, excluded)
 

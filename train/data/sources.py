@@ -26,10 +26,12 @@ from train.config import (
     ReviewsSource,
     Source,
     TableSource,
+    TemplatesSource,
 )
 from train.data.checks import read_labels, read_weights, require_columns, without_empty
 from train.data.leak import without_last_rows
-from train.data.near import fold
+from train.data.near import fold, in_part
+from train.data.templates import read_templates
 
 FORMATS = {".csv": "csv", ".jsonl": "json", ".json": "json", ".parquet": "parquet"}
 TEXT_COLUMNS = ("id", "comment_text")
@@ -71,9 +73,14 @@ def read_source(source: Source, empty_texts: str) -> Part:
         part = _reviews(source, empty_texts)
     elif isinstance(source, HubSource):
         part = Part(_mapped(_hub(source), source.columns, f"hub:{source.name}", empty_texts))
+    elif isinstance(source, TemplatesSource):
+        table = read_templates(source.path)
+        files = sorted(source.path.glob("*.yaml"))
+        part = Part(_rows(table, {}, table[list(LABELS)], str(source.path), empty_texts), files)
     else:
         part = Part(_single(source, empty_texts), [source.path])
     part.rows["source"] = source.name
+    part.rows["weight"] *= source.weight
     if source.language is not None:
         part.rows["language"] = part.rows["language"].fillna(source.language)
     if source.split is not None:
@@ -115,10 +122,12 @@ def _single(source: TableSource | CivilCommentsSource, empty_texts: str) -> pd.D
     where = str(source.path)
     if isinstance(source, TableSource):
         named = tuple(source.columns.get(name, name) for name in ("id", "comment_text", "language"))
-        table = read_table(source.path, named)
+        table = _chosen(read_table(source.path, named), source.only, where)
         if source.weights is not None:
             require_columns(table, [source.weights.column], where)
-        rows = _mapped(table, source.columns, where, empty_texts)
+        rows = _mapped(table, source.columns, where, empty_texts, alike=source.labels)
+        if source.part is not None:
+            rows = rows[[in_part(folded, source.part) for folded in rows["folded"]]]
         return rows if source.weights is None else _reweighted(rows, table, source.weights)
     table = read_table(source.path, ("id", "comment_text", "text"))
     columns = {
@@ -137,17 +146,38 @@ def _reviews(source: ReviewsSource, empty_texts: str) -> Part:
     return Part(rows, [source.path], export=export)
 
 
+def _chosen(table: pd.DataFrame, only: Mapping[str, tuple[str | int | bool, ...]], where: str) -> pd.DataFrame:
+    require_columns(table, only, where)
+    for column, values in only.items():
+        table = table[table[column].isin(values)]
+        if table.empty:
+            raise InvalidInputError(f"{where}: no row has {column} among {', '.join(map(repr, values))}")
+    return table
+
+
 def _mapped(
-    table: pd.DataFrame, columns: Mapping[str, str], where: str, empty_texts: str, hard: bool = False
+    table: pd.DataFrame,
+    columns: Mapping[str, str],
+    where: str,
+    empty_texts: str,
+    hard: bool = False,
+    alike: Mapping[str, float] | None = None,
 ) -> pd.DataFrame:
-    """Return the common columns of a table; without any label in ``columns`` it must have all six."""
-    labels = {label: columns[label] for label in LABELS if label in columns} or SIX
+    """Return the common columns of a table; with no label in ``columns`` or ``alike`` it must have all six."""
+    labels = {label: columns[label] for label in LABELS if label in columns} or ({} if alike else SIX)
+    require_columns(table, [*columns.values(), *labels.values()], where)
+    return _rows(table, columns, read_labels(table, labels, where, hard).assign(**(alike or {})), where, empty_texts)
+
+
+def _rows(
+    table: pd.DataFrame, columns: Mapping[str, str], labels: pd.DataFrame, where: str, empty_texts: str
+) -> pd.DataFrame:
     text = columns.get("comment_text", "comment_text")
-    require_columns(table, [*columns.values(), text, *labels.values()], where)
+    require_columns(table, [text], where)
     rows = pd.DataFrame({"id": None, "comment_text": table[text]}, table.index)
     if (name := columns.get("id", "id")) in table.columns:
         rows["id"] = _ids(table[name])
-    rows[list(LABELS)] = read_labels(table, labels, where, hard)
+    rows[list(LABELS)] = labels
     rows["weight"] = read_weights(table, columns["weight"], where) if "weight" in columns else 1.0
     rows["language"] = (
         table[columns["language"]] if "language" in columns else pd.Series(None, rows.index, dtype=object)

@@ -5,7 +5,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from train.config_types import Label
+from train.config_types import HashRange, Label
 
 
 class PerspectiveSource(BaseModel):
@@ -15,6 +15,10 @@ class PerspectiveSource(BaseModel):
 
     path: Path
     text_column: str = "comment_text"
+    part: Annotated[
+        HashRange | None,
+        Field(description="Only texts whose hash lies from the one share to the other; training may use others."),
+    ] = None
     scores: Annotated[dict[Label, str], Field(min_length=1, description="Column of each of our labels.")]
 
 

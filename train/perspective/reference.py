@@ -13,7 +13,7 @@ from moderation.errors import InvalidInputError
 from moderation.exports import file_digest
 from moderation.labels import LABELS
 from train.data.checks import require_columns
-from train.data.near import components, fold, near_pairs, text_key
+from train.data.near import components, fold, in_part, near_pairs, text_key
 from train.data.sources import read_table
 from train.perspective.config import PerspectiveConfig, PerspectiveSource
 
@@ -66,8 +66,12 @@ def require_unseen(config: PerspectiveConfig, rows: pd.DataFrame) -> None:
 
 
 def _folded(config: PerspectiveConfig) -> pd.DataFrame:
-    found = pd.concat([_read(source) for source in config.sources], ignore_index=True)
-    return found.assign(folded=[fold(text or "") for text in found["comment_text"]])
+    return pd.concat([_part(_read(source), source.part) for source in config.sources], ignore_index=True)
+
+
+def _part(found: pd.DataFrame, part: tuple[float, float] | None) -> pd.DataFrame:
+    found = found.assign(folded=[fold(text or "") for text in found["comment_text"]])
+    return found if part is None else found[[in_part(folded, part) for folded in found["folded"]]]
 
 
 def _seen(found: pd.DataFrame, seen: set[str]) -> "pd.Series[bool]":

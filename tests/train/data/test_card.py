@@ -12,7 +12,7 @@ from moderation.labels import LABELS
 from tests.train.data.files import distinct_rows, one_letter_off
 from train.config import DataConfig, load
 from train.data.__main__ import main
-from train.data.card import dataset_card, digest
+from train.data.card import assigned, dataset_card, digest, taken_as
 from train.data.rows import load_rows
 
 
@@ -48,6 +48,7 @@ def config(tmp_path: Path) -> Path:
     twins = rows.assign(id=rows["id"] + "x", comment_text=rows["comment_text"].map(one_letter_off))
     pd.concat([rows, twins]).to_csv(tmp_path / "rows.csv", index=False)
     source = {"layout": "table", "path": str(tmp_path / "rows.csv"), "licence": "our licence", "language": "en"}
+    source["link"] = "https://example.org/rows"
     content = {
         "name": "tiny",
         "data": {
@@ -115,7 +116,7 @@ def test_the_command_prints_the_card(config: Path, capsys: pytest.CaptureFixture
     as_json = capsys.readouterr().out
     card = json.loads(as_json)
     assert f"digest `{card['digest']}`" in printed
-    assert "| rows.csv | table | 240 | none | our licence | rows.csv `" in printed
+    assert "| [rows.csv](https://example.org/rows) | table | 240 | none | it stands | our licence | rows.csv `" in printed
     assert distinct_rows()["comment_text"][0] not in printed + as_json
 
 
@@ -128,3 +129,14 @@ def test_the_command_ends_with_one_line_for_data_that_cannot_be_used(
     assert len(errors) == 1
     assert "texts stand in two splits" in errors[0]
     assert not output.exists()
+
+
+def test_the_card_says_what_a_source_takes_and_gives(config: Path) -> None:
+    taken = {"only": {"kind": ["a", 1]}, "part": [0.25, 1], "weight": 0.3, "split": "train", "labels": {"insult": 0.5}}
+    source = {"layout": "table", "path": "b.csv", "licence": "CC0", "columns": {"id": "n", "toxic": "share"}} | taken
+    given = DataConfig.model_validate({"sources": [source, {"layout": "jigsaw", "path": "b", "licence": "CC0"}]})
+    first, second = map(assigned, given.sources)
+    assert first == {"columns": {"toxic": "share"}} | taken
+    said = "columns toxic share; labels insult 0.5; only kind a or 1; part 0.25 to 1; weight 0.3; split train"
+    assert taken_as(first) == said
+    assert second == {}

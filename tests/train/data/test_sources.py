@@ -306,3 +306,20 @@ def test_only_thinned_rows_without_a_label_carry_a_prevalence_weight(tmp_path: P
     thinned = ~(rows["row_index"] < 50) & (rows[list(LABELS)].sum(axis=1) == 0)
     assert 0 < thinned.sum() < 120
     np.testing.assert_array_equal(part.rows["weight"], np.where(thinned, 2.466, 1.0))
+
+
+def test_rows_can_be_chosen_labelled_alike_weighed_and_parted(tmp_path: Path) -> None:
+    rows = distinct_rows()[["id", "comment_text"]].assign(kind=["hate", "none", "other"] * 40)
+    path = write(tmp_path / "rows.parquet", rows)
+    fields = {"layout": "table", "path": path, "labels": {"toxic": 1, "identity_hate": 0.5}, "weight": 0.25}
+    part = read(**fields, only={"kind": ["hate", "other"]})
+    assert len(part.rows) == 80
+    assert (part.rows[["toxic", "identity_hate", "weight"]] == [1, 0.5, 0.25]).all(axis=None)
+    assert part.rows[["severe_toxic", "obscene", "threat", "insult"]].isna().all(axis=None)
+    low, high = (read(**fields, part=bounds).rows for bounds in ([0, 0.7], [0.7, 1]))
+    assert sorted([*low["id"], *high["id"]]) == sorted(rows["id"])
+    assert 60 < len(low) < 105
+    with pytest.raises(InvalidInputError, match="no row has kind among 'rude'"):
+        read(**fields, only={"kind": ["rude"]})
+    with pytest.raises(InvalidInputError, match="no column topic"):
+        read(**fields, only={"topic": [1]})

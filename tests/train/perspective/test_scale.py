@@ -6,12 +6,15 @@ from typing import Any
 
 import pandas as pd
 import pytest
+from pydantic import TypeAdapter, ValidationError
 
 from moderation.bundle import Bundle, read_bundle
 from moderation.errors import InvalidInputError
 from moderation.scoring.scorer import Scorer
 from tests.bundles import build_tiny_bundle
 from tests.train.perspective.comments import rows_without, scored_comments
+from train.config import Source
+from train.data.sources import read_source
 from train.perspective.config import PerspectiveConfig
 from train.perspective.reference import LEFT_OUT, read_reference
 from train.perspective.scale import add_scale
@@ -107,6 +110,23 @@ def test_a_file_that_was_trained_on_is_refused(comments: Path) -> None:
     with pytest.raises(InvalidInputError, match=r"^7 of the 600 comments of comments\.csv .*data\.exclude") as refused:
         read_reference(config(comments), rows_without(*texts[:7]))
     assert texts[3] not in str(refused.value)
+
+
+def test_the_part_that_a_training_takes_leaves_the_rest_to_measure_with(comments: Path) -> None:
+    source = TypeAdapter(Source).validate_python(
+        {"layout": "table", "licence": "ours", "path": comments, "columns": {"comment_text": "text"}}
+        | {"labels": {"toxic": 1}, "part": [0, 0.6]}
+    )
+    trained = read_source(source, "refuse").rows
+    whole = config(comments)
+    with pytest.raises(InvalidInputError, match="are among the bundle's own data"):
+        read_reference(whole, trained)
+    rest = PerspectiveConfig.model_validate({"sources": [{**whole.sources[0].model_dump(), "part": [0.6, 1]}]})
+    found = read_reference(rest, trained)
+    assert len(found) + len(trained) == 600
+    assert not set(found["comment_text"]) & set(trained["comment_text"])
+    with pytest.raises(ValidationError, match="is no part"):
+        PerspectiveConfig.model_validate({"sources": [{**whole.sources[0].model_dump(), "part": [0.6, 0.5]}]})
 
 
 def test_a_score_that_is_none_is_named_by_row_and_column_and_never_by_its_text(comments: Path) -> None:

@@ -1,0 +1,76 @@
+import time
+from pathlib import Path
+
+import pytest
+from tokenizers import Tokenizer, models, normalizers
+
+from tests.train.dataset import make_encoder
+from train.config import ModelConfig
+from train.model import save_tokenizer
+from train.undisguise import undisguise
+
+
+@pytest.fixture(scope="module")
+def tokenizer() -> Tokenizer:
+    made = Tokenizer(models.WordLevel({"[UNK]": 0}, unk_token="[UNK]"))
+    made.normalizer = normalizers.Lowercase()
+    undisguise(made)
+    return Tokenizer.from_str(made.to_str())  # as a bundle's file gives it
+
+
+@pytest.mark.parametrize(
+    ("text", "read"),
+    [
+        ("you s t u p i d man", "you stupid man"),
+        ("S.T.U.P.I.D", "stupid"),
+        ("s-t-u-p-i-d and s_h_i_t", "stupid and shit"),
+        ("ѕtuріd", "stupid"),
+        ("st0p th4t w1ck3d pl4n", "stop that wicked plan"),
+        ("a$$hole b@d", "asshole bad"),
+        ("stooooop nooo", "stoop nooo"),
+        ("SH1T HAPPENS", "shit happens"),
+    ],
+)
+def test_disguises_are_undone(tokenizer: Tokenizer, text: str, read: str) -> None:
+    assert tokenizer.normalizer.normalize_str(text) == read
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "plan b i like",
+        "x - y - z",
+        "mp3 4th 1st 2nd b2 3d",
+        "in 1999, 3.5e10 of 100 000",
+        "a cool book about all bees",
+        "i am a j. r. fan",
+        "see e.g. page 7",
+        "he said: no! yes? (ok)",
+        "to rico is a u.s. territory, didn't a.j. say so",
+        "u r a fool and i am not",
+        "A$50k or US$5m for H1N1 and MP3s",
+        "mail user@example.com or see www.example.com",
+        "KKK, World War III, Henry VIII",
+    ],
+)
+def test_plain_texts_stay(tokenizer: Tokenizer, text: str) -> None:
+    assert tokenizer.normalizer.normalize_str(text) == text.lower()
+
+
+@pytest.mark.parametrize("unit", ["a", "a1", "a ", "a.", "1", "A1", "a@", "aa ", "а"])
+def test_no_text_takes_long(tokenizer: Tokenizer, unit: str) -> None:
+    text = unit * (100_000 // len(unit)) + "."
+    begun = time.process_time()
+    tokenizer.normalizer.normalize_str(text)
+    assert time.process_time() - begun < 2, "some 0.05 s; quadratic time would be minutes"
+
+
+def test_the_config_decides_whether_a_bundles_tokenizer_undoes_them(tmp_path: Path) -> None:
+    encoder = make_encoder(tmp_path / "encoder")
+    read = {}
+    for chosen in (False, True):
+        config = ModelConfig(encoder=str(encoder), undisguise=chosen)
+        save_tokenizer(config, encoder, tmp_path / "tokenizer.json")
+        tokens = Tokenizer.from_file(str(tmp_path / "tokenizer.json")).encode("i.d.i.o.t").tokens
+        read[chosen] = "idiot" in tokens
+    assert read == {False: False, True: True}

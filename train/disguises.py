@@ -1,0 +1,130 @@
+"""Copies of training rows in which words are written as people write them to get past a filter.
+
+The gate (`train.gate.obfuscation`) and the model's figures disguise texts in their own ways; these are drawn more
+widely, letter by letter, so that a model learns the habit and not one table.
+"""
+
+import hashlib
+import random
+from collections.abc import Callable
+
+import numpy as np
+import pandas as pd
+
+from moderation.labels import LABELS
+from train.config import DisguiseConfig
+
+_LEET = {
+    "a": "4@", "b": "86", "e": "3", "g": "96", "i": "1!|", "l": "1|", "o": "0", "s": "5$z", "t": "7+", "u": "v",
+    "z": "2",
+}  # fmt: skip
+_ALIKE = {
+    "a": "аɑαàá", "b": "ЬƄ", "c": "сϲç", "d": "ԁď", "e": "еéèё", "g": "ɡ", "h": "һ", "i": "іíïı", "j": "ј", "k": "κк",
+    "l": "ӏ", "n": "ոñ", "o": "оοöø", "p": "рρ", "s": "ѕş", "t": "тτ", "u": "υüù", "v": "ν", "w": "ԝ", "x": "хχ",
+    "y": "уγý",
+}  # fmt: skip
+_MASKS = "*#-_.@%"
+_SEPARATORS = " .-_*~|/"
+_EMOJI = "😂🔥💩🤡🙄👎😡🖕💀😈🤮👏"
+
+
+def _leet(word: str, chance: random.Random) -> str:
+    return _swapped(word, _LEET, chance)
+
+
+def _alike(word: str, chance: random.Random) -> str:
+    return _swapped(word, _ALIKE, chance)
+
+
+def _swapped(word: str, table: dict[str, str], chance: random.Random) -> str:
+    share = chance.uniform(0.3, 1.0)
+    letters = (
+        chance.choice(table[letter.lower()]) if letter.lower() in table and chance.random() < share else letter
+        for letter in word
+    )
+    return "".join(letters)
+
+
+def _spaced(word: str, chance: random.Random) -> str:
+    return chance.choice(_SEPARATORS).join(word)
+
+
+def _split(word: str, chance: random.Random) -> str:
+    place = chance.randrange(1, len(word))
+    return word[:place] + chance.choice(_SEPARATORS) + word[place:]
+
+
+def _repeated(word: str, chance: random.Random) -> str:
+    place = chance.randrange(len(word))
+    return word[:place] + word[place] * chance.randrange(2, 6) + word[place + 1 :]
+
+
+def _stretched(word: str, chance: random.Random) -> str:
+    return "".join(letter * chance.choice((1, 1, 2, 3)) for letter in word)
+
+
+def _dropped(word: str, chance: random.Random) -> str:
+    place = chance.randrange(1, len(word) - 1)
+    return word[:place] + word[place + 1 :]
+
+
+def _exchanged(word: str, chance: random.Random) -> str:
+    place = chance.randrange(1, len(word) - 2)
+    return word[:place] + word[place + 1] + word[place] + word[place + 2 :]
+
+
+def _masked(word: str, chance: random.Random) -> str:
+    count = chance.randrange(1, max(2, len(word) - 1))
+    mask = chance.choice(_MASKS)
+    places = set(chance.sample(range(1, len(word)), min(count, len(word) - 1)))
+    return "".join(mask if place in places else letter for place, letter in enumerate(word))
+
+
+def _decorated(word: str, chance: random.Random) -> str:
+    return chance.choice((f"{word}{chance.choice(_EMOJI)}", f"{chance.choice(_EMOJI)}{word}", f"{word}!!1"))
+
+
+def _studded(word: str, chance: random.Random) -> str:
+    place = chance.randrange(1, len(word))
+    return word[:place] + chance.choice(_EMOJI) + word[place:]
+
+
+DISGUISES: tuple[Callable[[str, random.Random], str], ...] = (
+    _leet, _alike, _spaced, _split, _repeated, _stretched, _dropped, _exchanged, _masked, _decorated, _studded,
+)  # fmt: skip
+SHORTEST = 4
+"""Letters that a word must have to be disguised."""
+LONGEST = 60
+"""Words of a text that is copied: a disguise is as well learnt from short ones, at less cost."""
+
+
+def disguised(rows: pd.DataFrame, config: DisguiseConfig) -> pd.DataFrame:
+    """Return disguised copies, as many as a share of ``rows``, of those that are short and whose text hashes lowest.
+
+    Half of them have a label, as far as there are such; those without teach that a disguise alone is no abuse.
+    """
+    short = rows[rows["comment_text"].str.count(" ") < LONGEST]
+    order = short["comment_text"].map(_digest).sort_values().index
+    has_label = (short[list(LABELS)] >= 0.5).any(axis=1)[order]
+    count = round(config.share * len(rows))
+    with_label = order[has_label][: count // 2]
+    chosen = rows.loc[with_label.append(order[~has_label][: count - len(with_label)])]
+    copies = chosen.assign(weight=np.minimum(chosen["weight"], 1.0) * config.weight)
+    copies["comment_text"] = [disguise(text) for text in chosen["comment_text"]]
+    return copies
+
+
+def disguise(text: str) -> str:
+    """Return ``text`` with some of its words disguised in one or two ways; the text decides which."""
+    chance = random.Random(_digest(text))  # noqa: S311 - not for secrets
+    words = text.split(" ")
+    places = [place for place, word in enumerate(words) if sum(map(str.isalpha, word)) >= SHORTEST]
+    kinds = chance.sample(DISGUISES, chance.choice((1, 1, 2)))
+    share = chance.uniform(0.1, 1.0)
+    for place in chance.sample(places, min(len(places), max(1, round(share * len(places))))):
+        words[place] = chance.choice(kinds)(words[place], chance)
+    return " ".join(words)
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
