@@ -111,13 +111,10 @@ def test_those_of_the_repository_share_no_sentence_with_the_gate() -> None:
 
 NEAR = 0.45
 """Jaccard similarity of 5-character shingles: below it two sentences share a turn of phrase at most."""
-KNOWN = {"holy shit, we won the cup!", "p l e a s e sign your comments."}
-"""Cases that are near a template all the same."""
-
 
 def test_those_of_the_repository_are_near_no_case_that_measures_hate() -> None:
     templates = sorted(set(read_templates(SHIPPED)["comment_text"].map(fold)))
-    cases = sorted({fold(case.text) for case in hate_cases()} - KNOWN)
+    cases = sorted({fold(case.text) for case in hate_cases()})
     shingles = CountVectorizer(analyzer="char", ngram_range=(5, 5), binary=True, lowercase=False, dtype=np.int32)
     shingles.fit([*templates, *cases])
     own, theirs = shingles.transform(templates), shingles.transform(cases)
