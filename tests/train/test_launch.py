@@ -6,14 +6,22 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from pathlib import Path
+from types import SimpleNamespace
 
+import pandas as pd
 import psutil
 import pytest
 import yaml
+from accelerate.commands.config.config_args import ClusterConfig
+from accelerate.utils import DistributedType
 
 from moderation.bundle import TORCH_WEIGHTS
+from moderation.errors import ConfigurationError
+from train.config import load
+from train.fit import training_arguments
+from train.pipeline import _train
 
 REPOSITORY = Path(__file__).parents[2]
 # Two processes take the same rows for each step as one; what differs is rounding, and without dropout nothing else.
@@ -21,6 +29,7 @@ OPTIONS = ["fit.epochs=2", "fit.precision=fp32", "model.dropout=0", "model.encod
 OPTIONS += ["baseline=false", "publish=false", "fit.interval=16"]
 TORCHRUN = ["torch.distributed.run", "--nproc_per_node", "2"]
 TORCHRUN += ["--rdzv-backend", "c10d", "--rdzv-endpoint", "localhost:0"]
+CONFIG = REPOSITORY / "configs/train/tiny.yaml"
 CONFIGS = REPOSITORY / "configs/accelerate"
 ACCELERATE = ["accelerate.commands.launch", "--config_file", str(CONFIGS / "cpu.yaml")]
 ENVIRONMENT = {**os.environ, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
@@ -162,9 +171,6 @@ def test_each_process_reads_its_own_rows_and_no_other(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.yaml")), ids=lambda path: path.stem)
 def test_accelerate_takes_each_config_and_starts_several_processes(path: Path) -> None:
-    from accelerate.commands.config.config_args import ClusterConfig
-    from accelerate.utils import DistributedType
-
     config = ClusterConfig.from_yaml_file(path)
     assert config.distributed_type == DistributedType.MULTI_GPU  # any other starts one process where it should be many
     assert config.num_processes > config.num_machines * config.machine_rank
@@ -172,13 +178,18 @@ def test_accelerate_takes_each_config_and_starts_several_processes(path: Path) -
     assert config.mixed_precision == yaml.safe_load(path.read_text())["mixed_precision"] == "no"
 
 
-def test_a_batch_that_two_processes_cannot_share_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    from moderation.errors import ConfigurationError
-    from train.config import load
-    from train.fit import training_arguments
+def test_machines_that_share_no_folder_are_told_so(tmp_path: Path) -> None:
+    config = load(CONFIG, [f"output_dir={tmp_path}"])
+    config.run_dir.mkdir()
+    rows = pd.DataFrame({"comment_text": ["you are here"], "split": ["train"]})
+    other = SimpleNamespace(process_index=1, main_process_first=lambda local: nullcontext())
+    with pytest.raises(ConfigurationError, match="output_dir has to be a folder that all machines share"):
+        _train(config, rows, other)
 
+
+def test_a_batch_that_two_processes_cannot_share_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WORLD_SIZE", "2")
-    config = load(Path("configs/train/tiny.yaml"), ["fit.batch_size=15"])
+    config = load(CONFIG, ["fit.batch_size=15"])
     with pytest.raises(ConfigurationError, match="batch_size 15 cannot be divided among 2"):
         training_arguments(config)
 

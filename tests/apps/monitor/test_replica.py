@@ -99,7 +99,7 @@ def test_figures_are_the_replicas_with_their_age_and_verdicts_go_to_the_primary(
         assert "what was committed until" in parsed_texts(at)
         at = open_page(at, "review-queue")
         assert not at.exception
-        press(at, "Submit")
+        press(at, "Submit: none of them")
         assert [(who, how) for who, how, _ in verdicts(primary)] == [("ann", "labels")]
         assert verdicts(replica) == []
     wait_until(lambda: is_current(primary, replica))
