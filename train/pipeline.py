@@ -134,10 +134,10 @@ def _train(config: TrainConfig, rows: pd.DataFrame, arguments: TrainingArguments
         encoder = _encoder(config, rows)
         if arguments.process_index == 0:
             save_tokenizer(config.model, encoder, tokenizer)
+        if not tokenizer.exists():  # of several machines, this one does not see what the first wrote
+            raise ConfigurationError(f"{tokenizer} is not here: output_dir has to be a folder that all machines share")
         if not weights.exists():
             rows = _augmented(config, rows)
-    if not tokenizer.exists():  # of several machines, this one does not see what the first wrote
-        raise ConfigurationError(f"{tokenizer} is not here: output_dir has to be a folder that all machines share")
     if not weights.exists():
         set_seed(config.fit.seed)  # of the fresh head
         model = build(config.model, encoder)
