@@ -231,6 +231,7 @@ def test_a_killed_server_costs_no_request_and_every_answer_is_stored_once(site: 
     assert set(more) <= load.answered.keys()
 
 
+@pytest.mark.full
 def test_a_server_that_is_told_to_stop_costs_no_request_and_no_row_too_many(site: Site) -> None:
     before = len(site.rows())
     with Load(site) as load:
