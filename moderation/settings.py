@@ -257,6 +257,9 @@ class WorkerSettings(ReviewSettings, RegistrySettings):
 class MonitorSettings(ReviewSettings):
     """The monitor app."""
 
+    read_database_url: Annotated[
+        SecretStr | None, Field(description="URL of a hot standby, from which the monitor app reads its figures.")
+    ] = None
     monitor_port: Annotated[Port, Field(description="Port of the monitor app.")] = 8502
     monitor_url: Annotated[
         str | None, Field(description="Where people reach the monitor app, such as https://monitor.example.org.")

@@ -29,6 +29,7 @@ REFUSALS = (400, 431, 503)
 """Statuses that are answered here, without a request that the app would see."""
 
 _OF_THE_CONNECTION = (b"connection", b"upgrade", b"http2-settings")
+_CONTINUE = b"HTTP/1.1 100 "
 _FULL = (
     b"HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/json\r\nretry-after: 1\r\nconnection: close\r\n"
     b"x-content-type-options: nosniff\r\n"
@@ -68,6 +69,41 @@ def most_files(hard: int) -> int:
     return MAX_FILES if hard == resource.RLIM_INFINITY else min(hard, MAX_FILES)
 
 
+class WholeAnswers:
+    """A connection's transport that sends the head of an answer together with what follows it.
+
+    uvicorn writes the head by itself, and the body a quarter of a millisecond later. A server that is killed between
+    the two leaves half an answer, which a load balancer cannot ask another server for: the head has reached the caller.
+    """
+
+    def __init__(self, transport: asyncio.Transport) -> None:
+        """Write to ``transport``, whose other methods stay what they are."""
+        self._transport = transport
+        self._head = b""
+
+    def write(self, data: bytes) -> None:
+        """Send ``data`` behind the head that waits; if it is one, keep it back."""
+        if data.startswith(b"HTTP/1.1 ") and data.endswith(b"\r\n\r\n") and not data.startswith(_CONTINUE):
+            self._head += data
+        else:
+            self._transport.write(self._head + data)
+            self._head = b""
+
+    def send_head(self) -> None:
+        """Send what waits: nothing follows it."""
+        if self._head:
+            self.write(b"")
+
+    def close(self) -> None:
+        """Close the connection once everything is sent."""
+        self.send_head()
+        self._transport.close()
+
+    def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - whatever the transport has
+        """Return what is the transport's."""
+        return getattr(self._transport, name)
+
+
 class _Bounded:
     """What is added to uvicorn's protocol; its own attributes are typed here as far as they are used."""
 
@@ -76,7 +112,7 @@ class _Bounded:
     refused: Callable[[int], None]
     timeout_keep_alive: float
     timeout_keep_alive_task: asyncio.TimerHandle | None
-    transport: asyncio.Transport
+    transport: WholeAnswers
     loop: asyncio.AbstractEventLoop
     connections: set[Any]
     cycle: Any
@@ -93,7 +129,7 @@ class _Bounded:
 
     def connection_made(self, transport: asyncio.Transport) -> None:
         """Take the connection, or say that there are too many."""
-        super().connection_made(transport)  # type: ignore[misc]
+        super().connection_made(WholeAnswers(transport))  # type: ignore[misc]
         if len(self.connections) > self.max_connections:
             self._refuse(_FULL, b'{"code":"overloaded","message":"too many connections","request_id":""}')
         else:
@@ -136,6 +172,11 @@ class _Bounded:
         if self._between_requests():
             self._head_came()
             self.timeout_keep_alive_task = self.loop.call_later(self.timeout_keep_alive, self.transport.close)
+
+    def on_response_complete(self) -> None:
+        """Send the head of an answer that has no body."""
+        self.transport.send_head()
+        super().on_response_complete()  # type: ignore[misc]
 
     def _unsupported_upgrade_warning(self) -> None:
         """Read a request that offers another protocol, as HTTP clients of Java do, as if it did not.

@@ -75,6 +75,27 @@ class Cluster:
         """End it at once; whoever is connected loses the connection, what was not committed is gone."""
         self._pg_ctl("--mode=immediate", "stop")
 
+    @contextmanager
+    def standby(self) -> Iterator["Cluster"]:
+        """Yield another one that follows this one and can be read."""
+        with _home(self._account) as home:
+            source = ("--host", str(self._home), "--username=postgres")
+            options = ("--pgdata", str(home / "data"), "--write-recovery-conf", "--checkpoint=fast", "--no-sync")
+            _run(self._account, home, self._folder / "pg_basebackup", *source, *options)
+            follower = Cluster(self._folder, home, self._account, self._fsync == "on")
+            with follower.running():
+                yield follower
+
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        """Start it, and stop it at the end if it still runs."""
+        try:
+            self.start()
+            yield
+        finally:
+            if (self._home / "data" / "postmaster.pid").exists():
+                self.stop()
+
     def log(self) -> str:
         """Return what the server has logged."""
         return (self._home / "log").read_text()
@@ -200,23 +221,28 @@ def postgres_engine(postgres_url: str) -> Iterator[Engine]:
 
 @contextmanager
 def _running(folder: Path, fsync: bool) -> Iterator[Cluster]:
-    # Not under TMPDIR: that may lie in root's home, and a socket's path is limited to about 100 bytes.
-    home = Path(tempfile.mkdtemp(prefix="moderation-pg-", dir="/tmp"))
     account = _account()
-    try:
+    with _home(account) as home:
         if account is not None:
             folder = _reachable(folder, home)
-            for path in (home, *home.rglob("*")):
+            for path in home.rglob("*"):
                 os.chown(path, account.pw_uid, account.pw_gid, follow_symlinks=False)
         _run(account, home, folder / "initdb", "--pgdata", str(home / "data"), "--username=postgres", "--auth=trust",
              "--encoding=UTF8", "--locale=C", "--no-sync")  # fmt: skip
         cluster = Cluster(folder, home, account, fsync)
-        try:
-            cluster.start()
+        with cluster.running():
             yield cluster
-        finally:
-            if (home / "data" / "postmaster.pid").exists():
-                cluster.stop()
+
+
+@contextmanager
+def _home(account: pwd.struct_passwd | None) -> Iterator[Path]:
+    """Yield a folder of the account's own, for a cluster and its socket."""
+    # Not under TMPDIR: that may lie in root's home, and a socket's path is limited to about 100 bytes.
+    home = Path(tempfile.mkdtemp(prefix="moderation-pg-", dir="/tmp"))
+    try:
+        if account is not None:
+            os.chown(home, account.pw_uid, account.pw_gid)
+        yield home
     finally:
         shutil.rmtree(home, ignore_errors=True)
 

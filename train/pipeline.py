@@ -16,6 +16,7 @@ from transformers import TrainingArguments, set_seed
 
 from moderation import clock
 from moderation.bundle import TOKENIZER, TORCH_WEIGHTS, Bundle
+from moderation.errors import ConfigurationError
 from moderation.labels import LABELS
 from moderation.registry.opening import open_local
 from moderation.scoring.tokens import TextTokenizer
@@ -133,6 +134,8 @@ def _train(config: TrainConfig, rows: pd.DataFrame, arguments: TrainingArguments
         encoder = _encoder(config, rows)
         if arguments.process_index == 0:
             save_tokenizer(config.model, encoder, tokenizer)
+        if not tokenizer.exists():  # of several machines, this one does not see what the first wrote
+            raise ConfigurationError(f"{tokenizer} is not here: output_dir has to be a folder that all machines share")
         if not weights.exists():
             rows = _augmented(config, rows)
     if not weights.exists():

@@ -18,6 +18,7 @@ from apps.monitor.views.data import IDS, IDS_LABEL, data_view
 from apps.monitor.views.drift import drift_view
 from apps.monitor.views.lineage import lineage_view
 from apps.monitor.views.quality import quality_view
+from apps.monitor.views.reading import engine_to_read
 from apps.monitor.views.review import adjudication_view, review_view
 from apps.monitor.views.reviewers import reviewers_view
 from apps.monitor.views.shadow import shadow_view
@@ -47,26 +48,29 @@ def main() -> None:
         # Known before it is known who looks, so that signing in leads to the page that was asked for.
         st.navigation(_pages(engine, None), position="hidden")
         session = signed_in(engine, settings)
+        reader = engine_to_read(engine, settings, session)
     except ModerationError as error:
         show_problem(explain(error))
         st.button("Try again", icon=":material/refresh:")
         offer_sign_out()
         return
-    page = st.navigation(_pages(engine, session))
+    page = st.navigation(_pages(engine, session, reader))
     show_who(engine, session)
     remember((session.reviewer, page.url_path), _REMEMBERED, {IDS_LABEL: IDS})
     page.run()
 
 
-def _pages(engine: Engine, session: Session | None) -> dict[str, list[StreamlitPage]]:
-    """Return the pages by group; None: of all, which nobody sees.
+def _pages(engine: Engine, session: Session | None, reader: Engine | None = None) -> dict[str, list[StreamlitPage]]:
+    """Return the pages by group; without a session: of all, which nobody sees.
 
-    A page takes ``(engine, session)``, and begins with `apps.ui.page.head`.
+    A page takes ``(engine, session)``, and begins with `apps.ui.page.head`. Those that write nothing, nor show at once
+    what another has written, get the ``reader``.
     """
+    reader = reader or engine
 
-    def page(view: View, title: str, icon: str, default: bool = False) -> StreamlitPage:
+    def page(view: View, title: str, icon: str, default: bool = False, of: Engine = reader) -> StreamlitPage:
         name = title.lower().replace(" ", "-")
-        run = partial(view, engine, session) if session else st.stop
+        run = partial(view, of, session) if session else st.stop
         return st.Page(run, title=title, icon=f":material/{icon}:", url_path=name, default=default)
 
     rank = len(ROLES) if session is None else ROLES.index(session.role)
@@ -74,18 +78,18 @@ def _pages(engine: Engine, session: Session | None) -> dict[str, list[StreamlitP
     groups = {
         "Traffic": [page(dashboard_view, "Overview", "monitoring", default=True)],
         "People": [
-            page(review_view, "Review queue", "rate_review"),
-            page(adjudication_view, "Adjudication", "balance"),
+            page(review_view, "Review queue", "rate_review", of=engine),
+            page(adjudication_view, "Adjudication", "balance", of=engine),
             page(reviewers_view, "Reviewers", "groups"),
         ],
         "Model": [
             page(quality_view, "Live quality", "verified"),
-            page(backtest_view, "Back-test", "tune"),
+            page(partial(backtest_view, reader=reader), "Back-test", "tune", of=engine),
             page(drift_view, "Drift", "trending_up"),
             page(shadow_view, "Shadow", "compare"),
             page(lineage_view, "Lineage", "account_tree"),
         ],
-        "Data": [page(data_view, "Data", "database")],
+        "Data": [page(data_view, "Data", "database", of=engine)],
     }
     # Only so that nobody is offered what the database would refuse.
     hidden = [] if may_all else ["Data"] if may_review else ["Data", "People"]

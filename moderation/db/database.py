@@ -36,8 +36,10 @@ ADVISORY_LOCK = 0x6D6F6465
 ERASURE_LOCK, ROLLUP_LOCK, TURN_LOCK = ADVISORY_LOCK + 1, ADVISORY_LOCK + 2, ADVISORY_LOCK + 3
 
 
-def connect(url: str) -> Engine:
+def connect(url: str, variable: str = "MODERATION_DATABASE_URL") -> Engine:
     """Return an engine for ``url`` (``sqlite:///file`` or ``postgresql://…``); nothing is connected or made yet.
+
+    ``variable`` is where it was read, for messages.
 
     Raises:
         ConfigurationError: not a URL of a SQLite file or a PostgreSQL database.
@@ -51,7 +53,9 @@ def connect(url: str) -> Engine:
         # A failed ping is the pool's own business: it connects again.
         if not context.is_pre_ping and _means_unavailable(context.sqlalchemy_exception):
             error = context.original_exception
-            raise UnavailableError(f"cannot use database {where}: {_first_line(error)}{_advice(context, error)}")
+            raise UnavailableError(
+                f"cannot use database {where}: {_first_line(error)}{_advice(context, error, variable)}"
+            )
 
     return engine
 
@@ -243,9 +247,9 @@ def _with_defaults(url: URL, **parameters: object) -> URL:
     return url.set(query={name: str(value) for name, value in parameters.items()} | dict(url.query))
 
 
-def _advice(context: ExceptionContext, error: BaseException) -> str:
+def _advice(context: ExceptionContext, error: BaseException, variable: str) -> str:
     if context.connection is None and context.dialect.name == "postgresql":
-        return "; start it, or correct MODERATION_DATABASE_URL"
+        return f"; start it, or correct {variable}"
     code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_OK) & 0xFF  # the rest says more of the same
     return "; check MODERATION_STATE_DIR" if code in (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY) else ""
 

@@ -10,11 +10,13 @@ import yaml
 from moderation.settings import ApiSettings, MonitorSettings, Settings, WorkerSettings, load
 
 DOCKER = Path(__file__).resolve().parents[2] / "docker"
-OWN = ("api", "moderator", "monitor", "worker", "tools", "migrate", "roles", "seed")
+OWN = ("api", "api-2", "balancer", "moderator", "monitor", "worker", "tools", "migrate", "roles", "seed")
 PAIRS = {
     ("api", "moderator"), ("api", "postgres"), ("api", "prometheus"), ("monitor", "postgres"), ("postgres", "worker"),
     ("prometheus", "worker"), ("grafana", "prometheus"), ("alertmanager", "prometheus"),
-    ("postgres", "tools"), ("migrate", "postgres"), ("postgres", "roles"), ("postgres", "seed"),
+    ("api", "api-2"), ("api", "balancer"), ("api-2", "balancer"), ("api-2", "moderator"), ("balancer", "moderator"),
+    ("api-2", "postgres"), ("api-2", "prometheus"), ("postgres", "tools"),
+    ("migrate", "postgres"), ("postgres", "roles"), ("postgres", "seed"),
 }  # fmt: skip
 # They share a network with each other besides, and none of them answers anybody but Prometheus.
 TOOLS = {"worker", "tools", "migrate", "roles", "seed"}

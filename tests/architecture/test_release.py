@@ -69,7 +69,7 @@ def test_images_of_others_are_pinned_and_a_release_asks_for_it(tmp_path: Path, p
     script = str(tmp_path / "pin.sh")
     unpinned = run([script, "--check"], programs, tmp_path)
     assert unpinned.returncode == 1
-    assert unpinned.stderr.count("has no digest") == 5
+    assert unpinned.stderr.count("has no digest") == 6
     pinned = run([script], programs, tmp_path)
     assert pinned.returncode == 0, pinned.stderr
     assert f"POSTGRES_IMAGE is now postgres:17-bookworm@{DIGEST}" in pinned.stdout

@@ -4,12 +4,26 @@ import re
 import runpy
 from pathlib import Path
 
+from serve.shipper import LINGER_S
+
 ROOT = Path(__file__).resolve().parents[2]
 
 
 def test_the_picture_of_the_system_is_what_its_script_draws() -> None:
     drawn: str = runpy.run_path(str(ROOT / "docs/img/system.py"))["draw"]()
     assert (ROOT / "docs/img/system.svg").read_text() == drawn
+
+
+def test_the_tables_of_the_plan_are_what_its_script_computes_of_what_was_measured() -> None:
+    plan = runpy.run_path(str(ROOT / "docs/scale.py"))
+    page, measured = (ROOT / "docs/scale.md").read_text(), (ROOT / "docs/EXPERIMENTS.md").read_text()
+    assert f"\n{plan['sizes']()}\n" in page
+    assert f"\n{plan['costs']()}\n" in page
+    written = [stands for _, stands in plan["MEASURED"].values()]
+    for rows, (per_s, each) in plan["WRITERS"].items():
+        written.append(f"| 8 | {rows:,} | {per_s:,} | {per_s / rows:.0f} | {each:,} |")
+    assert [each for each in written if each not in measured] == []
+    assert plan["LINGER_S"] == LINGER_S
 
 
 def test_every_decision_is_listed_by_its_title() -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import httpx
 import yaml
 
-from tests.prometheus.binaries import binary
+from tests.debian import binary
 from tests.prometheus.rules import groups
 from tests.serve.process import free_port
 from tests.serve.server import wait_until
@@ -61,7 +61,8 @@ def running(
               "rule_files": ["alerts.json"], "scrape_configs": scrapes}  # fmt: skip
     (folder / "prometheus.yml").write_text(yaml.safe_dump(config))
     address = f"127.0.0.1:{free_port()}"
-    command = [binary("prometheus"), f"--config.file={folder / 'prometheus.yml'}", f"--web.listen-address={address}",
+    command = [binary("prometheus", package="prometheus"), f"--config.file={folder / 'prometheus.yml'}",
+               f"--web.listen-address={address}",
                f"--storage.tsdb.path={folder / 'data'}"]  # fmt: skip
     with (folder / "prometheus.log").open("wb") as log:
         process = subprocess.Popen(command, stdout=log, stderr=log)

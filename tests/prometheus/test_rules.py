@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.prometheus.binaries import binary
+from tests.debian import binary
 from tests.prometheus.rules import FOLDER, ROOT, alerts
 
+PROMTOOL = ("promtool", "prometheus")
 API = 'instance="a", job="api"'
 WORKER = 'instance="w", job="worker"'
 UP = {f"up{{{API}}}": "1x95", f"up{{{WORKER}}}": "1x95"}
@@ -160,7 +161,11 @@ def promtool(folder: Path, tests: list[dict[str, Any]]) -> "subprocess.Completed
     path = folder / "tests.yml"
     path.write_text(yaml.safe_dump(document))
     return subprocess.run(
-        [binary("promtool"), "test", "rules", str(path)], capture_output=True, text=True, timeout=120, check=False
+        [binary(*PROMTOOL), "test", "rules", str(path)],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
     )
 
 
@@ -204,7 +209,11 @@ def test_an_alert_that_stays_quiet_is_found(tmp_path: Path) -> None:
 def test_prometheus_reads_its_files() -> None:
     for name in ("prometheus.yml", "remote-write.example.yml"):
         done = subprocess.run(
-            [binary("promtool"), "check", "config", name], cwd=FOLDER, capture_output=True, text=True, check=False
+            [binary(*PROMTOOL), "check", "config", name],
+            cwd=FOLDER,
+            capture_output=True,
+            text=True,
+            check=False,
         )
         assert done.returncode == 0, done.stderr
 

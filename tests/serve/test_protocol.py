@@ -142,3 +142,34 @@ def is_reset(connection: socket.socket) -> bool:
     except (ConnectionResetError, BrokenPipeError):
         return True
     return False
+
+
+def test_an_answer_leaves_in_one_piece(server: Server) -> None:
+    """Killed between two pieces, a server would leave half an answer, for which nobody can ask another one."""
+    with connected(server) as connection:
+        for number in range(20):
+            connection.sendall(predict(json.dumps({"comment_text": f"comment {number}"}).encode()))
+            piece = connection.recv(65_536)
+            head, _, body = piece.partition(b"\r\n\r\n")
+            assert head.startswith(b"HTTP/1.1 200 ")
+            assert json.loads(body)["decision"]
+
+
+def test_a_head_with_nothing_behind_it_leaves_too(server: Server) -> None:
+    with connected(server) as connection:
+        for _ in range(2):
+            connection.sendall(b"HEAD /health HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            assert answers(connection, b"\r\n\r\n").startswith(b"HTTP/1.1 200 ")
+        connection.sendall(b"HEAD /health HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+        assert answers(connection, b"\r\n\r\n").startswith(b"HTTP/1.1 200 ")
+        assert connection.recv(1) == b""
+
+
+def test_leave_to_go_on_is_given_at_once(server: Server) -> None:
+    asked = predict(b'{"comment_text": "hello"}', b"Expect: 100-continue")
+    head, _, body = asked.partition(b"\r\n\r\n")
+    with connected(server) as connection:
+        connection.sendall(head + b"\r\n\r\n")
+        assert answers(connection, b"\r\n\r\n") == b"HTTP/1.1 100 Continue\r\n\r\n"
+        connection.sendall(body)
+        assert b'"decision"' in answers(connection, b"}")

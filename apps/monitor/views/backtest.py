@@ -26,15 +26,15 @@ _OPEN = ("waiting", "running")
 
 
 @guarded
-def backtest_view(engine: Engine, session: Session) -> None:
-    """Let the reader move thresholds, or ask for a candidate's scores."""
+def backtest_view(engine: Engine, session: Session, reader: Engine) -> None:
+    """Let who looks move thresholds on what ``reader`` reads, or ask for a candidate's scores."""
     head("Back-test", "What other thresholds, or another version, would have decided on logged traffic.")
     name = st.segmented_control("Look back", list(parts.RANGES), default="4 weeks", required=True, key="back_range")
     # Only what is looked at is computed.
     own, other = st.tabs(["Other thresholds", "Another version"], on_change="rerun", key="back_tab")
     with own:
         if own.open:
-            _thresholds(engine, session, name)
+            _thresholds(reader, session, name)
     with other:
         if other.open:
             if session.role == "viewer":
