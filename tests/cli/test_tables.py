@@ -12,7 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cli.tables import CHUNK_ROWS, SUFFIXES, create_table, open_table
+from cli.table_writers import create_table
+from cli.tables import CHUNK_ROWS, SUFFIXES, Span, open_table, read_span
 from moderation.errors import InvalidInputError, NotFoundError
 
 ROWS = [{"id": "007", "text": "a,\n\"b\" ; 'c'"}, {"id": "1.10", "text": "NA"}, {"id": "", "text": "é\u202e\u0000"}]
@@ -143,7 +144,7 @@ def test_a_parquet_file_damaged_inside_is_said_when_it_is_read(tmp_path: Path) -
     content = bytearray(path.read_bytes())
     content[4:2000] = bytes(1996)
     path.write_bytes(content)
-    with pytest.raises(InvalidInputError, match=r"a\.parquet is damaged"):
+    with pytest.raises(InvalidInputError, match=r"a\.parquet, rows 1 to 1000 cannot be read"):
         read(path)
 
 
