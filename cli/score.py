@@ -87,7 +87,8 @@ def score_file(
     """
     from cli.bulk import TableScorer
     from cli.output import replaced_when_complete
-    from cli.tables import create_table, open_table
+    from cli.table_writers import create_table
+    from cli.tables import open_table
     from moderation.policy_file import read_policy
     from moderation.scoring.scorer import Scorer
 
@@ -102,8 +103,8 @@ def score_file(
         closing(create_table(partial, file.output.suffix, schema, above)) as writer,
         progress(table.num_rows) as advance,
     ):
-        for chunk in table.chunks():
-            writer.write(scorer.add_scores(chunk, advance))
+        for chunk in scorer.scored(table.chunks(), advance):
+            writer.write(chunk)
     return scorer
 
 
