@@ -26,21 +26,46 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
-def check_text_column(schema: pa.Schema, name: str) -> None:
-    """Check that a table has texts in the column ``name``.
+def check_text_column(schema: pa.Schema, name: str, table: str = "the input") -> None:
+    """Check that a ``table`` has texts in the column ``name``.
 
     Raises:
         InvalidInputError: no such column, or it holds something else.
     """
     if name not in schema.names:
         hint = "; its separator must be a comma" if len(schema.names) == 1 and {*";\t|"} & {*schema.names[0]} else ""
-        raise InvalidInputError(
-            f"no column {name!r}; the input has {', '.join(map(repr, schema.names)) or 'none'}{hint}"
-        )
+        raise InvalidInputError(f"no column {name!r}; {table} has {', '.join(map(repr, schema.names)) or 'none'}{hint}")
     stated = schema.field(name).type
     kind = stated.value_type if pa.types.is_dictionary(stated) else stated
     if kind not in (pa.string(), pa.large_string(), pa.string_view(), pa.null()):
-        raise InvalidInputError(f"column {name!r} holds {stated}, expected text")
+        raise InvalidInputError(f"column {name!r} holds {stated} in {table}, expected text")
+
+
+def new_fields(labels: Sequence[str], prefix: str = "", scale: PerspectiveScale | None = None) -> list[pa.Field]:
+    """Return the columns that scoring adds, named with ``prefix`` in front."""
+    return [
+        *(pa.field(prefix + label, pa.float32()) for label in labels),
+        *(pa.field(prefix + ATTRIBUTES[label], pa.float64()) for label in (scale.labels if scale else ())),
+        pa.field(prefix + "decision", pa.string()),
+        pa.field(prefix + "reasons", pa.string()),
+        pa.field(prefix + "version", pa.string()),
+        pa.field(prefix + "tokens_read", pa.int64()),
+        pa.field(prefix + "truncated", pa.bool_()),
+    ]
+
+
+def extended(schema: pa.Schema, fields: Sequence[pa.Field]) -> pa.Schema:
+    """Return ``schema`` with ``fields`` at its end.
+
+    Raises:
+        InvalidInputError: one of them has the name of an old column.
+    """
+    if taken := [field.name for field in fields if field.name in schema.names]:
+        raise InvalidInputError(
+            f"the input already has columns named {', '.join(taken)}; give the new ones a prefix, such as "
+            "--prefix score_"
+        )
+    return pa.schema([*schema, *fields])
 
 
 def overlapped(function: Callable[[Item], Result], items: Iterable[Item], threads: int = 1) -> Iterator[Result]:
@@ -86,15 +111,7 @@ class TableScorer:
         self._policy = policy
         self._text_column = text_column
         self._scale = scale
-        self._new_fields = [
-            *(pa.field(prefix + label, pa.float32()) for label in scorer.labels),
-            *(pa.field(prefix + ATTRIBUTES[label], pa.float64()) for label in (scale.labels if scale else ())),
-            pa.field(prefix + "decision", pa.string()),
-            pa.field(prefix + "reasons", pa.string()),
-            pa.field(prefix + "version", pa.string()),
-            pa.field(prefix + "tokens_read", pa.int64()),
-            pa.field(prefix + "truncated", pa.bool_()),
-        ]
+        self._new_fields = new_fields(scorer.labels, prefix, scale)
 
     def output_schema(self, schema: pa.Schema) -> pa.Schema:
         """Return ``schema`` with the new columns at its end.
@@ -102,12 +119,7 @@ class TableScorer:
         Raises:
             InvalidInputError: a new column has the name of an old one.
         """
-        if taken := [field.name for field in self._new_fields if field.name in schema.names]:
-            raise InvalidInputError(
-                f"the input already has columns named {', '.join(taken)}; give the new ones a prefix, such as "
-                "--prefix score_"
-            )
-        return pa.schema([*schema, *self._new_fields])
+        return extended(schema, self._new_fields)
 
     def scored(
         self, chunks: Iterable[pa.RecordBatch], on_done: Callable[[int], object] = lambda _: None

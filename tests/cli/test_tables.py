@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cli.table_writers import create_table
-from cli.tables import CHUNK_ROWS, SUFFIXES, Span, open_table, read_span
+from cli.tables import CHUNK_ROWS, SUFFIXES, open_table
 from moderation.errors import InvalidInputError, NotFoundError
 
 ROWS = [{"id": "007", "text": "a,\n\"b\" ; 'c'"}, {"id": "1.10", "text": "NA"}, {"id": "", "text": "é\u202e\u0000"}]
