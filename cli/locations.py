@@ -67,9 +67,10 @@ class Location:
         """Return whether a file, a folder or nothing is there."""
         return self.filesystem.get_file_info(self.path).type
 
-    def size_bytes(self) -> int:
-        """Return the size of the file."""
-        return int(self.filesystem.get_file_info(self.path).size or 0)
+    def state(self) -> tuple[int, int]:
+        """Return the size of the file in bytes, and when it was changed, in nanoseconds."""
+        info = self.filesystem.get_file_info(self.path)
+        return int(info.size or 0), int(info.mtime_ns or 0)
 
     def open(self) -> pa.NativeFile:
         """Open the file for reading from any place."""

@@ -131,7 +131,7 @@ def _read_part(output: Location, plan: Plan, digest: str, shard: Shard) -> Part 
         return None
     if footer.num_rows != shard.span.num_rows:
         return None
-    return _part(plan, shard, stated, location.size_bytes(), location.sha256())
+    return _part(plan, shard, stated, location.state()[0], location.sha256())
 
 
 def _part(plan: Plan, shard: Shard, stated: Mapping[str, object], size_bytes: int, digest: str) -> Part:

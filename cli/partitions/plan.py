@@ -28,7 +28,8 @@ class InputFile:
 
     name: str
     location: Location
-    size_bytes: int
+    state: tuple[int, int]
+    """Its size in bytes, and when it was changed."""
     sha256: str
     schema: pa.Schema
     spans: tuple[Span, ...]
@@ -78,7 +79,7 @@ class Plan:
             **asdict(self.how),
             "partition_rows": PARTITION_ROWS,
             "files": [
-                {"name": file.name, "bytes": file.size_bytes, "sha256": file.sha256, "rows": file.num_rows}
+                {"name": file.name, "bytes": file.state[0], "sha256": file.sha256, "rows": file.num_rows}
                 for file in self.files
             ],
             "columns": {field.name: str(field.type) for field in self.schema},
@@ -116,6 +117,8 @@ def find_files(source: Location) -> dict[str, Location]:
 def inspect(name: str, location: Location, text_column: str) -> InputFile | ModerationError:
     """Read a file from end to end; return what it holds, or why it cannot be scored."""
     try:
+        with storage_errors(f"cannot read {location.name}"):
+            state = location.state()  # first: what changes while it is checked is found by who scores it
         table = open_table(location)
         check_text_column(table.schema, text_column, location.name)
         if isinstance(table, ParquetTable):  # the others were read to learn their rows
@@ -123,7 +126,7 @@ def inspect(name: str, location: Location, text_column: str) -> InputFile | Mode
                 pass
         spans = tuple(table.spans(PARTITION_ROWS))
         with storage_errors(f"cannot read {location.name}"):
-            return InputFile(name, location, location.size_bytes(), location.sha256(), table.schema, spans)
+            return InputFile(name, location, state, location.sha256(), table.schema, spans)
     except ModerationError as error:
         return error
 

@@ -34,6 +34,7 @@ def ray_cluster(address: str | None) -> Iterator[Any]:
         UnavailableError: no cluster answers.
     """
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"  # before it is imported: else it reports to its makers
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # what is below names no fault of ours
     try:
         import ray
     except ModuleNotFoundError as error:

@@ -43,7 +43,7 @@ class Worker:
         """
         plan, how = self._job.plan, self._job.plan.how
         file = plan.files[shard.file]
-        if file.location.size_bytes() != file.size_bytes:
+        if file.location.state() != file.state:
             raise InvalidInputError(f"{file.location.name} changed since it was checked; run again with another output")
         table = TableScorer(self._scorer, how.policy, how.text_column, how.prefix)
         rows = (conform(chunk, plan.schema, file.name) for chunk in read_span(file.location, file.schema, shard.span))
