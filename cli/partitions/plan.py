@@ -57,6 +57,7 @@ class How:
     text_column: str
     prefix: str
     policy: Policy
+    partition_rows: int = PARTITION_ROWS
 
 
 @dataclass(frozen=True)
@@ -77,7 +78,6 @@ class Plan:
         """Return all that the output depends on, as JSON holds it."""
         stated = {
             **asdict(self.how),
-            "partition_rows": PARTITION_ROWS,
             "files": [
                 {"name": file.name, "bytes": file.state[0], "sha256": file.sha256, "rows": file.num_rows}
                 for file in self.files
@@ -114,17 +114,17 @@ def find_files(source: Location) -> dict[str, Location]:
     return {name: source.child(name) for name in names}
 
 
-def inspect(name: str, location: Location, text_column: str) -> InputFile | ModerationError:
+def inspect(name: str, location: Location, how: How) -> InputFile | ModerationError:
     """Read a file from end to end; return what it holds, or why it cannot be scored."""
     try:
         with storage_errors(f"cannot read {location.name}"):
             state = location.state()  # first: what changes while it is checked is found by who scores it
         table = open_table(location)
-        check_text_column(table.schema, text_column, location.name)
+        check_text_column(table.schema, how.text_column, location.name)
         if isinstance(table, ParquetTable):  # the others were read to learn their rows
             for _ in table.chunks():
                 pass
-        spans = tuple(table.spans(PARTITION_ROWS))
+        spans = tuple(table.spans(how.partition_rows))
         with storage_errors(f"cannot read {location.name}"):
             return InputFile(name, location, state, location.sha256(), table.schema, spans)
     except ModerationError as error:

@@ -7,6 +7,7 @@ was on, Ray gives to others; a part is written whole or not at all.
 import json
 import logging
 import os
+import socket
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -16,11 +17,12 @@ from typing import Any
 
 from cli.locations import Location
 from cli.partitions.parts import Part
-from cli.partitions.plan import InputFile, Shard, inspect
+from cli.partitions.plan import How, InputFile, Shard, inspect
 from cli.partitions.worker import Job, Worker
 from moderation.bundle import MANIFEST, Bundle, read_bundle
 from moderation.errors import ConfigurationError, InvalidInputError, ModerationError, UnavailableError
 
+CONNECT_S = 5.0
 MOST_BLOCKS = 10_000
 """Of the table of shards; what Ray Data repeats when a worker dies is a block."""
 
@@ -40,6 +42,7 @@ def ray_cluster(address: str | None) -> Iterator[Any]:
     except ModuleNotFoundError as error:
         raise ConfigurationError(f"the engine ray needs {error.name}: run `make install-ray`") from None
     own = {} if address else {"include_dashboard": False}
+    _check_listens(address or "auto")
     try:
         ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, **own)
     except (ConnectionError, RuntimeError, ValueError) as error:
@@ -50,6 +53,16 @@ def ray_cluster(address: str | None) -> Iterator[Any]:
         ray.shutdown()
 
 
+def _check_listens(address: str) -> None:
+    """Refuse HOST:PORT where nobody listens: Ray itself waits for minutes and then ends the process."""
+    host, _, port = address.rpartition(":")
+    if port.isdigit():
+        try:
+            socket.create_connection((host, int(port)), CONNECT_S).close()
+        except OSError as error:
+            raise UnavailableError(f"no Ray cluster at {address}: {error.strerror or error}") from None
+
+
 class RayEngine:
     """The engine on a connected cluster, with ``workers`` processes: of 0, one per GPU or CPU."""
 
@@ -58,10 +71,10 @@ class RayEngine:
         self._ray = ray
         self._workers = workers
 
-    def inspected(self, files: Mapping[str, Location], text_column: str) -> Iterator[InputFile | ModerationError]:
+    def inspected(self, files: Mapping[str, Location], how: How) -> Iterator[InputFile | ModerationError]:
         """Yield what `inspect` finds in each file, in order."""
         task = self._ray.remote(inspect)
-        for reference in [task.remote(name, location, text_column) for name, location in files.items()]:
+        for reference in [task.remote(name, location, how) for name, location in files.items()]:
             yield self._ray.get(reference)
 
     def score(

@@ -10,7 +10,7 @@ from tqdm import tqdm
 from cli.bulk import extended, new_fields
 from cli.locations import Location
 from cli.partitions.parts import Part, finished_parts, open_output, write_manifest
-from cli.partitions.plan import How, InputFile, Shard, find_files, make_plan
+from cli.partitions.plan import PARTITION_ROWS, How, InputFile, Shard, find_files, make_plan
 from cli.partitions.ray_engine import RayEngine, ray_cluster
 from cli.partitions.worker import Job, LocalEngine
 from moderation.bundle import Bundle
@@ -22,7 +22,7 @@ from moderation.settings import ApiSettings
 class Engine(Protocol):
     """What inspects files and scores shards, here or on many machines."""
 
-    def inspected(self, files: Mapping[str, Location], text_column: str) -> Iterator[InputFile | ModerationError]:
+    def inspected(self, files: Mapping[str, Location], how: How) -> Iterator[InputFile | ModerationError]:
         """Yield what `inspect` finds in each file, in order."""
 
     def score(
@@ -43,6 +43,7 @@ class Request:
     engine: str
     address: str | None
     workers: int
+    partition_rows: int = PARTITION_ROWS
 
 
 def score_folder(request: Request, bundle: Bundle, settings: ApiSettings) -> dict[str, Any]:
@@ -52,7 +53,7 @@ def score_folder(request: Request, bundle: Bundle, settings: ApiSettings) -> dic
         InvalidInputError: an input that cannot be read, or an output that is not this run's or cannot be written.
     """
     policy = read_policy(settings.policy_path, bundle.manifest.thresholds)
-    how = How(bundle.version, request.text_column, request.prefix, policy)
+    how = How(bundle.version, request.text_column, request.prefix, policy, request.partition_rows)
     source, output = request.source, request.output
     if f"{output.path}/".startswith(f"{source.path}/") and output.filesystem == source.filesystem:
         raise InvalidInputError(f"{output.name} lies in the input; give another output")
@@ -61,7 +62,7 @@ def score_folder(request: Request, bundle: Bundle, settings: ApiSettings) -> dic
         engine: Engine = LocalEngine()
         if request.engine == "ray":
             engine = RayEngine(stack.enter_context(ray_cluster(request.address)), request.workers)
-        inspected = engine.inspected(files, request.text_column)
+        inspected = engine.inspected(files, how)
         plan = make_plan(how, tqdm(inspected, "check", len(files), unit=" files", disable=None))
         extended(plan.schema, new_fields(bundle.manifest.label_names, request.prefix))
         open_output(output, plan, request.overwrite)

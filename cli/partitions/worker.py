@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from cli.bulk import TableScorer
 from cli.locations import Location
 from cli.partitions.parts import Part, write_part
-from cli.partitions.plan import InputFile, Plan, Shard, conform, inspect
+from cli.partitions.plan import How, InputFile, Plan, Shard, conform, inspect
 from cli.tables import read_span
 from moderation.bundle import Bundle
 from moderation.errors import InvalidInputError, ModerationError
@@ -54,9 +54,9 @@ class Worker:
 class LocalEngine:
     """The engine of this process: one shard after the other, on all cores."""
 
-    def inspected(self, files: Mapping[str, Location], text_column: str) -> Iterator[InputFile | ModerationError]:
+    def inspected(self, files: Mapping[str, Location], how: How) -> Iterator[InputFile | ModerationError]:
         """Yield what `inspect` finds in each file, in order."""
-        return (inspect(name, location, text_column) for name, location in files.items())
+        return (inspect(name, location, how) for name, location in files.items())
 
     def score(
         self, job: Job, bundle: Bundle, shards: Sequence[Shard], on_done: Callable[[int], object]

@@ -50,9 +50,8 @@ def source(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def score(bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ScoreFolder:
+def score(bundle: Path, tmp_path: Path) -> ScoreFolder:
     """Score a folder into another, by parts of 1,024 rows: ``score(source, output, engine="ray", address=…)``."""
-    monkeypatch.setattr("cli.partitions.plan.PARTITION_ROWS", 1024)
 
     def run(source: Path | str, output: Path | str, bundle_dir: Path = bundle, **options: Any) -> dict[str, Any]:
         asked = {
@@ -63,7 +62,7 @@ def score(bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Scor
             "address": None,
             "workers": 0,
         }
-        request = Request(Location.find(source), Location.find(output), **{**asked, **options})
+        request = Request(Location.find(source), Location.find(output), **{**asked, **options}, partition_rows=1024)
         return score_folder(request, read_bundle(bundle_dir), ApiSettings(state_dir=tmp_path / "state"))
 
     return run

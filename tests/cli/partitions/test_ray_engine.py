@@ -1,6 +1,8 @@
 """The Ray engine on a cluster of this machine: the bytes of the local engine, whatever dies on the way."""
 
 import os
+import socket
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,10 @@ from moderation.bundle import Bundle
 from moderation.errors import ConfigurationError, InvalidInputError, UnavailableError
 from tests.cli.partitions.conftest import ScoreFolder
 
+# Ray Data copies its own settings, those that it deprecates among them.
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
+# A Ray job takes 10 s and more to start its processes, whatever it does.
+FULL = pytest.mark.full
 WORKER = "ray::MapWorker(MapBatches(_RayWorker))"
 
 
@@ -34,6 +40,7 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
+@FULL
 def test_both_engines_write_the_same_bytes_also_on_from_a_crash(
     score: ScoreFolder, source: Path, tmp_path: Path, address: str
 ) -> None:
@@ -46,6 +53,7 @@ def test_both_engines_write_the_same_bytes_also_on_from_a_crash(
     assert contents(tmp_path / "ray") == contents(tmp_path / "local")
 
 
+@FULL
 def test_what_a_worker_was_on_when_it_was_killed_is_given_to_another(
     score: ScoreFolder, source: Path, tmp_path: Path, address: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -66,7 +74,6 @@ def test_what_a_worker_was_on_when_it_was_killed_is_given_to_another(
     score(source, tmp_path / "ray", engine="ray", address=address)
     assert killed
     monkeypatch.undo()
-    monkeypatch.setattr("cli.partitions.plan.PARTITION_ROWS", 1024)
     score(source, tmp_path / "local")
     assert contents(tmp_path / "ray") == contents(tmp_path / "local")
 
@@ -78,6 +85,7 @@ def _command(process: psutil.Process) -> Sequence[str]:
         return ()
 
 
+@FULL
 def test_what_a_worker_finds_wrong_is_said_as_the_local_engine_says_it(
     score: ScoreFolder, source: Path, tmp_path: Path, address: str
 ) -> None:
@@ -92,10 +100,15 @@ def test_what_a_worker_finds_wrong_is_said_as_the_local_engine_says_it(
 
 
 def test_no_cluster_and_no_ray_are_one_line_each(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("RAY_gcs_rpc_server_reconnect_timeout_s", "1")
-    with pytest.raises(UnavailableError, match="no Ray cluster at auto"), ray_cluster("auto"):
-        pass
-    monkeypatch.setitem(__import__("sys").modules, "ray", None)
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        closed = f"127.0.0.1:{unused.getsockname()[1]}"
+        with (
+            pytest.raises(UnavailableError, match=f"no Ray cluster at {closed}: Connection refused"),
+            ray_cluster(closed),
+        ):
+            pass
+    monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(ConfigurationError, match="the engine ray needs ray: run `make install-ray`"), ray_cluster(None):
         pass
 

@@ -209,13 +209,12 @@ def test_a_disk_that_is_full_is_said_and_the_rest_is_written_once_there_is_room(
 def test_a_file_that_changes_after_it_was_checked_is_said(bundle: Path, tmp_path: Path) -> None:
     path = tmp_path / "in.csv"
     path.write_text("text\n" + "hello\n" * 10)
-    checked = inspect("in.csv", Location.find(path), "text")
-    assert isinstance(checked, InputFile)
     loaded = read_bundle(bundle)
-    policy = Policy.from_mapping(
-        {"labels": {name: {"review": "bundle", "remove": "never"} for name in LABELS}}, loaded.manifest.thresholds
-    )
-    plan = make_plan(How(loaded.version, "text", "", policy), [checked])
+    rules = {"labels": {name: {"review": "bundle", "remove": "never"} for name in LABELS}}
+    how = How(loaded.version, "text", "", Policy.from_mapping(rules, loaded.manifest.thresholds))
+    checked = inspect("in.csv", Location.find(path), how)
+    assert isinstance(checked, InputFile)
+    plan = make_plan(how, [checked])
     job = Job(plan, Location.find(tmp_path), 1, "int8")
     path.write_text("text\n" + "howdy\n" * 10)
     with pytest.raises(InvalidInputError, match=r"in\.csv changed since it was checked"):
