@@ -42,9 +42,11 @@ def ray_cluster(address: str | None) -> Iterator[Any]:
     except ModuleNotFoundError as error:
         raise ConfigurationError(f"the engine ray needs {error.name}: run `make install-ray`") from None
     own = {} if address else {"include_dashboard": False}
-    _check_listens(address or "auto")
+    if address:
+        _check_listens(address)
     try:
-        ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, **own)
+        # "local": with no address at all, Ray joins the last cluster that was started here
+        ray.init(address=address or "local", log_to_driver=False, logging_level=logging.ERROR, **own)
     except (ConnectionError, RuntimeError, ValueError) as error:
         raise UnavailableError(f"no Ray cluster at {address}: {str(error).partition(chr(10))[0]}") from None
     try:
