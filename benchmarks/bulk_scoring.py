@@ -21,13 +21,8 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-import torch
-from datasets import load_dataset
-from transformers import AutoConfig, AutoTokenizer, pipeline
-from transformers.pipelines.pt_utils import KeyDataset
 
 from benchmarks.comments import comments
-from benchmarks.rivals.plain import MeanMaxClassifier
 from benchmarks.rivals.weights import write_model
 from cli.locations import Location
 from cli.partitions.parts import Part, open_output
@@ -123,6 +118,13 @@ def _check(folder: Path, expected: "np.ndarray[tuple[int, ...], np.dtype[np.floa
 
 
 def _pipeline(source: Path, model_dir: Path, batch_size: int) -> float:
+    import torch
+    from datasets import load_dataset
+    from transformers import AutoConfig, AutoTokenizer, pipeline
+    from transformers.pipelines.pt_utils import KeyDataset
+
+    from benchmarks.rivals.plain import MeanMaxClassifier
+
     torch.set_num_threads(available_cores())
     model = MeanMaxClassifier.from_pretrained(model_dir, config=AutoConfig.from_pretrained(model_dir)).eval()
     tokenizer = AutoTokenizer.from_pretrained(model_dir)
