@@ -11,9 +11,10 @@ UP := .venv/.installed-up
 TRAIN := .venv/.installed-train
 DEV := .venv/.installed-dev
 AWS := .venv/.installed-aws
+RAY := .venv/.installed-ray
 
 .DEFAULT_GOAL := help
-.PHONY: help install install-dev install-train up starter test test-full images secrets test-images lint lint-workflows docs docs-commands audit benchmark-change format lock clean deploy destroy aws-run
+.PHONY: help install install-dev install-train install-ray up starter test test-full images secrets test-images lint lint-workflows docs docs-commands audit benchmark-change format lock clean deploy destroy aws-run
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-17s %s\n", $$1, $$2 }' Makefile
@@ -23,6 +24,8 @@ install: $(UP) ## Install what `make up` needs (no torch)
 install-dev: $(DEV) ## Install what `make test` needs
 
 install-train: $(TRAIN) ## Install what training needs, the starter's encoder included
+
+install-ray: $(RAY) ## Install what `moderation score --engine ray` needs
 
 up: $(UP) ## Start the API, both apps and the worker; Ctrl-C stops them
 	@$(PYTHON) -m cli up
@@ -105,9 +108,13 @@ $(TRAIN): $(INSTALL) $(TRAIN_FILES)
 	@requirements/install.sh train
 	@touch $@
 
-$(DEV): $(INSTALL) $(UP_FILES) $(TRAIN_FILES) requirements/dev.txt
+$(RAY): $(INSTALL) $(UP_FILES) requirements/ray.txt
+	@requirements/install.sh ray
+	@touch $(UP) $@
+
+$(DEV): $(INSTALL) $(UP_FILES) $(TRAIN_FILES) requirements/ray.txt requirements/dev.txt
 	@requirements/install.sh dev
-	@touch $(UP) $(TRAIN) $@
+	@touch $(UP) $(TRAIN) $(RAY) $@
 
 $(AWS): $(UP) requirements/aws.txt
 	@requirements/install.sh aws

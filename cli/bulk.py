@@ -1,7 +1,10 @@
 """Adds scores and decisions to the rows of a table, a chunk at a time."""
 
-from collections import Counter
-from collections.abc import Callable
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -11,28 +14,82 @@ from moderation.errors import InvalidInputError
 from moderation.perspective_scale import ATTRIBUTES, PerspectiveScale
 from moderation.policy import Policy
 from moderation.scoring.scorer import Scored, Scorer
+from moderation.scoring.tokens import TextTokens
 from moderation.text import normalize
 
-TEXTS_PER_CALL = 64
+TEXTS_PER_CALL = 256
 """Enough to keep all cores busy, few enough that progress is seen."""
 TEXTS_PER_GPU_CALL = 1024
+PARTS_AHEAD = 2
+"""Of each stage: what waits for the next one."""
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 
-def check_text_column(schema: pa.Schema, name: str) -> None:
-    """Check that a table has texts in the column ``name``.
+def check_text_column(schema: pa.Schema, name: str, table: str = "the input") -> None:
+    """Check that a ``table`` has texts in the column ``name``.
 
     Raises:
         InvalidInputError: no such column, or it holds something else.
     """
     if name not in schema.names:
         hint = "; its separator must be a comma" if len(schema.names) == 1 and {*";\t|"} & {*schema.names[0]} else ""
-        raise InvalidInputError(
-            f"no column {name!r}; the input has {', '.join(map(repr, schema.names)) or 'none'}{hint}"
-        )
+        raise InvalidInputError(f"no column {name!r}; {table} has {', '.join(map(repr, schema.names)) or 'none'}{hint}")
     stated = schema.field(name).type
     kind = stated.value_type if pa.types.is_dictionary(stated) else stated
     if kind not in (pa.string(), pa.large_string(), pa.string_view(), pa.null()):
-        raise InvalidInputError(f"column {name!r} holds {stated}, expected text")
+        raise InvalidInputError(f"column {name!r} holds {stated} in {table}, expected text")
+
+
+def new_fields(labels: Sequence[str], prefix: str = "", scale: PerspectiveScale | None = None) -> list[pa.Field]:
+    """Return the columns that scoring adds, named with ``prefix`` in front."""
+    return [
+        *(pa.field(prefix + label, pa.float32()) for label in labels),
+        *(pa.field(prefix + ATTRIBUTES[label], pa.float64()) for label in (scale.labels if scale else ())),
+        pa.field(prefix + "decision", pa.string()),
+        pa.field(prefix + "reasons", pa.string()),
+        pa.field(prefix + "version", pa.string()),
+        pa.field(prefix + "tokens_read", pa.int64()),
+        pa.field(prefix + "truncated", pa.bool_()),
+    ]
+
+
+def extended(schema: pa.Schema, fields: Sequence[pa.Field]) -> pa.Schema:
+    """Return ``schema`` with ``fields`` at its end.
+
+    Raises:
+        InvalidInputError: one of them has the name of an old column.
+    """
+    if taken := [field.name for field in fields if field.name in schema.names]:
+        raise InvalidInputError(
+            f"the input already has columns named {', '.join(taken)}; give the new ones a prefix, such as "
+            "--prefix score_"
+        )
+    return pa.schema([*schema, *fields])
+
+
+def overlapped(function: Callable[[Item], Result], items: Iterable[Item], threads: int = 1) -> Iterator[Result]:
+    """Yield the result for each item, in order, computed by ``threads`` while the caller works on earlier ones."""
+    waiting: deque[Future[Result]] = deque()
+    pool = ThreadPoolExecutor(threads)
+    try:
+        for item in items:
+            waiting.append(pool.submit(function, item))
+            if len(waiting) > threads + PARTS_AHEAD:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+@dataclass(frozen=True)
+class _Part:
+    """Rows of a table, and of those with a text the numbers and tokens, longest text first."""
+
+    chunk: pa.RecordBatch
+    rows: Sequence[int]
+    tokens: Sequence[TextTokens]
 
 
 class TableScorer:
@@ -54,15 +111,7 @@ class TableScorer:
         self._policy = policy
         self._text_column = text_column
         self._scale = scale
-        self._new_fields = [
-            *(pa.field(prefix + label, pa.float32()) for label in scorer.labels),
-            *(pa.field(prefix + ATTRIBUTES[label], pa.float64()) for label in (scale.labels if scale else ())),
-            pa.field(prefix + "decision", pa.string()),
-            pa.field(prefix + "reasons", pa.string()),
-            pa.field(prefix + "version", pa.string()),
-            pa.field(prefix + "tokens_read", pa.int64()),
-            pa.field(prefix + "truncated", pa.bool_()),
-        ]
+        self._new_fields = new_fields(scorer.labels, prefix, scale)
 
     def output_schema(self, schema: pa.Schema) -> pa.Schema:
         """Return ``schema`` with the new columns at its end.
@@ -70,48 +119,56 @@ class TableScorer:
         Raises:
             InvalidInputError: a new column has the name of an old one.
         """
-        if taken := [field.name for field in self._new_fields if field.name in schema.names]:
-            raise InvalidInputError(
-                f"the input already has columns named {', '.join(taken)}; give the new ones a prefix, such as "
-                "--prefix score_"
-            )
-        return pa.schema([*schema, *self._new_fields])
+        return extended(schema, self._new_fields)
 
-    def add_scores(self, chunk: pa.RecordBatch, on_done: Callable[[int], object]) -> pa.RecordBatch:
-        """Return ``chunk`` with the new columns; ``on_done`` is told how many more rows are done."""
-        texts: list[str] = [text or "" for text in chunk.column(self._text_column).to_pylist()]
-        rows = [row for row, text in enumerate(texts) if normalize(text)]
-        scored: list[Scored] = []
+    def scored(
+        self, chunks: Iterable[pa.RecordBatch], on_done: Callable[[int], object] = lambda _: None
+    ) -> Iterator[pa.RecordBatch]:
+        """Yield ``chunks`` in order, in parts, with the new columns; ``on_done`` is told how many more rows are done.
+
+        While one part is scored, later ones are read and tokenised, and earlier ones are written by the caller.
+        """
         per_call = TEXTS_PER_GPU_CALL if self._scorer.call_tokens else TEXTS_PER_CALL
-        for start in range(0, len(rows), per_call):
-            part = rows[start : start + per_call]
-            scored.append(self._scorer.score([texts[row] for row in part]))
-            on_done(len(part))
-        self.without_text += len(texts) - len(rows)
-        on_done(len(texts) - len(rows))
-        place_of_row: list[int | None] = [None] * len(texts)
-        for place, row in enumerate(rows):
-            place_of_row[row] = place
-        places = pa.array(place_of_row, pa.int64())
-        new_columns = [column.take(places) for column in self._columns(scored)]  # no place: null
-        return pa.RecordBatch.from_arrays([*chunk.columns, *new_columns], schema=self.output_schema(chunk.schema))
+        parts = (chunk.slice(row, per_call) for chunk in chunks for row in range(0, chunk.num_rows, per_call))
+        calls = 2 if self._scorer.call_tokens else 1  # a GPU is sent the next call while it computes one
+        for part, scored in overlapped(self._infer, overlapped(self._tokenize, parts), calls):
+            yield self._with_columns(part, scored)
+            on_done(part.chunk.num_rows)
 
-    def _columns(self, scored: list[Scored]) -> list[pa.Array]:
-        labels = self._scorer.labels
-        scores = np.concatenate([part.scores for part in scored] or [np.empty((0, len(labels)), np.float32)])
-        truncated = [bool(cut) for part in scored for cut in part.truncated]
+    def _tokenize(self, chunk: pa.RecordBatch) -> _Part:
+        texts = [normalize(text or "") for text in chunk.column(self._text_column).to_pylist()]
+        rows = [row for row, text in enumerate(texts) if text]
+        tokens = self._scorer.tokenize_normalized([texts[row] for row in rows])
+        # The longest first: so all cores are busy until nearly the same moment.
+        order = sorted(range(len(rows)), key=lambda number: -tokens[number].cost_tokens)
+        return _Part(chunk, [rows[number] for number in order], [tokens[number] for number in order])
+
+    def _infer(self, part: _Part) -> tuple[_Part, Scored]:
+        return part, self._scorer.infer(part.tokens)
+
+    def _with_columns(self, part: _Part, scored: Scored) -> pa.RecordBatch:
+        chunk = part.chunk
+        self.without_text += chunk.num_rows - len(part.rows)
+        places = np.full(chunk.num_rows, -1)
+        places[part.rows] = np.arange(len(part.rows))
+        found = pa.array(places, mask=places < 0)  # no place: null
+        new = [column.take(found) for column in self._columns(scored)]
+        return pa.RecordBatch.from_arrays([*chunk.columns, *new], schema=self.output_schema(chunk.schema))
+
+    def _columns(self, scored: Scored) -> list[pa.Array]:
+        labels, truncated = self._scorer.labels, scored.truncated.tolist()
         decided = [
             self._policy.decide(dict(zip(labels, row, strict=True)), cut)
-            for row, cut in zip(scores.tolist(), truncated, strict=True)
+            for row, cut in zip(scored.scores.tolist(), truncated, strict=True)
         ]
         self.decisions.update(verdict.decision for verdict in decided)
         values = [
-            *scores.T,
-            *self._mapped(scores),
+            *scored.scores.T,
+            *self._mapped(scored.scores),
             [verdict.decision for verdict in decided],
             [", ".join(verdict.reasons) for verdict in decided],
             [self.version] * len(decided),
-            [tokens for part in scored for tokens in part.tokens_read],
+            scored.tokens_read,
             truncated,
         ]
         return [pa.array(column, field.type) for column, field in zip(values, self._new_fields, strict=True)]

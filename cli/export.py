@@ -105,7 +105,7 @@ def _write(path: Path, suffix: str, judged: "Iterator[Judged]") -> None:
     import pyarrow as pa
     from tqdm import tqdm
 
-    from cli.tables import create_table
+    from cli.table_writers import create_table
     from moderation.db.export import CHUNK_ROWS, row_of
 
     schema = pa.schema(

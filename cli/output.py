@@ -1,9 +1,9 @@
 """Files that a command writes: whole or not at all, and never over another one unasked."""
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from uuid import uuid4
 
 from moderation.errors import InvalidInputError
 
@@ -34,7 +34,7 @@ def replaced_when_complete(output: Path) -> Iterator[Path]:
     Raises:
         InvalidInputError: the disk refuses.
     """
-    partial = output.with_name(f".{output.name}.{os.getpid()}.partial")
+    partial = output.with_name(f".{output.name}.{uuid4().hex}.partial")
     try:
         yield partial
         partial.replace(output)

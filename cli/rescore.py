@@ -49,7 +49,7 @@ def rescore(
     if perspective and bundle.perspective is None:
         raise InvalidInputError(f"version {bundle.version[:12]} has no scale to Perspective's scores")
     scorer = score_file(file, bundle, settings, bundle.perspective if perspective else None, _provenance)
-    typer.echo(summary(output, scorer))
+    typer.echo(summary(str(output), scorer.decisions, scorer.without_text, scorer.version))
 
 
 def _provenance(scorer: "Scorer") -> dict[str, object]:

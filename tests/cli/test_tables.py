@@ -12,7 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cli.tables import CHUNK_ROWS, SUFFIXES, create_table, open_table
+from cli.locations import Location
+from cli.table_writers import create_table
+from cli.tables import CHUNK_ROWS, SUFFIXES, open_table, read_span
 from moderation.errors import InvalidInputError, NotFoundError
 
 ROWS = [{"id": "007", "text": "a,\n\"b\" ; 'c'"}, {"id": "1.10", "text": "NA"}, {"id": "", "text": "é\u202e\u0000"}]
@@ -143,7 +145,7 @@ def test_a_parquet_file_damaged_inside_is_said_when_it_is_read(tmp_path: Path) -
     content = bytearray(path.read_bytes())
     content[4:2000] = bytes(1996)
     path.write_bytes(content)
-    with pytest.raises(InvalidInputError, match=r"a\.parquet is damaged"):
+    with pytest.raises(InvalidInputError, match=r"a\.parquet, rows 1 to 1000 cannot be read"):
         read(path)
 
 
@@ -155,3 +157,38 @@ def test_a_type_that_parquet_cannot_hold_is_said(tmp_path: Path) -> None:
 def test_nested_values_are_json_in_a_csv(tmp_path: Path) -> None:
     path = write(tmp_path / "a.csv", [{"a": {"b": [1, None]}, "c": True}])
     assert [json.loads(str(value)) for value in read(path)[0].values()] == [{"b": [1, None]}, True]
+
+
+@pytest.mark.parametrize("line_end", ["\n", "\r\n", "\r"])
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_any_span_is_read_by_itself(tmp_path: Path, suffix: str, line_end: str) -> None:
+    rows = [
+        {"id": str(number), "text": f'é "{number}",{line_end}\u2028' * (number % 3)} for number in range(5 * CHUNK_ROWS)
+    ]
+    path = tmp_path / f"table{suffix}"
+    if suffix == ".parquet":
+        pq.write_table(pa.Table.from_pylist(rows), path, row_group_size=777)
+    else:
+        with path.open("w", encoding="utf-8-sig", newline="") as file:
+            if suffix == ".csv":
+                csv.writer(file, lineterminator=line_end).writerows([["id", "text"], *(row.values() for row in rows)])
+            else:
+                file.writelines(json.dumps(row, ensure_ascii=False) + line_end * 2 for row in rows)
+    table = open_table(path)
+    spans = table.spans(2 * CHUNK_ROWS)
+    assert [(span.first_row, span.num_rows) for span in spans] == [(0, 2048), (2048, 2048), (4096, 1024)]
+    for span in reversed(spans):
+        chunks = read_span(Location.find(path), table.schema, span)
+        assert [row for chunk in chunks for row in chunk.to_pylist()] == rows[span.first_row :][: span.num_rows]
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_a_table_that_lost_rows_after_it_was_checked_is_said(tmp_path: Path, suffix: str) -> None:
+    path = write(tmp_path / f"table{suffix}", [{"text": f"secret {number}"} for number in range(20)])
+    table = open_table(path)
+    (span,) = table.spans(CHUNK_ROWS)
+    path.unlink()
+    write(path, [{"text": "secret"}] * 10)
+    with pytest.raises(InvalidInputError, match="rows 1 to 20: damaged, or changed since they were checked") as raised:
+        list(read_span(Location.find(path), table.schema, span))
+    assert "secret" not in str(raised.value)

@@ -1,0 +1,223 @@
+"""The output: a folder of parquet files, one per shard, with the plan that they belong to and, at the end, a manifest.
+
+A part has its name once it is whole, and holds the digest of its plan; so a run that goes on knows what is missing.
+"""
+
+import json
+import tempfile
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager
+from dataclasses import asdict, dataclass
+from functools import partial
+from hashlib import file_digest, sha256
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from pyarrow import fs
+
+from cli.bulk import TableScorer, overlapped
+from cli.locations import BLOCK_BYTES, Location, storage_errors
+from cli.output import replaced_when_complete
+from cli.partitions.plan import Plan, Shard
+from moderation.errors import InvalidInputError
+
+PLAN = "_plan.json"
+MANIFEST = "_manifest.json"
+METADATA = b"moderation"
+ROW_GROUP_BYTES = 16 << 20
+READERS = 16
+"""Parts of an earlier run that are looked at side by side: in object storage each takes a round trip."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """A written part: which rows of which file, and what was decided on them."""
+
+    number: int
+    file: str
+    first_row: int
+    rows: int
+    without_text: int
+    decisions: Mapping[str, int]
+    backend: str
+    size_bytes: int
+    sha256: str
+
+
+def part_name(number: int) -> str:
+    """Return the name of a part; by name they are in the order of the rows."""
+    return f"part-{number:08d}.parquet"
+
+
+def open_output(output: Location, plan: Plan, overwrite: bool) -> None:
+    """Make the folder, or find that what is there belongs to this plan.
+
+    Raises:
+        InvalidInputError: something else is there; with ``overwrite``, something that no run of this command wrote.
+    """
+    with storage_errors(f"cannot write {output.name}"):
+        kind, stated = output.kind(), output.child(PLAN)
+        if kind == fs.FileType.File:
+            raise InvalidInputError(f"{output.name} is a file; expected a folder")
+        earlier = _read_json(stated) if stated.kind() == fs.FileType.File else None
+        if earlier is None:
+            if kind == fs.FileType.Directory and (found := next(output.files(), None)):
+                raise InvalidInputError(
+                    f"{output.name} holds {found}, and no plan of an earlier run; give a new folder"
+                )
+        elif earlier == plan.identity():
+            return
+        elif not overwrite:
+            raise InvalidInputError(f"{output.name} holds {_difference(earlier, plan)}; give another, or --overwrite")
+        else:
+            _delete_earlier(output)
+        output.filesystem.create_dir(output.path, recursive=True)
+        stated.write(json.dumps(plan.identity(), indent=1, sort_keys=True).encode())
+
+
+def _delete_earlier(output: Location) -> None:
+    """Delete what an earlier run wrote, its plan last, so that this can be interrupted as well."""
+    names = [name for name in output.files() if name.startswith("part-")]
+    for name in (MANIFEST, *names, PLAN):
+        if output.child(name).kind() == fs.FileType.File:
+            output.filesystem.delete_file(output.child(name).path)
+
+
+def _read_json(location: Location) -> dict[str, object]:
+    try:
+        with location.open() as file:
+            read: dict[str, object] = json.loads(file.read())
+    except ValueError:
+        raise InvalidInputError(f"{location.name} is damaged; give another output") from None
+    return read
+
+
+def _difference(earlier: Mapping[str, object], plan: Plan) -> str:
+    """Say in what an earlier plan differs from the one of now."""
+    if (version := earlier.get("version")) != plan.how.version:
+        return f"scores of version {str(version)[:12]}, not of {plan.how.version[:12]}"
+    if (columns := earlier.get("text_column")) != plan.how.text_column:
+        return f"scores of column {columns!r}, not of {plan.how.text_column!r}"
+    files = earlier.get("files")
+    before = {file["name"]: file for file in files} if isinstance(files, list) else {}
+    now = {file.name: file for file in plan.files}
+    for name in sorted(before.keys() | now.keys()):
+        if name not in now or name not in before or before[name]["sha256"] != now[name].sha256:
+            return f"scores of another input ({name} was added, changed or removed since)"
+    return "scores by another policy, release or --prefix"
+
+
+def finished_parts(output: Location, plan: Plan) -> dict[int, Part]:
+    """Return the parts of this plan that are there and whole, by number."""
+    with storage_errors(f"cannot read {output.name}"):
+        there = set(output.files())
+        shards = [shard for shard in plan.shards if part_name(shard.number) in there]
+        found = overlapped(partial(_read_part, output, plan, plan.digest()), shards, READERS)
+        return {part.number: part for part in found if part is not None}
+
+
+def _read_part(output: Location, plan: Plan, digest: str, shard: Shard) -> Part | None:
+    location = output.child(part_name(shard.number))
+    try:
+        with location.open() as file:
+            footer = pq.ParquetFile(file).metadata
+        stated = json.loads((footer.metadata or {}).get(METADATA, b"{}"))
+    except (pa.ArrowException, ValueError):
+        return None  # a copy that was cut off, or a file that is not ours: written again
+    if stated.pop("plan", None) != digest or stated.pop("number") != shard.number:
+        return None
+    if footer.num_rows != shard.span.num_rows:
+        return None
+    return _part(plan, shard, stated, location.state()[0], location.sha256())
+
+
+def _part(plan: Plan, shard: Shard, stated: Mapping[str, object], size_bytes: int, digest: str) -> Part:
+    place = (shard.number, plan.files[shard.file].name, shard.span.first_row, shard.span.num_rows)
+    return Part(*place, **stated, size_bytes=size_bytes, sha256=digest)  # type: ignore[arg-type]
+
+
+def write_part(
+    output: Location, plan: Plan, shard: Shard, table: TableScorer, chunks: Iterator[pa.RecordBatch], backend: str
+) -> Part:
+    """Write the rows that ``table`` has scored, under the part's name once all are there.
+
+    Raises:
+        InvalidInputError: the disk or the storage refuses.
+    """
+    with _in_place(output.child(part_name(shard.number))) as path:
+        with closing(_GroupWriter(path, table.output_schema(plan.schema))) as writer:
+            for chunk in chunks:
+                writer.write(chunk)
+            stated = {"without_text": table.without_text, "decisions": dict(table.decisions), "backend": backend}
+            writer.state({"plan": plan.digest(), "number": shard.number, **stated})
+        with path.open("rb") as file:
+            digest = file_digest(file, "sha256").hexdigest()
+        return _part(plan, shard, stated, path.stat().st_size, digest)
+
+
+class _GroupWriter:
+    """A parquet file whose rows reach the disk in groups of `ROW_GROUP_BYTES`."""
+
+    def __init__(self, path: Path, schema: pa.Schema) -> None:
+        self._writer = pq.ParquetWriter(path, schema)
+        self._waiting: list[pa.RecordBatch] = []
+
+    def write(self, chunk: pa.RecordBatch) -> None:
+        self._waiting.append(chunk)
+        if sum(each.nbytes for each in self._waiting) > ROW_GROUP_BYTES:
+            self._flush()
+
+    def state(self, stated: Mapping[str, object]) -> None:
+        self._flush()
+        self._writer.add_key_value_metadata({METADATA: json.dumps(stated, sort_keys=True)})
+
+    def close(self) -> None:
+        self._writer.close()
+
+    def _flush(self) -> None:
+        self._writer.write_table(pa.Table.from_batches(self._waiting, schema=self._writer.schema))
+        self._waiting = []
+
+
+@contextmanager
+def _in_place(location: Location) -> Iterator[Path]:
+    """Yield a local file that comes to its place when all went well."""
+    if location.is_local:
+        with replaced_when_complete(Path(location.path)) as path:
+            yield path
+        return
+    with storage_errors(f"cannot write {location.name}"), tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "part"
+        yield path
+        with path.open("rb") as file, location.filesystem.open_output_stream(location.path) as stream:
+            while block := file.read(BLOCK_BYTES):
+                stream.write(block)
+
+
+def write_manifest(output: Location, plan: Plan, parts: Mapping[int, Part]) -> dict[str, Any]:
+    """Write down what the output holds, once every part of the plan is there; return it.
+
+    Raises:
+        InvalidInputError: the disk or the storage refuses.
+    """
+    in_order = [parts[shard.number] for shard in plan.shards]
+    decisions = sum((Counter(part.decisions) for part in in_order), Counter[str]())
+    manifest = {
+        **plan.identity(),
+        "plan": plan.digest(),
+        "rows": sum(part.rows for part in in_order),
+        "without_text": sum(part.without_text for part in in_order),
+        "decisions": dict(sorted(decisions.items())),
+        "backends": sorted({part.backend for part in in_order}),
+        "parts": [{"name": part_name(part.number), **asdict(part)} for part in in_order],
+        "digest": sha256("".join(part.sha256 for part in in_order).encode()).hexdigest(),
+    }
+    with storage_errors(f"cannot write {output.name}"):
+        output.child(MANIFEST).write(json.dumps(manifest, indent=1, sort_keys=True).encode())
+        if output.is_local:
+            for left in Path(output.path).glob(".part-*.partial"):  # of a run that was killed
+                left.unlink(missing_ok=True)
+    return manifest

@@ -1,0 +1,190 @@
+"""What is to be scored: the files of an input, checked, and cut into numbered shards.
+
+The same input gives the same plan on any machine, so a part that an earlier run wrote is known again by its number.
+"""
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from hashlib import sha256
+
+import pyarrow as pa
+from pyarrow import fs
+
+from cli.bulk import check_text_column
+from cli.locations import Location, storage_errors
+from cli.output import counted
+from cli.tables import CHUNK_ROWS, SUFFIXES, ParquetTable, Span, open_table
+from moderation.errors import InvalidInputError, ModerationError, NotFoundError
+from moderation.policy import Policy
+
+PARTITION_ROWS = 16 * CHUNK_ROWS
+"""Of one part: a minute's work for two cores with the starter, which is what a crash costs at most."""
+
+
+@dataclass(frozen=True)
+class InputFile:
+    """A checked file, by its ``name`` below the input."""
+
+    name: str
+    location: Location
+    state: tuple[int, int]
+    """Its size in bytes, and when it was changed."""
+    sha256: str
+    schema: pa.Schema
+    spans: tuple[Span, ...]
+
+    @property
+    def num_rows(self) -> int:
+        """Rows of all spans."""
+        return sum(span.num_rows for span in self.spans)
+
+
+@dataclass(frozen=True)
+class Shard:
+    """Rows that become one part: a span of the file with the index ``file``."""
+
+    number: int
+    file: int
+    span: Span
+
+
+@dataclass(frozen=True)
+class How:
+    """What decides the scores and columns of the output, beside the input."""
+
+    version: str
+    text_column: str
+    prefix: str
+    policy: Policy
+    partition_rows: int = PARTITION_ROWS
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Files, the columns that they have together, and shards in the order of the rows."""
+
+    how: How
+    files: tuple[InputFile, ...]
+    schema: pa.Schema
+    shards: tuple[Shard, ...]
+
+    @property
+    def num_rows(self) -> int:
+        """Rows of all files."""
+        return sum(file.num_rows for file in self.files)
+
+    def identity(self) -> dict[str, object]:
+        """Return all that the output depends on, as JSON holds it."""
+        stated = {
+            **asdict(self.how),
+            "files": [
+                {"name": file.name, "bytes": file.state[0], "sha256": file.sha256, "rows": file.num_rows}
+                for file in self.files
+            ],
+            "columns": {field.name: str(field.type) for field in self.schema},
+        }
+        as_json: dict[str, object] = json.loads(json.dumps(stated))
+        return as_json
+
+    def digest(self) -> str:
+        """Return the SHA-256 of the identity."""
+        return sha256(json.dumps(self.identity(), sort_keys=True).encode()).hexdigest()
+
+
+def find_files(source: Location) -> dict[str, Location]:
+    """Return the files of an input by their names below it: itself, or all of a folder, in order.
+
+    Raises:
+        NotFoundError: nothing is there.
+        InvalidInputError: a folder without files, or with files that are no tables.
+    """
+    with storage_errors(f"cannot read {source.name}"):
+        kind = source.kind()
+        if kind == fs.FileType.File:
+            return {source.path.rpartition("/")[2]: source}
+        if kind == fs.FileType.NotFound:
+            raise NotFoundError(f"{source.name} is neither a file nor a folder")
+        names = list(source.files())
+    if other := [name for name in names if not name.endswith(SUFFIXES)]:
+        more = f" and {counted(len(other) - 1, 'file')} more" if other[1:] else ""
+        raise InvalidInputError(f"{source.name} holds {other[0]}{more}; expected only {', '.join(SUFFIXES)}")
+    if not names:
+        raise InvalidInputError(f"{source.name} holds no {', '.join(SUFFIXES)}")
+    return {name: source.child(name) for name in names}
+
+
+def inspect(name: str, location: Location, how: How) -> InputFile | ModerationError:
+    """Read a file from end to end; return what it holds, or why it cannot be scored."""
+    try:
+        with storage_errors(f"cannot read {location.name}"):
+            state = location.state()  # first: what changes while it is checked is found by who scores it
+        table = open_table(location)
+        check_text_column(table.schema, how.text_column, location.name)
+        if isinstance(table, ParquetTable):  # the others were read to learn their rows
+            for _ in table.chunks():
+                pass
+        spans = tuple(table.spans(how.partition_rows))
+        with storage_errors(f"cannot read {location.name}"):
+            return InputFile(name, location, state, location.sha256(), table.schema, spans)
+    except ModerationError as error:
+        return error
+
+
+def make_plan(how: How, inspected: Iterable[InputFile | ModerationError]) -> Plan:
+    """Cut checked files into shards.
+
+    Raises:
+        InvalidInputError: files that cannot be read, or whose columns do not go together.
+    """
+    files: list[InputFile] = []
+    wrong: list[ModerationError] = []
+    for each in inspected:
+        if isinstance(each, InputFile):
+            files.append(each)
+        else:
+            wrong.append(each)
+    if wrong:
+        more = (
+            f" ({counted(len(wrong) - 1, 'file')} more of {len(wrong) + len(files)} with a fault)" if wrong[1:] else ""
+        )
+        raise InvalidInputError(f"{wrong[0]}{more}")
+    spans = [(number, span) for number, file in enumerate(files) for span in file.spans]
+    shards = tuple(Shard(number, file, span) for number, (file, span) in enumerate(spans or [(0, Span(0, 0))]))
+    return Plan(how, tuple(files), _common_schema(files), shards)
+
+
+def _common_schema(files: Sequence[InputFile]) -> pa.Schema:
+    """Return the columns of all files, each of the widest type that it has anywhere."""
+    schema, first = files[0].schema, dict.fromkeys(files[0].schema.names, files[0].name)
+    for file in files[1:]:
+        for field in file.schema:
+            try:
+                schema = pa.unify_schemas([schema, pa.schema([field])], promote_options="permissive")
+            except pa.ArrowException:
+                raise InvalidInputError(
+                    f"column {field.name!r} holds {field.type} in {file.name} and {schema.field(field.name).type} in "
+                    f"{first[field.name]}; expected one type"
+                ) from None
+            first.setdefault(field.name, file.name)
+    return schema
+
+
+def conform(chunk: pa.RecordBatch, schema: pa.Schema, file: str) -> pa.RecordBatch:
+    """Return ``chunk`` of a ``file`` with the columns of ``schema``: a column that it lacks is null.
+
+    Raises:
+        InvalidInputError: a number that the common type cannot hold.
+    """
+    if chunk.schema == schema:
+        return chunk
+    columns = []
+    for field in schema:
+        try:
+            known = field.name in chunk.schema.names
+            columns.append(chunk.column(field.name).cast(field.type) if known else pa.nulls(len(chunk), field.type))
+        except pa.ArrowException:  # its message can hold the value
+            raise InvalidInputError(
+                f"column {field.name!r} of {file} holds a value that does not fit {field.type}, its type in other files"
+            ) from None
+    return pa.RecordBatch.from_arrays(columns, schema=schema)

@@ -1,0 +1,158 @@
+"""Scores shards on a Ray cluster: Ray Data maps a table of their numbers over workers that load the bundle once.
+
+The bundle travels with the job; input and output must be where every node reaches them. What a worker or node that dies
+was on, Ray gives to others; a part is written whole or not at all.
+"""
+
+import json
+import logging
+import os
+import socket
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+from cli.locations import Location
+from cli.partitions.parts import Part
+from cli.partitions.plan import How, InputFile, Shard, inspect
+from cli.partitions.worker import Job, Worker
+from moderation.bundle import MANIFEST, Bundle, read_bundle
+from moderation.errors import ConfigurationError, InvalidInputError, ModerationError, UnavailableError
+
+CONNECT_S = 5.0
+MOST_BLOCKS = 10_000
+"""Of the table of shards; what Ray Data repeats when a worker dies is a block."""
+
+
+@contextmanager
+def ray_cluster(address: str | None) -> Iterator[Any]:
+    """Yield Ray, connected to the cluster at ``address``, or to one of this machine that ends with this process.
+
+    Raises:
+        ConfigurationError: Ray is not installed.
+        UnavailableError: no cluster answers.
+    """
+    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"  # before it is imported: else it reports to its makers
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # what is below names no fault of ours
+    try:
+        import ray
+    except ModuleNotFoundError as error:
+        raise ConfigurationError(f"the engine ray needs {error.name}: run `make install-ray`") from None
+    own = {} if address else {"include_dashboard": False}
+    if address:
+        _check_listens(address)
+    try:
+        # "local": with no address at all, Ray joins the last cluster that was started here
+        ray.init(address=address or "local", log_to_driver=False, logging_level=logging.ERROR, **own)
+    except (ConnectionError, RuntimeError, ValueError) as error:
+        raise UnavailableError(f"no Ray cluster at {address}: {str(error).partition(chr(10))[0]}") from None
+    try:
+        yield ray
+    finally:
+        ray.shutdown()
+
+
+def _check_listens(address: str) -> None:
+    """Refuse HOST:PORT where nobody listens: Ray itself waits for minutes and then ends the process."""
+    host, _, port = address.rpartition(":")
+    if port.isdigit():
+        try:
+            socket.create_connection((host, int(port)), CONNECT_S).close()
+        except OSError as error:
+            raise UnavailableError(f"no Ray cluster at {address}: {error.strerror or error}") from None
+
+
+class RayEngine:
+    """The engine on a connected cluster, with ``workers`` processes: of 0, one per GPU or CPU."""
+
+    def __init__(self, ray: Any, workers: int = 0) -> None:  # noqa: ANN401 - an optional module
+        """Take `ray_cluster`'s."""
+        self._ray = ray
+        self._workers = workers
+
+    def inspected(self, files: Mapping[str, Location], how: How) -> Iterator[InputFile | ModerationError]:
+        """Yield what `inspect` finds in each file, in order."""
+        task = self._ray.remote(inspect)
+        for reference in [task.remote(name, location, how) for name, location in files.items()]:
+            yield self._ray.get(reference)
+
+    def score(
+        self, job: Job, bundle: Bundle, shards: Sequence[Shard], on_done: Callable[[int], object]
+    ) -> Iterator[Part]:
+        """Yield the parts of ``shards`` as they are written, in any order; ``on_done`` is told of a part's rows.
+
+        Raises:
+            InvalidInputError: what the first worker says that could not read or write.
+        """
+        if not shards:
+            return
+        from ray.data import ActorPoolStrategy, DataContext, from_items
+
+        logging.getLogger("ray.data").setLevel(logging.ERROR)
+        DataContext.get_current().enable_progress_bars = False
+        of_each, workers = self._resources(job, bundle)
+        numbers = [{"shard": shard.number} for shard in shards]
+        table = from_items(numbers, override_num_blocks=min(len(numbers), MOST_BLOCKS))
+        rows = table.map_batches(
+            _RayWorker,
+            fn_constructor_args=(replace(job, threads=job.threads or 1), self._ray.put(_packed(bundle))),
+            batch_size=1,
+            compute=ActorPoolStrategy(size=min(workers, len(shards))),
+            **of_each,
+        )
+        try:
+            for row in rows.iter_rows():
+                if row["error"]:
+                    raise InvalidInputError(row["error"])
+                part = Part(**json.loads(row["part"]))
+                on_done(part.rows)
+                yield part
+        except self._ray.exceptions.RayError as error:
+            raise UnavailableError(f"Ray gave up ({type(error).__name__}); run again to go on") from error
+
+    def _resources(self, job: Job, bundle: Bundle) -> tuple[dict[str, int], int]:
+        """Return what a worker asks of Ray, and how many there are."""
+        has = self._ray.cluster_resources()
+        gpus = int(has.get("GPU", 0))
+        if gpus and job.backend in ("auto", "torch") and bundle.manifest.gpu_backend in (None, "torch"):
+            return {"num_gpus": 1}, self._workers or gpus
+        cpus = job.threads or 1
+        return {"num_cpus": cpus}, self._workers or max(1, int(has.get("CPU", 1)) // cpus)
+
+
+class _RayWorker:
+    """A `Worker` as Ray Data calls it: numbers of shards in, what became of each out."""
+
+    def __init__(self, job: Job, packed: Any) -> None:  # noqa: ANN401 - a reference to what `_packed` returned
+        self._job = job
+        self._packed = packed
+        self._worker: Worker | None = None
+
+    def __call__(self, batch: Any) -> dict[str, list[str]]:  # noqa: ANN401 - arrays by column
+        parts, errors = [], []
+        for number in batch["shard"].tolist():
+            try:
+                self._worker = self._worker or self._loaded()
+                parts.append(json.dumps(asdict(self._worker.score(self._job.plan.shards[number]))))
+                errors.append("")
+            except ModerationError as error:  # returned, not raised: Ray would try again
+                parts.append("")
+                errors.append(str(error))
+        return {"part": parts, "error": errors}
+
+    def _loaded(self) -> Worker:
+        import ray
+
+        with tempfile.TemporaryDirectory() as folder:
+            for name, content in ray.get(self._packed).items():
+                path = Path(folder, name)
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_bytes(content)
+            return Worker(self._job, read_bundle(Path(folder), expected_version=self._job.plan.how.version))
+
+
+def _packed(bundle: Bundle) -> dict[str, bytes]:
+    return {name: (bundle.path / name).read_bytes() for name in (MANIFEST, *bundle.manifest.files)}

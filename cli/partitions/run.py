@@ -1,0 +1,80 @@
+"""`moderation score` into a folder: plan, what is missing, an engine, the manifest."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from tqdm import tqdm
+
+from cli.bulk import extended, new_fields
+from cli.locations import Location
+from cli.partitions.parts import Part, finished_parts, open_output, write_manifest
+from cli.partitions.plan import PARTITION_ROWS, How, InputFile, Shard, find_files, make_plan
+from cli.partitions.ray_engine import RayEngine, ray_cluster
+from cli.partitions.worker import Job, LocalEngine
+from moderation.bundle import Bundle
+from moderation.errors import InvalidInputError, ModerationError
+from moderation.policy_file import read_policy
+from moderation.settings import ApiSettings
+
+
+class Engine(Protocol):
+    """What inspects files and scores shards, here or on many machines."""
+
+    def inspected(self, files: Mapping[str, Location], how: How) -> Iterator[InputFile | ModerationError]:
+        """Yield what `inspect` finds in each file, in order."""
+
+    def score(
+        self, job: Job, bundle: Bundle, shards: Sequence[Shard], on_done: Callable[[int], object]
+    ) -> Iterator[Part]:
+        """Yield the parts of ``shards`` as they are written; ``on_done`` is told how many more rows are done."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """What the command was asked for."""
+
+    source: Location
+    output: Location
+    text_column: str
+    prefix: str
+    overwrite: bool
+    engine: str
+    address: str | None
+    workers: int
+    partition_rows: int = PARTITION_ROWS
+
+
+def score_folder(request: Request, bundle: Bundle, settings: ApiSettings) -> dict[str, Any]:
+    """Write the parts that are missing, and the manifest of all; return the manifest.
+
+    Raises:
+        InvalidInputError: an input that cannot be read, or an output that is not this run's or cannot be written.
+    """
+    policy = read_policy(settings.policy_path, bundle.manifest.thresholds)
+    how = How(bundle.version, request.text_column, request.prefix, policy, request.partition_rows)
+    source, output = request.source, request.output
+    if f"{output.path}/".startswith(f"{source.path}/") and output.filesystem == source.filesystem:
+        raise InvalidInputError(f"{output.name} lies in the input; give another output")
+    files = find_files(source)
+    with ExitStack() as stack:
+        engine: Engine = LocalEngine()
+        if request.engine == "ray":
+            engine = RayEngine(stack.enter_context(ray_cluster(request.address)), request.workers)
+        inspected = engine.inspected(files, how)
+        plan = make_plan(how, tqdm(inspected, "check", len(files), unit=" files", disable=None))
+        extended(plan.schema, new_fields(bundle.manifest.label_names, request.prefix))
+        open_output(output, plan, request.overwrite)
+        parts = finished_parts(output, plan)
+        missing = [shard for shard in plan.shards if shard.number not in parts]
+        job = Job(plan, output, settings.threads, settings.backend)
+        with _progress(plan.num_rows, parts) as bar:
+            parts |= {part.number: part for part in engine.score(job, bundle, missing, bar.update)}
+    return write_manifest(output, plan, parts)
+
+
+def _progress(num_rows: int, parts: Mapping[int, Part]) -> "tqdm[Any]":
+    """Return a bar with rate and time left; what an earlier run wrote counts as done and not in the rate."""
+    before = sum(part.rows for part in parts.values())
+    return tqdm(desc="score", total=num_rows, initial=before, unit=" texts", mininterval=0.2, disable=None)

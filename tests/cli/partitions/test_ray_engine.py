@@ -1,0 +1,134 @@
+"""The Ray engine on a cluster of this machine: the bytes of the local engine, whatever dies on the way."""
+
+import os
+import socket
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from cli.partitions.parts import MANIFEST, Part
+from cli.partitions.plan import Shard
+from cli.partitions.ray_engine import RayEngine, ray_cluster
+from cli.partitions.worker import Job
+from moderation.bundle import Bundle
+from moderation.errors import ConfigurationError, InvalidInputError, UnavailableError
+from tests.cli.partitions.conftest import ScoreFolder
+
+# Ray Data copies its own settings, those that it deprecates among them.
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
+# A Ray job takes 10 s and more to start its processes, whatever it does.
+FULL = pytest.mark.full
+WORKER = "ray::MapWorker(MapBatches(_RayWorker))"
+
+
+@pytest.fixture(scope="module")
+def address() -> Iterator[str]:
+    """A cluster of one node with two cores."""
+    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+    from ray.cluster_utils import Cluster
+
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 2, "include_dashboard": False})
+    yield cluster.address
+    cluster.shutdown()
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+@FULL
+def test_both_engines_write_the_same_bytes_also_on_from_a_crash(
+    score: ScoreFolder, source: Path, tmp_path: Path, address: str
+) -> None:
+    score(source, tmp_path / "local")
+    score(source, tmp_path / "ray", engine="ray", address=address)
+    assert contents(tmp_path / "ray") == contents(tmp_path / "local")
+    for name in (MANIFEST, "part-00000003.parquet", "part-00000008.parquet"):
+        (tmp_path / "ray" / name).unlink()
+    score(source, tmp_path / "ray", engine="ray", address=address)
+    assert contents(tmp_path / "ray") == contents(tmp_path / "local")
+
+
+@FULL
+def test_what_a_worker_was_on_when_it_was_killed_is_given_to_another(
+    score: ScoreFolder, source: Path, tmp_path: Path, address: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    killed: list[int] = []
+    scored = RayEngine.score
+
+    def with_a_kill(
+        self: RayEngine, job: Job, bundle: Bundle, shards: Sequence[Shard], on_done: Callable[[int], object]
+    ) -> Iterator[Part]:
+        for part in scored(self, job, bundle, shards, on_done):
+            if not killed:
+                worker = next(each for each in psutil.process_iter() if WORKER in " ".join(_command(each)))
+                worker.kill()
+                killed.append(worker.pid)
+            yield part
+
+    monkeypatch.setattr(RayEngine, "score", with_a_kill)
+    score(source, tmp_path / "ray", engine="ray", address=address)
+    assert killed
+    monkeypatch.undo()
+    score(source, tmp_path / "local")
+    assert contents(tmp_path / "ray") == contents(tmp_path / "local")
+
+
+def _command(process: psutil.Process) -> Sequence[str]:
+    try:
+        return process.cmdline()
+    except psutil.Error:
+        return ()
+
+
+@FULL
+def test_what_a_worker_finds_wrong_is_said_as_the_local_engine_says_it(
+    score: ScoreFolder, source: Path, tmp_path: Path, address: str
+) -> None:
+    (source / "a.csv").write_text("id,text\n1,hello,secret\n")
+    with pytest.raises(InvalidInputError, match=r"a\.csv, line 2: 3 fields, the header has 2$"):
+        score(source, tmp_path / "out", engine="ray", address=address)
+    (source / "a.csv").write_text("id,text\n1,hello\n")
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "part-00000000.parquet").mkdir()  # in the way of the first part
+    with pytest.raises(InvalidInputError, match=r"cannot write .*part-00000000\.parquet: Is a directory"):
+        score(source, tmp_path / "out", engine="ray", address=address)
+
+
+def test_no_cluster_and_no_ray_are_one_line_each(monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        closed = f"127.0.0.1:{unused.getsockname()[1]}"
+        with (
+            pytest.raises(UnavailableError, match=f"no Ray cluster at {closed}: Connection refused"),
+            ray_cluster(closed),
+        ):
+            pass
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(ConfigurationError, match="the engine ray needs ray: run `make install-ray`"), ray_cluster(None):
+        pass
+
+
+def test_workers_are_one_per_gpu_or_core_unless_stated(bundle: Path) -> None:
+    from moderation.bundle import read_bundle
+
+    class Cluster:
+        def __init__(self, **resources: float) -> None:
+            self.resources = resources
+
+        def cluster_resources(self) -> dict[str, float]:
+            return self.resources
+
+    def asked(workers: int = 0, threads: int = 0, backend: str = "auto", **resources: float) -> Any:
+        job = Job(None, None, threads, backend)  # type: ignore[arg-type]
+        return RayEngine(Cluster(**resources), workers)._resources(job, read_bundle(bundle))
+
+    assert asked(CPU=8.0) == ({"num_cpus": 1}, 8)
+    assert asked(CPU=8.0, threads=3) == ({"num_cpus": 3}, 2)
+    assert asked(CPU=8.0, workers=5) == ({"num_cpus": 1}, 5)
+    assert asked(CPU=8.0, GPU=2.0) == ({"num_gpus": 1}, 2)
+    assert asked(CPU=8.0, GPU=2.0, backend="int8") == ({"num_cpus": 1}, 8)

@@ -1,0 +1,241 @@
+"""Folders scored into partitioned parquet: every row once, in order, and what is missing after a crash."""
+
+import json
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from cli.locations import Location
+from cli.partitions.parts import MANIFEST
+from cli.partitions.plan import How, InputFile, inspect, make_plan
+from cli.partitions.worker import Job, LocalEngine
+from moderation.bundle import read_bundle
+from moderation.errors import InvalidInputError, NotFoundError
+from moderation.labels import LABELS
+from moderation.policy import Policy
+from moderation.scoring.scorer import Scorer
+from tests.bundles import build_tiny_bundle
+from tests.cli.conftest import ROOT, Moderation
+from tests.cli.partitions.conftest import ScoreFolder, read_rows, rows_of, text_of, write_parquet
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def test_every_row_is_scored_once_as_it_is_alone_and_in_order(
+    score: ScoreFolder, source: Path, bundle: Path, tmp_path: Path
+) -> None:
+    manifest = score(source, tmp_path / "out")
+    found = read_rows(tmp_path / "out")
+    assert found["id"] == [f"{number:06d}" for number in range(7500)]
+    without = [number for number in range(7500) if text_of(number) is None]
+    assert [number for number, decision in enumerate(found["decision"]) if decision is None] == without
+    texts = [
+        text if number >= 2500 else text.replace(" ", "\né ") for number in range(7500) if (text := text_of(number))
+    ]
+    alone = Scorer.load(read_bundle(bundle), threads=1).score(texts).scores
+    scores = np.array([[row for row in found[label] if row is not None] for label in LABELS], dtype=np.float32).T
+    np.testing.assert_array_equal(scores, alone)
+
+    assert (manifest["rows"], manifest["without_text"]) == (7500, len(without))
+    assert sum(manifest["decisions"].values()) == 7500 - len(without)
+    assert [file["name"] for file in manifest["files"]] == ["a.csv", "b.jsonl", "deep/c.parquet"]
+    assert [(part["file"], part["first_row"], part["rows"]) for part in manifest["parts"]] == [
+        (name, first, rows)
+        for name in ("a.csv", "b.jsonl", "deep/c.parquet")
+        for first, rows in ((0, 1024), (1024, 1024), (2048, 452))
+    ]
+    assert json.loads((tmp_path / "out" / MANIFEST).read_text()) == manifest
+
+
+def test_a_run_after_a_crash_writes_what_is_missing_and_nothing_else(
+    score: ScoreFolder, source: Path, tmp_path: Path
+) -> None:
+    output = tmp_path / "out"
+    score(source, output)
+    whole = contents(output)
+    (output / MANIFEST).unlink()
+    (output / "part-00000002.parquet").unlink()
+    (output / "part-00000004.parquet").write_bytes(whole["part-00000004.parquet"][:-100])  # cut off
+    shutil.copy(output / "part-00000001.parquet", output / "part-00000005.parquet")  # of other rows
+    (output / ".part-00000006.parquet.0.partial").write_bytes(b"left by a killed process")
+    times = {path.name: path.stat().st_mtime_ns for path in output.iterdir()}
+    score(source, output)
+    assert contents(output) == whole
+    written = {path.name for path in output.iterdir() if times.get(path.name) != path.stat().st_mtime_ns}
+    assert written == {MANIFEST, *(f"part-0000000{number}.parquet" for number in (2, 4, 5))}
+
+
+def test_a_killed_process_goes_on_where_it_was(
+    score: ScoreFolder, bundle: Path, tmp_path: Path, environment: dict[str, str], moderation: Moderation
+) -> None:
+    write_parquet(tmp_path / "in.parquet", rows_of(0, 40_000))
+    output = tmp_path / "out"
+    command = ("score", tmp_path / "in.parquet", "--text-column", "text", "--output", output, "--bundle", bundle)
+    process = subprocess.Popen([sys.executable, "-m", "cli", *map(str, command)], cwd=ROOT, env=environment)
+    while not (output / "part-00000000.parquet").exists():
+        assert process.poll() is None
+        time.sleep(0.005)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert not (output / MANIFEST).exists()
+    first = (output / "part-00000000.parquet").stat().st_mtime_ns
+    done = moderation(*command)
+    assert done.returncode == 0, done.stderr
+    assert "800 rows without text have no scores" in done.stdout
+    assert (output / "part-00000000.parquet").stat().st_mtime_ns == first
+    assert read_rows(output)["id"] == [f"{number:06d}" for number in range(40_000)]
+
+
+def test_an_output_of_another_version_or_input_is_refused_unless_it_is_to_be_replaced(
+    score: ScoreFolder, source: Path, tmp_path: Path
+) -> None:
+    output, other = tmp_path / "out", build_tiny_bundle(tmp_path / "other", bias=-3.0)
+    first = score(source, output)
+    before = contents(output)
+    with pytest.raises(InvalidInputError, match=f"scores of version {first['version'][:12]}, not of"):
+        score(source, output, other)
+    with pytest.raises(InvalidInputError, match="policy, release or --prefix"):
+        score(source, output, prefix="x_")
+    (source / "b.jsonl").write_text('{"id": "1", "text": "hello"}\n')
+    with pytest.raises(InvalidInputError, match=r"another input \(b.jsonl was added, changed or removed since\)"):
+        score(source, output)
+    assert contents(output) == before
+    again = score(source, output, other, overwrite=True)
+    assert again["version"] == read_bundle(other).version
+    assert set(read_rows(output)["version"]) == {again["version"], None}
+    assert len(read_rows(output)["id"]) == again["rows"] == 5001
+
+
+def test_a_folder_of_something_else_is_never_written_to(score: ScoreFolder, source: Path, tmp_path: Path) -> None:
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "precious.txt").write_text("keep")
+    for overwrite in (False, True):
+        with pytest.raises(InvalidInputError, match=r"holds precious\.txt, and no plan of an earlier run"):
+            score(source, tmp_path / "mine", overwrite=overwrite)
+    with pytest.raises(InvalidInputError, match="lies in the input"):
+        score(source, source / "out")
+    assert [path.name for path in (tmp_path / "mine").iterdir()] == ["precious.txt"]
+
+
+def test_a_file_that_cannot_be_read_among_many_stops_before_anything_is_written(
+    score: ScoreFolder, tmp_path: Path
+) -> None:
+    source = tmp_path / "in"
+    source.mkdir()
+    for number in range(100):
+        write_parquet(source / f"{number:04d}.parquet", rows_of(number, 50))
+    damaged = bytearray((source / "0042.parquet").read_bytes())
+    damaged[4:400] = bytes(396)  # its footer is whole
+    (source / "0042.parquet").write_bytes(damaged)
+    (source / "0077.parquet").write_text("secret")
+    with pytest.raises(
+        InvalidInputError, match=r"0042\.parquet, rows 1 to 50 .*\(1 file more of 100 with a fault\)"
+    ) as raised:
+        score(source, tmp_path / "out")
+    assert "secret" not in str(raised.value)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("files", "message"),
+    [
+        ({"a.csv": "text\nhello\n", "b.csv.gz": "x"}, r"holds b\.csv\.gz; expected only \.csv, \.jsonl, \.parquet"),
+        ({"_SUCCESS": ""}, r"holds no \.csv"),
+        ({"a.csv": "text\nhello\n", "b.csv": "body\nhello\n"}, r"no column 'text'; .*b\.csv has 'body'"),
+        (
+            {"a.csv": "text,n\nhello,1\n", "b.jsonl": '{"text": "x", "n": 1}\n'},
+            r"'n' holds int64 in b\.jsonl and string in a\.csv",
+        ),
+        ({"a.csv": "text\nhello\n", "b.csv": "text,n\nhello\n"}, r"b\.csv, line 2: 1 field, the header has 2"),
+        ({"a.csv": "text,toxic\nhello,1\n"}, "already has columns named toxic"),
+    ],
+)
+def test_files_that_do_not_go_together_are_said_before_anything_is_written(
+    score: ScoreFolder, tmp_path: Path, files: dict[str, str], message: str
+) -> None:
+    (tmp_path / "in").mkdir()
+    for name, content in files.items():
+        (tmp_path / "in" / name).write_text(content)
+    with pytest.raises(InvalidInputError, match=message):
+        score(tmp_path / "in", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+    with pytest.raises(NotFoundError, match="neither a file nor a folder"):
+        score(tmp_path / "none", tmp_path / "out")
+
+
+def test_a_column_that_a_file_lacks_is_null_and_numbers_are_widened(score: ScoreFolder, tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "a.jsonl").write_text('{"text": "hello", "n": 1}\n{"text": null, "n": 2}\n')
+    (tmp_path / "in" / "b.jsonl").write_text('{"text": "bye", "n": 0.5, "tag": "x"}\n')
+    (tmp_path / "in" / "c.jsonl").write_text('{"tag": "y", "text": "bye"}\n')
+    score(tmp_path / "in", tmp_path / "out")
+    found = read_rows(tmp_path / "out")
+    assert found["n"] == [1.0, 2.0, 0.5, None]
+    assert found["tag"] == [None, None, "x", "y"]
+    assert found["decision"] == ["allow", None, "allow", "allow"]
+
+
+def test_an_input_without_rows_gives_a_part_without_rows(score: ScoreFolder, tmp_path: Path) -> None:
+    (tmp_path / "in.csv").write_text("id,text\n")
+    assert score(tmp_path / "in.csv", tmp_path / "out")["rows"] == 0
+    assert read_rows(tmp_path / "out")["decision"] == []
+
+
+def test_a_disk_that_is_full_is_said_and_the_rest_is_written_once_there_is_room(
+    score: ScoreFolder, source: Path, tmp_path: Path
+) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4_000, hard))  # a part has more
+    try:
+        with pytest.raises(InvalidInputError, match=r"cannot write .*part-00000000\.parquet: .*(large|space)"):
+            score(source, tmp_path / "out")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["_plan.json"]
+    assert score(source, tmp_path / "out")["rows"] == 7500
+
+
+def test_a_file_that_changes_after_it_was_checked_is_said(bundle: Path, tmp_path: Path) -> None:
+    path = tmp_path / "in.csv"
+    path.write_text("text\n" + "hello\n" * 10)
+    loaded = read_bundle(bundle)
+    rules = {"labels": {name: {"review": "bundle", "remove": "never"} for name in LABELS}}
+    how = How(loaded.version, "text", "", Policy.from_mapping(rules, loaded.manifest.thresholds))
+    checked = inspect("in.csv", Location.find(path), how)
+    assert isinstance(checked, InputFile)
+    plan = make_plan(how, [checked])
+    job = Job(plan, Location.find(tmp_path), 1, "int8")
+    path.write_text("text\n" + "howdy\n" * 10)
+    with pytest.raises(InvalidInputError, match=r"in\.csv changed since it was checked"):
+        list(LocalEngine().score(job, loaded, plan.shards, lambda _: None))
+
+
+def test_a_folder_is_for_folders_urls_and_ray_alone(moderation: Moderation, bundle: Path, tmp_path: Path) -> None:
+    (tmp_path / "in.csv").write_text("text\nhello\n")
+    options = ("--text-column", "text", "--bundle", bundle, "--output")
+    done = moderation("score", tmp_path / "in.csv", *options, tmp_path / "out.csv", "--engine", "ray")
+    assert (done.returncode, "is one file, for one local input without Ray" in done.stderr) == (1, True)
+    done = moderation("score", tmp_path / "in.csv", *options, tmp_path / "out", "--workers", "2")
+    assert (done.returncode, "--address and --workers need --engine ray" in done.stderr) == (2, True)
+    done = moderation("score", "s3://user:secret@bucket/in.csv", *options, tmp_path / "out")
+    assert (done.returncode, "must not hold a password" in done.stderr, "secret" in done.stderr) == (1, True, False)
+
+
+def test_wide_rows_are_written_in_several_row_groups(score: ScoreFolder, tmp_path: Path) -> None:
+    rows = pa.table({"text": ["hello"] * 600, "blob": ["x" * 60_000 + str(number) for number in range(600)]})
+    pq.write_table(rows, tmp_path / "in.parquet")
+    score(tmp_path / "in.parquet", tmp_path / "out")
+    part = pq.ParquetFile(tmp_path / "out" / "part-00000000.parquet")
+    assert part.metadata.num_row_groups > 1
+    assert part.read().column("blob").to_pylist() == rows.column("blob").to_pylist()
