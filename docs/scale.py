@@ -8,6 +8,7 @@ from math import ceil
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import yaml
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -20,7 +21,14 @@ MEASURED = {
     "bytes of a roll-up": (1_875.0 + 213.0, "1,875 + 213"),
 }
 """Figures of docs/EXPERIMENTS.md, each with what stands there."""
-WRITERS = {10: (1_151, 3_867), 66: (5_652, 1_429), 250: (11_999, 1_108), 1_000: (15_877, 1_018)}
+WRITERS = {
+    1: (147, 13_546),
+    2: (245, 10_943),
+    10: (948, 3_912),
+    66: (4_556, 1_475),
+    250: (9_477, 1_154),
+    1_000: (15_449, 1_069),
+}
 """Of eight writers into one database, by rows per insert: predictions/s, bytes of write-ahead log each; there too."""
 BUSY = 0.6
 """Share of what a server can do that a plan counts on; the rest is for peaks and for one that died."""
@@ -69,8 +77,9 @@ def rows_per_insert(rate: int) -> float:
 
 
 def log_bytes(rate: int) -> float:
-    """Return the write-ahead log per prediction: that of the largest insert measured which is no larger."""
-    return WRITERS[max((rows for rows in WRITERS if rows <= rows_per_insert(rate)), default=min(WRITERS))][1]
+    """Return the write-ahead log per prediction: between two sizes measured so much per row and so much per insert."""
+    share, each = zip(*sorted((1 / rows, written) for rows, (_, written) in WRITERS.items()), strict=True)
+    return float(np.interp(1 / rows_per_insert(rate), share, each))
 
 
 def row_bytes() -> float:
@@ -95,7 +104,7 @@ def sizes() -> str:
         "GB of them": [f"{stored_gb(rate):,.0f}" for rate in RATES],
         "GB of roll-ups a year, of each database": [f"{rollups_gb:.1f}" for _ in RATES],
         "inserts/s into each database": [f"{inserts_per_s(rate):.0f}" for rate in RATES],
-        "rows per insert": [f"{rows_per_insert(rate):.0f}" for rate in RATES],
+        "rows per insert": [f"{rows_per_insert(rate):.3g}" for rate in RATES],
         "GB of write-ahead log a day": [f"{rate * DAY_S * log_bytes(rate) / 1e9:,.1f}" for rate in RATES],
         "MB/s written, of each database": [f"{_written_mb(rate):,.2f}" for rate in RATES],
         "writes/s of its disk": [f"{_writes(rate):,.0f}" for rate in RATES],

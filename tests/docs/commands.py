@@ -32,6 +32,7 @@ REASONS = {
     "needs Docker": "tests/images runs these steps where Docker is",
     "needs a PostgreSQL of yours": "tests/integration and tests/images run these steps",
     "needs data that you download": "Kaggle's or another data set",
+    "needs files of yours": "tests/cli scores files of its own",
     "needs an account at W&B": "tests run the same against a server of their own",
     "needs several GPUs": "tests/train runs two processes on a CPU",
     "needs packages that are not pinned together": "installs into the environment",

@@ -214,11 +214,11 @@ class Load:
 
 def test_a_killed_server_costs_no_request_and_every_answer_is_stored_once(site: Site) -> None:
     with Load(site) as load:
-        load.wait_for(200)
+        load.wait_for(100)
         site.processes[0].kill()
         load.wait_for(100)  # by the other one alone
         site.start(0)
-        load.wait_for(200)
+        load.wait_for(100)
     assert load.failures == []
     assert len(re.findall(r", .* 50., 200$", (site.folder / "access.log").read_text(), re.MULTILINE)) > 0  # tried again
     wait_until(lambda: site.waiting(0) == site.waiting(1) == 0)
@@ -235,12 +235,12 @@ def test_a_killed_server_costs_no_request_and_every_answer_is_stored_once(site: 
 def test_a_server_that_is_told_to_stop_costs_no_request_and_no_row_too_many(site: Site) -> None:
     before = len(site.rows())
     with Load(site) as load:
-        load.wait_for(200)
+        load.wait_for(100)
         site.processes[1].send_signal(signal.SIGTERM)
         assert site.processes[1].wait(timeout=60) == 0
         load.wait_for(100)
         site.start(1)
-        load.wait_for(200)
+        load.wait_for(100)
     assert load.failures == []
     wait_until(lambda: site.waiting(0) == site.waiting(1) == 0)
     assert len(site.rows()) - before == len(load.answered)

@@ -23,11 +23,17 @@ def engine_to_read(primary: Engine, settings: MonitorSettings, session: Session)
         return primary
     replica = _replica(url)
     with st.sidebar:
-        if problem := _why_not(url, primary, replica):
+        try:
+            problem = _why_not(url, primary, replica)
+            known = not problem and knows(replica, session, clock.now())
+        except ModerationError as error:  # it has gone since it was looked at last
+            _why_not.clear()
+            problem, known = str(error), False
+        if problem:
             st.warning("Figures are read from the primary database: the read replica cannot be used.")
             st.text(problem)
             return primary
-        if not knows(replica, session, clock.now()):
+        if not known:
             st.caption("Figures are read from the primary database until the read replica knows this sign-in.")
             return primary
         st.fragment(_show_age, run_every=_LOOK_S)(primary, replica)

@@ -153,10 +153,10 @@ def test_figures_come_from_the_primary_while_the_replica_is_away(
     replica.dispose()
     clusters[1].stop()
     try:
-        st.cache_data.clear()  # which is known for ten seconds
-        at = at.run()
-        assert predictions(at) == "1"
-        assert "the read replica cannot be used" in parsed_texts(at)
-        assert "MODERATION_READ_DATABASE_URL" in "\n".join(each.value for each in at.text)
+        for _ in ("found usable less than ten seconds ago", "known to be away"):
+            at = at.run()
+            assert predictions(at) == "1"
+            assert "the read replica cannot be used" in parsed_texts(at)
+            assert "MODERATION_READ_DATABASE_URL" in "\n".join(each.value for each in at.text)
     finally:
         clusters[1].start()
