@@ -92,8 +92,7 @@ def _job(source: Path, bundle: Bundle, output: Path, partition_rows: int, backen
     policy = read_policy(ApiSettings().policy_path, bundle.manifest.thresholds)
     how = How(bundle.version, "text", "", policy, partition_rows)
     plan = make_plan(how, LocalEngine().inspected(find_files(Location.find(source)), how))
-    open_output(Location.find(output), plan, overwrite=True)
-    return Job(plan, Location.find(output), 0, backend)
+    return Job(plan, open_output(Location.find(output), plan, overwrite=True), 0, backend)
 
 
 def _rate(count: int, call: Callable[[], object]) -> float:

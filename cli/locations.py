@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 import pyarrow as pa
 from pyarrow import fs
 
+from cli.output import replaced_when_complete
 from moderation.errors import InvalidInputError
 
 BLOCK_BYTES = 1 << 20
@@ -90,9 +91,8 @@ class Location:
             with self.filesystem.open_output_stream(self.path) as stream:
                 stream.write(content)
             return
-        partial = Path(self.path).with_name(f".{Path(self.path).name}.partial")
-        partial.write_bytes(content)
-        partial.replace(self.path)
+        with replaced_when_complete(Path(self.path)) as partial:
+            partial.write_bytes(content)
 
     def files(self) -> Iterator[str]:
         """Yield the files below this folder by their relative names, in order, but for what `IGNORED` says."""

@@ -65,13 +65,13 @@ def score_folder(request: Request, bundle: Bundle, settings: ApiSettings) -> dic
         inspected = engine.inspected(files, how)
         plan = make_plan(how, tqdm(inspected, "check", len(files), unit=" files", disable=None))
         extended(plan.schema, new_fields(bundle.manifest.label_names, request.prefix))
-        open_output(output, plan, request.overwrite)
+        opened = open_output(output, plan, request.overwrite)
         parts = finished_parts(output, plan)
         missing = [shard for shard in plan.shards if shard.number not in parts]
-        job = Job(plan, output, settings.threads, settings.backend)
+        job = Job(plan, opened, settings.threads, settings.backend)
         with _progress(plan.num_rows, parts) as bar:
             parts |= {part.number: part for part in engine.score(job, bundle, missing, bar.update)}
-    return write_manifest(output, plan, parts)
+    return write_manifest(opened, plan, parts)
 
 
 def _progress(num_rows: int, parts: Mapping[int, Part]) -> "tqdm[Any]":

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from cli.bulk import TableScorer
 from cli.locations import Location
-from cli.partitions.parts import Part, write_part
+from cli.partitions.parts import Output, Part, write_part
 from cli.partitions.plan import How, InputFile, Plan, Shard, conform, inspect
 from cli.tables import read_span
 from moderation.bundle import Bundle
@@ -18,7 +18,7 @@ class Job:
     """A plan, where its parts go, and how a worker computes them."""
 
     plan: Plan
-    output: Location
+    output: Output
     threads: int
     backend: str
 

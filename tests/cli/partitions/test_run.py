@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -15,10 +16,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from cli.locations import Location
-from cli.partitions.parts import MANIFEST
-from cli.partitions.plan import How, InputFile, inspect, make_plan
+from cli.partitions.parts import MANIFEST, OWNER, Part, open_output
+from cli.partitions.plan import How, InputFile, Shard, inspect, make_plan
 from cli.partitions.worker import Job, LocalEngine
-from moderation.bundle import read_bundle
+from moderation.bundle import Bundle, read_bundle
 from moderation.errors import InvalidInputError, NotFoundError
 from moderation.labels import LABELS
 from moderation.policy import Policy
@@ -97,6 +98,75 @@ def test_a_killed_process_goes_on_where_it_was(
     assert read_rows(output)["id"] == [f"{number:06d}" for number in range(40_000)]
 
 
+@pytest.fixture
+def after_three_parts(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[], object]], None]:
+    """Make the next run do something once it has written its third part."""
+
+    def make(act: Callable[[], object]) -> None:
+        scored = LocalEngine.score
+
+        def score(
+            self: LocalEngine, job: Job, bundle: Bundle, shards: Sequence[Shard], on_done: Callable[[int], object]
+        ) -> Iterator[Part]:
+            for number, part in enumerate(scored(self, job, bundle, shards, on_done)):
+                yield part
+                if number == 2:  # noqa: PLR2004
+                    monkeypatch.undo()
+                    act()
+
+        monkeypatch.setattr(LocalEngine, "score", score)
+
+    return make
+
+
+@pytest.mark.parametrize(
+    ("harm", "message"),
+    [
+        (lambda out: (out / "part-00000000.parquet").unlink(), r"part-00000000\.parquet is missing; run again"),
+        (
+            lambda out: shutil.copy(out / "part-00000001.parquet", out / "part-00000000.parquet"),
+            r"part-00000000\.parquet was changed since it was written; run again",
+        ),
+        (
+            lambda out: shutil.copy(out / "part-00000001.parquet", out / "part-00000099.parquet"),
+            r"part-00000099\.parquet is no part of it",
+        ),
+    ],
+)
+def test_an_output_that_loses_or_gains_parts_during_the_run_gets_no_manifest(
+    score: ScoreFolder,
+    source: Path,
+    tmp_path: Path,
+    after_three_parts: Callable[[Callable[[], object]], None],
+    harm: Callable[[Path], object],
+    message: str,
+) -> None:
+    output = tmp_path / "out"
+    after_three_parts(lambda: harm(output))
+    with pytest.raises(InvalidInputError, match=message):
+        score(source, output)
+    assert not (output / MANIFEST).exists()
+    (output / "part-00000099.parquet").unlink(missing_ok=True)
+    score(source, output)
+    assert read_rows(output)["id"] == [f"{number:06d}" for number in range(7500)]
+
+
+@pytest.mark.parametrize("options", [{"prefix": "p_", "overwrite": True}, {}])
+def test_a_run_ends_once_another_one_has_taken_its_output_over(
+    score: ScoreFolder,
+    source: Path,
+    tmp_path: Path,
+    after_three_parts: Callable[[Callable[[], object]], None],
+    options: dict[str, object],
+) -> None:
+    output = tmp_path / "out"
+    after_three_parts(lambda: score(source, output, **options))
+    with pytest.raises(InvalidInputError, match="another one has taken over"):
+        score(source, output)
+    score(source, tmp_path / "alone", **{**options, "overwrite": False})
+    assert contents(output) == contents(tmp_path / "alone")
+
+
 def test_an_output_of_another_version_or_input_is_refused_unless_it_is_to_be_replaced(
     score: ScoreFolder, source: Path, tmp_path: Path
 ) -> None:
@@ -121,8 +191,15 @@ def test_a_folder_of_something_else_is_never_written_to(score: ScoreFolder, sour
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "precious.txt").write_text("keep")
     for overwrite in (False, True):
-        with pytest.raises(InvalidInputError, match=r"holds precious\.txt, and no plan of an earlier run"):
+        with pytest.raises(InvalidInputError, match=r"holds precious\.txt, which is of no earlier run"):
             score(source, tmp_path / "mine", overwrite=overwrite)
+    score(source, tmp_path / "out")
+    for name in ("part-00000000 (copy).parquet", "part-list.txt"):
+        (tmp_path / "out" / name).write_text("keep")
+        for overwrite in (False, True):
+            with pytest.raises(InvalidInputError, match=r"holds part-.*, which is of no earlier run"):
+                score(source, tmp_path / "out", overwrite=overwrite)
+        (tmp_path / "out" / name).unlink()
     with pytest.raises(InvalidInputError, match="lies in the input"):
         score(source, source / "out")
     assert [path.name for path in (tmp_path / "mine").iterdir()] == ["precious.txt"]
@@ -202,7 +279,7 @@ def test_a_disk_that_is_full_is_said_and_the_rest_is_written_once_there_is_room(
             score(source, tmp_path / "out")
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-    assert [path.name for path in (tmp_path / "out").iterdir()] == ["_plan.json"]
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {"_plan.json", OWNER}
     assert score(source, tmp_path / "out")["rows"] == 7500
 
 
@@ -215,7 +292,7 @@ def test_a_file_that_changes_after_it_was_checked_is_said(bundle: Path, tmp_path
     checked = inspect("in.csv", Location.find(path), how)
     assert isinstance(checked, InputFile)
     plan = make_plan(how, [checked])
-    job = Job(plan, Location.find(tmp_path), 1, "int8")
+    job = Job(plan, open_output(Location.find(tmp_path / "out"), plan, overwrite=False), 1, "int8")
     path.write_text("text\n" + "howdy\n" * 10)
     with pytest.raises(InvalidInputError, match=r"in\.csv changed since it was checked"):
         list(LocalEngine().score(job, loaded, plan.shards, lambda _: None))
