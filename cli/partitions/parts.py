@@ -146,17 +146,45 @@ def finished_parts(output: Location, plan: Plan) -> dict[int, Part]:
         there = set(output.files())
         shards = [shard for shard in plan.shards if part_name(shard.number) in there]
         found = overlapped(partial(_read_part, output, plan, plan.digest()), shards, READERS)
-        return {part.number: part for part in found if part is not None}
+        digests = _manifest_digests(output, plan)
+        return {
+            part.number: part
+            for part in found
+            if part is not None and digests.get(part_name(part.number), part.sha256) == part.sha256
+        }
+
+
+def withdraw_manifest(output: Output) -> None:
+    """Delete the manifest: parts that it names are to be written again.
+
+    Raises:
+        InvalidInputError: the disk or the storage refuses.
+    """
+    with storage_errors(f"cannot write {output.location.name}"):
+        _delete(output.location, MANIFEST)
+
+
+def _manifest_digests(output: Location, plan: Plan) -> dict[str, str]:
+    """Return the digest of each part by its name, as far as an earlier run of this plan has stated them."""
+    location = output.child(MANIFEST)
+    if location.kind() != fs.FileType.File:
+        return {}
+    stated: dict[str, Any] = _read_json(location)
+    return {part["name"]: part["sha256"] for part in stated["parts"]} if stated["plan"] == plan.digest() else {}
 
 
 def _read_part(output: Location, plan: Plan, digest: str, shard: Shard) -> Part | None:
+    """Read a part to its end, which verifies its checksums; return None for one that must be written again."""
     location = output.child(part_name(shard.number))
     try:
-        with location.open() as file:
-            footer = pq.ParquetFile(file).metadata
+        with location.open() as source:
+            file = pq.ParquetFile(source, buffer_size=BLOCK_BYTES, page_checksum_verification=True)
+            footer = file.metadata
+            for _ in file.iter_batches():
+                pass
         stated = json.loads((footer.metadata or {}).get(METADATA, b"{}"))
-    except (pa.ArrowException, ValueError):
-        return None  # a copy that was cut off, or a file that is not ours: written again
+    except (pa.ArrowException, OSError, ValueError):  # cut off, damaged inside, or not ours
+        return None
     if stated.pop("plan", None) != digest or stated.pop("number") != shard.number:
         return None
     if footer.num_rows != shard.span.num_rows:
@@ -193,7 +221,7 @@ class _GroupWriter:
     """A parquet file whose rows reach the disk in groups of `ROW_GROUP_BYTES`."""
 
     def __init__(self, path: Path, schema: pa.Schema) -> None:
-        self._writer = pq.ParquetWriter(path, schema)
+        self._writer = pq.ParquetWriter(path, schema, write_page_checksum=True)
         self._waiting: list[pa.RecordBatch] = []
 
     def write(self, chunk: pa.RecordBatch) -> None:

@@ -9,7 +9,7 @@ from tqdm import tqdm
 
 from cli.bulk import extended, new_fields
 from cli.locations import Location
-from cli.partitions.parts import Part, finished_parts, open_output, write_manifest
+from cli.partitions.parts import Part, finished_parts, open_output, withdraw_manifest, write_manifest
 from cli.partitions.plan import PARTITION_ROWS, How, InputFile, Shard, find_files, make_plan
 from cli.partitions.ray_engine import RayEngine, ray_cluster
 from cli.partitions.worker import Job, LocalEngine
@@ -68,6 +68,8 @@ def score_folder(request: Request, bundle: Bundle, settings: ApiSettings) -> dic
         opened = open_output(output, plan, request.overwrite)
         parts = finished_parts(output, plan)
         missing = [shard for shard in plan.shards if shard.number not in parts]
+        if missing:
+            withdraw_manifest(opened)
         job = Job(plan, opened, settings.threads, settings.backend)
         with _progress(plan.num_rows, parts) as bar:
             parts |= {part.number: part for part in engine.score(job, bundle, missing, bar.update)}

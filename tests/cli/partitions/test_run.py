@@ -77,6 +77,32 @@ def test_a_run_after_a_crash_writes_what_is_missing_and_nothing_else(
     assert written == {MANIFEST, *(f"part-0000000{number}.parquet" for number in (2, 4, 5))}
 
 
+def test_a_part_that_was_damaged_inside_is_written_again(score: ScoreFolder, source: Path, tmp_path: Path) -> None:
+    output = tmp_path / "out"
+    score(source, output)
+    whole = contents(output)
+    name = "part-00000003.parquet"
+    flipped, zeroed = bytearray(whole[name]), bytearray(whole[name])
+    flipped[4] ^= 1  # in the header of a page, which no checksum covers: only the manifest knows
+    zeroed[5000:7800] = bytes(2800)
+    (output / name).write_bytes(flipped)
+    score(source, output)
+    assert contents(output) == whole
+    (output / name).write_bytes(zeroed)
+    (output / MANIFEST).unlink()
+    score(source, output)
+    assert contents(output) == whole
+
+
+def test_an_output_is_written_anew_where_that_is_asked_for(score: ScoreFolder, source: Path, tmp_path: Path) -> None:
+    output = tmp_path / "out"
+    score(source, output)
+    whole, before = contents(output), {path: path.stat().st_mtime_ns for path in output.iterdir()}
+    score(source, output, overwrite=True)
+    assert contents(output) == whole
+    assert all(path.stat().st_mtime_ns > before[path] for path in output.iterdir())
+
+
 def test_a_killed_process_goes_on_where_it_was(
     score: ScoreFolder, bundle: Path, tmp_path: Path, environment: dict[str, str], moderation: Moderation
 ) -> None:
