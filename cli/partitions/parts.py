@@ -95,7 +95,7 @@ def open_output(output: Location, plan: Plan, overwrite: bool) -> Output:
         if kind == fs.FileType.File:
             raise InvalidInputError(f"{output.name} is a file; expected a folder")
         earlier = _read_json(stated) if stated.kind() == fs.FileType.File else None
-        names = list(output.files()) if kind == fs.FileType.Directory else []
+        names = output.names() if kind == fs.FileType.Directory else []
         for name in names:
             if earlier is None or not PART_NAME.fullmatch(name):
                 raise InvalidInputError(f"{output.name} holds {name}, which is of no earlier run; give a new folder")
@@ -143,7 +143,7 @@ def _difference(earlier: Mapping[str, object], plan: Plan) -> str:
 def finished_parts(output: Location, plan: Plan) -> dict[int, Part]:
     """Return the parts of this plan that are there and whole, by number."""
     with storage_errors(f"cannot read {output.name}"):
-        there = set(output.files())
+        there = set(output.names())
         shards = [shard for shard in plan.shards if part_name(shard.number) in there]
         found = overlapped(partial(_read_part, output, plan, plan.digest()), shards, READERS)
         digests = _manifest_digests(output, plan)
@@ -288,7 +288,7 @@ def write_manifest(output: Output, plan: Plan, parts: Mapping[int, Part]) -> dic
 def _check_whole(output: Output, parts: Sequence[Part]) -> None:
     """Check that the folder is this run's and holds these parts, byte for byte, and nothing else."""
     folder, expected = output.location, {part_name(part.number): part.sha256 for part in parts}
-    there = set(folder.files())
+    there = set(folder.names())
     if odd := sorted(there ^ expected.keys()):
         fault = "is missing; run again" if odd[0] in expected else "is no part of it; move it away and run again"
         raise InvalidInputError(f"{folder.name} is not whole: {odd[0]} {fault}")

@@ -9,10 +9,11 @@ from dataclasses import asdict, dataclass
 from hashlib import sha256
 
 import pyarrow as pa
+import typer
 from pyarrow import fs
 
 from cli.bulk import check_text_column
-from cli.locations import Location, storage_errors
+from cli.locations import Location, is_data, storage_errors
 from cli.output import counted
 from cli.tables import CHUNK_ROWS, SUFFIXES, ParquetTable, Span, open_table
 from moderation.errors import InvalidInputError, ModerationError, NotFoundError
@@ -95,6 +96,8 @@ class Plan:
 def find_files(source: Location) -> dict[str, Location]:
     """Return the files of an input by their names below it: itself, or all of a folder, in order.
 
+    Says on stderr how many tables are left out for their names.
+
     Raises:
         NotFoundError: nothing is there.
         InvalidInputError: a folder without files, or with files that are no tables.
@@ -105,7 +108,10 @@ def find_files(source: Location) -> dict[str, Location]:
             return {source.path.rpartition("/")[2]: source}
         if kind == fs.FileType.NotFound:
             raise NotFoundError(f"{source.name} is neither a file nor a folder")
-        names = list(source.files())
+        found = source.files()
+    names = [name for name in found if is_data(name)]
+    if ignored := [name for name in found if not is_data(name) and name.endswith(SUFFIXES)]:
+        typer.echo(f"Ignored {counted(len(ignored), 'file')} below names that begin with _ or ., as {ignored[0]}", err=True)
     if other := [name for name in names if not name.endswith(SUFFIXES)]:
         more = f" and {counted(len(other) - 1, 'file')} more" if other[1:] else ""
         raise InvalidInputError(f"{source.name} holds {other[0]}{more}; expected only {', '.join(SUFFIXES)}")

@@ -55,7 +55,7 @@ def score_folder(request: Request, bundle: Bundle, settings: ApiSettings) -> dic
     policy = read_policy(settings.policy_path, bundle.manifest.thresholds)
     how = How(bundle.version, request.text_column, request.prefix, policy, request.partition_rows)
     source, output = request.source, request.output
-    if f"{output.path}/".startswith(f"{source.path}/") and output.filesystem == source.filesystem:
+    if output.is_in(source):
         raise InvalidInputError(f"{output.name} lies in the input; give another output")
     files = find_files(source)
     with ExitStack() as stack:

@@ -10,8 +10,10 @@ from typing import Any
 import psutil
 import pytest
 
-from cli.partitions.parts import MANIFEST, Part
-from cli.partitions.plan import Shard
+from cli.locations import Location
+from cli.partitions import run
+from cli.partitions.parts import MANIFEST, Output, Part, open_output
+from cli.partitions.plan import Plan, Shard
 from cli.partitions.ray_engine import RayEngine, ray_cluster
 from cli.partitions.worker import Job
 from moderation.bundle import Bundle
@@ -87,14 +89,19 @@ def _command(process: psutil.Process) -> Sequence[str]:
 
 @FULL
 def test_what_a_worker_finds_wrong_is_said_as_the_local_engine_says_it(
-    score: ScoreFolder, source: Path, tmp_path: Path, address: str
+    score: ScoreFolder, source: Path, tmp_path: Path, address: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (source / "a.csv").write_text("id,text\n1,hello,secret\n")
     with pytest.raises(InvalidInputError, match=r"a\.csv, line 2: 3 fields, the header has 2$"):
         score(source, tmp_path / "out", engine="ray", address=address)
     (source / "a.csv").write_text("id,text\n1,hello\n")
-    (tmp_path / "out").mkdir()
-    (tmp_path / "out" / "part-00000000.parquet").mkdir()  # in the way of the first part
+
+    def with_a_folder_in_the_way(output: Location, plan: Plan, overwrite: bool) -> Output:
+        opened = open_output(output, plan, overwrite)
+        Path(output.path, "part-00000000.parquet").mkdir()
+        return opened
+
+    monkeypatch.setattr(run, "open_output", with_a_folder_in_the_way)
     with pytest.raises(InvalidInputError, match=r"cannot write .*part-00000000\.parquet: Is a directory"):
         score(source, tmp_path / "out", engine="ray", address=address)
 

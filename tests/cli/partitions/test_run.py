@@ -226,8 +226,15 @@ def test_a_folder_of_something_else_is_never_written_to(score: ScoreFolder, sour
             with pytest.raises(InvalidInputError, match=r"holds part-.*, which is of no earlier run"):
                 score(source, tmp_path / "out", overwrite=overwrite)
         (tmp_path / "out" / name).unlink()
-    with pytest.raises(InvalidInputError, match="lies in the input"):
-        score(source, source / "out")
+    (tmp_path / "folders" / "part").mkdir(parents=True)
+    with pytest.raises(InvalidInputError, match="holds part, which is of no earlier run"):
+        score(source, tmp_path / "folders")
+    with pytest.raises(InvalidInputError, match="/ holds .*, which is of no earlier run"):
+        score(source, "/")
+    (tmp_path / "link").symlink_to(source)
+    for inside in (source / "out", source.parent / "x" / ".." / source.name / "out", tmp_path / "link" / "out"):
+        with pytest.raises(InvalidInputError, match="lies in the input"):
+            score(source, inside)
     assert [path.name for path in (tmp_path / "mine").iterdir()] == ["precious.txt"]
 
 
