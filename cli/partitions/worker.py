@@ -4,9 +4,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from cli.bulk import TableScorer
-from cli.locations import Location
+from cli.locations import Location, storage_errors
+from cli.partitions.columns import conform
 from cli.partitions.parts import Output, Part, write_part
-from cli.partitions.plan import How, InputFile, Plan, Shard, conform, inspect
+from cli.partitions.plan import How, InputFile, Plan, Shard, inspect
 from cli.tables import read_span
 from moderation.bundle import Bundle
 from moderation.errors import InvalidInputError, ModerationError
@@ -43,7 +44,9 @@ class Worker:
         """
         plan, how = self._job.plan, self._job.plan.how
         file = plan.files[shard.file]
-        if file.location.state() != file.state:
+        with storage_errors(f"cannot read {file.location.name}"):
+            state = file.location.state()
+        if state != file.state:
             raise InvalidInputError(f"{file.location.name} changed since it was checked; run again with another output")
         table = TableScorer(self._scorer, how.policy, how.text_column, how.prefix)
         rows = (conform(chunk, plan.schema, file.name) for chunk in read_span(file.location, file.schema, shard.span))

@@ -269,6 +269,12 @@ def test_a_file_that_cannot_be_read_among_many_stops_before_anything_is_written(
         ),
         ({"a.csv": "text\nhello\n", "b.csv": "text,n\nhello\n"}, r"b\.csv, line 2: 1 field, the header has 2"),
         ({"a.csv": "text,toxic\nhello,1\n"}, "already has columns named toxic"),
+        ({"a.jsonl": '{"text": "hi", "m": {}}\n'}, r"parquet cannot hold the input's columns \(.*'m'"),
+        (
+            {"a.jsonl": '{"text": "hi", "n": 9007199254740993}\n', "b.jsonl": '{"text": "hi", "n": 0.5}\n'},
+            r"column 'n' of a\.jsonl holds a value that does not fit double",
+        ),
+        ({"a.jsonl": "", "b.jsonl": "\n"}, "no column 'text'; the input has none"),
     ],
 )
 def test_files_that_do_not_go_together_are_said_before_anything_is_written(
@@ -289,6 +295,7 @@ def test_a_column_that_a_file_lacks_is_null_and_numbers_are_widened(score: Score
     (tmp_path / "in" / "a.jsonl").write_text('{"text": "hello", "n": 1}\n{"text": null, "n": 2}\n')
     (tmp_path / "in" / "b.jsonl").write_text('{"text": "bye", "n": 0.5, "tag": "x"}\n')
     (tmp_path / "in" / "c.jsonl").write_text('{"tag": "y", "text": "bye"}\n')
+    (tmp_path / "in" / "empty.jsonl").touch()
     score(tmp_path / "in", tmp_path / "out")
     found = read_rows(tmp_path / "out")
     assert found["n"] == [1.0, 2.0, 0.5, None]
