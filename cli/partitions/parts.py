@@ -32,6 +32,8 @@ OWNER = "_owner"
 PART_NAME = re.compile(r"part-\d{8}\.parquet")
 MANIFEST = "_manifest.json"
 METADATA = b"moderation"
+NAME_CHARS = 12
+"""Of a version in a message."""
 ROW_GROUP_BYTES = 16 << 20
 READERS = 16
 """Parts of an earlier run that are looked at side by side: in object storage each takes a round trip."""
@@ -127,17 +129,19 @@ def _read_json(location: Location) -> dict[str, object]:
 
 def _difference(earlier: Mapping[str, object], plan: Plan) -> str:
     """Say in what an earlier plan differs from the one of now."""
-    if (version := earlier.get("version")) != plan.how.version:
-        return f"scores of version {str(version)[:12]}, not of {plan.how.version[:12]}"
-    if (columns := earlier.get("text_column")) != plan.how.text_column:
-        return f"scores of column {columns!r}, not of {plan.how.text_column!r}"
+    for key, noun in (
+        ("version", "version"),
+        ("text_column", "column"),
+        ("release", "release"),
+        ("backend", "backend"),
+    ):
+        if (before := earlier.get(key)) != (now := getattr(plan.how, key)):
+            return f"scores of {noun} {str(before)[:NAME_CHARS]}, not of {now[:NAME_CHARS]}"
     files = earlier.get("files")
-    before = {file["name"]: file for file in files} if isinstance(files, list) else {}
-    now = {file.name: file for file in plan.files}
-    for name in sorted(before.keys() | now.keys()):
-        if name not in now or name not in before or before[name]["sha256"] != now[name].sha256:
-            return f"scores of another input ({name} was added, changed or removed since)"
-    return "scores by another policy, release or --prefix"
+    digests = {file["name"]: file["sha256"] for file in files} if isinstance(files, list) else {}
+    for name, _ in sorted(digests.items() ^ {(file.name, file.sha256) for file in plan.files}):
+        return f"scores of another input ({name} was added, changed or removed since)"
+    return "scores by another policy or --prefix"
 
 
 def finished_parts(output: Location, plan: Plan) -> dict[int, Part]:

@@ -4,7 +4,7 @@ The same input gives the same plan on any machine, so a part that an earlier run
 """
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from hashlib import sha256
 
@@ -19,6 +19,7 @@ from cli.partitions.columns import common_schema, conform
 from cli.tables import CHUNK_ROWS, SUFFIXES, ParquetTable, Span, open_table, read_span
 from moderation.errors import InvalidInputError, ModerationError, NotFoundError
 from moderation.policy import Policy
+from moderation.release import VERSION
 
 PARTITION_ROWS = 16 * CHUNK_ROWS
 """Of one part, which is what each worker loses in a crash: a minute's work for two cores with the starter."""
@@ -60,6 +61,9 @@ class How:
     prefix: str
     policy: Policy
     partition_rows: int = PARTITION_ROWS
+    backend: str = "auto"
+    """As asked for; which one a machine took stands in each part."""
+    release: str = VERSION
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """`moderation score` into a folder: plan, what is missing, an engine, the manifest."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -17,6 +18,9 @@ from moderation.bundle import Bundle
 from moderation.errors import InvalidInputError, ModerationError
 from moderation.policy_file import read_policy
 from moderation.settings import ApiSettings
+
+LINE_S = 60.0
+"""Between two lines of progress in a log."""
 
 
 class Engine(Protocol):
@@ -53,7 +57,7 @@ def score_folder(request: Request, bundle: Bundle, settings: ApiSettings) -> dic
         InvalidInputError: an input that cannot be read, or an output that is not this run's or cannot be written.
     """
     policy = read_policy(settings.policy_path, bundle.manifest.thresholds)
-    how = How(bundle.version, request.text_column, request.prefix, policy, request.partition_rows)
+    how = How(bundle.version, request.text_column, request.prefix, policy, request.partition_rows, settings.backend)
     source, output = request.source, request.output
     if output.is_in(source):
         raise InvalidInputError(f"{output.name} lies in the input; give another output")
@@ -63,20 +67,27 @@ def score_folder(request: Request, bundle: Bundle, settings: ApiSettings) -> dic
         if request.engine == "ray":
             engine = RayEngine(stack.enter_context(ray_cluster(request.address)), request.workers)
         inspected = engine.inspected(files, how)
-        plan = make_plan(how, tqdm(inspected, "check", len(files), unit=" files", disable=None))
+        plan = make_plan(how, _bar("check", len(files), " files", inspected))
         extended(plan.schema, new_fields(bundle.manifest.label_names, request.prefix))
         opened = open_output(output, plan, request.overwrite)
         parts = finished_parts(output, plan)
         missing = [shard for shard in plan.shards if shard.number not in parts]
         if missing:
             withdraw_manifest(opened)
-        job = Job(plan, opened, settings.threads, settings.backend)
-        with _progress(plan.num_rows, parts) as bar:
+        job = Job(plan, opened, settings.threads)
+        before = sum(part.rows for part in parts.values())
+        with _bar("score", plan.num_rows, " texts", initial=before) as bar:
             parts |= {part.number: part for part in engine.score(job, bundle, missing, bar.update)}
     return write_manifest(opened, plan, parts)
 
 
-def _progress(num_rows: int, parts: Mapping[int, Part]) -> "tqdm[Any]":
-    """Return a bar with rate and time left; what an earlier run wrote counts as done and not in the rate."""
-    before = sum(part.rows for part in parts.values())
-    return tqdm(desc="score", total=num_rows, initial=before, unit=" texts", mininterval=0.2, disable=None)
+def _bar(doing: str, total: int, unit: str, items: Iterable[Any] | None = None, initial: int = 0) -> "tqdm[Any]":
+    """Return a bar with rate and time left, or where there is no terminal, what says so in a line a minute.
+
+    ``initial`` is done and not in the rate.
+    """
+    options = {"desc": doing, "total": total, "unit": unit, "initial": initial}
+    if sys.stderr.isatty():
+        return tqdm(items, **options, mininterval=0.2)
+    line = "{desc}: {n_fmt} of {total_fmt}{unit}, {rate_fmt}, {remaining} left\n"
+    return tqdm(items, **options, mininterval=LINE_S, maxinterval=LINE_S, bar_format=line)

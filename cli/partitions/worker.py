@@ -21,7 +21,6 @@ class Job:
     plan: Plan
     output: Output
     threads: int
-    backend: str
 
 
 class Worker:
@@ -34,7 +33,7 @@ class Worker:
             BundleError: it does not load, or its probes do not score here as stated.
         """
         self._job = job
-        self._scorer = Scorer.load(bundle, job.threads, job.backend)
+        self._scorer = Scorer.load(bundle, job.threads, job.plan.how.backend)
 
     def score(self, shard: Shard, on_done: Callable[[int], object] = lambda _: None) -> Part:
         """Read the rows of a shard, score them and write its part; ``on_done`` is told how many more rows are done.

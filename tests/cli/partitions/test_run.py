@@ -1,6 +1,7 @@
 """Folders scored into partitioned parquet: every row once, in order, and what is missing after a crash."""
 
 import json
+import re
 import resource
 import shutil
 import signal
@@ -23,6 +24,7 @@ from moderation.bundle import Bundle, read_bundle
 from moderation.errors import InvalidInputError, NotFoundError
 from moderation.labels import LABELS
 from moderation.policy import Policy
+from moderation.release import VERSION
 from moderation.scoring.scorer import Scorer
 from tests.bundles import build_tiny_bundle
 from tests.cli.conftest import ROOT, Moderation
@@ -136,7 +138,7 @@ def after_three_parts(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[],
         ) -> Iterator[Part]:
             for number, part in enumerate(scored(self, job, bundle, shards, on_done)):
                 yield part
-                if number == 2:  # noqa: PLR2004
+                if number == 2:
                     monkeypatch.undo()
                     act()
 
@@ -201,8 +203,15 @@ def test_an_output_of_another_version_or_input_is_refused_unless_it_is_to_be_rep
     before = contents(output)
     with pytest.raises(InvalidInputError, match=f"scores of version {first['version'][:12]}, not of"):
         score(source, output, other)
-    with pytest.raises(InvalidInputError, match="policy, release or --prefix"):
+    with pytest.raises(InvalidInputError, match="scores by another policy or --prefix"):
         score(source, output, prefix="x_")
+    with pytest.raises(InvalidInputError, match="scores of backend auto, not of fp32"):
+        score(source, output, backend="fp32")
+    plan = json.loads((output / "_plan.json").read_text())
+    (output / "_plan.json").write_text(json.dumps({**plan, "release": "0.0.9"}))
+    with pytest.raises(InvalidInputError, match=f"scores of release 0.0.9, not of {VERSION}"):
+        score(source, output)
+    (output / "_plan.json").write_bytes(before["_plan.json"])
     (source / "b.jsonl").write_text('{"id": "1", "text": "hello"}\n')
     with pytest.raises(InvalidInputError, match=r"another input \(b.jsonl was added, changed or removed since\)"):
         score(source, output)
@@ -328,11 +337,11 @@ def test_a_file_that_changes_after_it_was_checked_is_said(bundle: Path, tmp_path
     path.write_text("text\n" + "hello\n" * 10)
     loaded = read_bundle(bundle)
     rules = {"labels": {name: {"review": "bundle", "remove": "never"} for name in LABELS}}
-    how = How(loaded.version, "text", "", Policy.from_mapping(rules, loaded.manifest.thresholds))
+    how = How(loaded.version, "text", "", Policy.from_mapping(rules, loaded.manifest.thresholds), backend="int8")
     checked = inspect("in.csv", Location.find(path), how)
     assert isinstance(checked, InputFile)
     plan = make_plan(how, [checked])
-    job = Job(plan, open_output(Location.find(tmp_path / "out"), plan, overwrite=False), 1, "int8")
+    job = Job(plan, open_output(Location.find(tmp_path / "out"), plan, overwrite=False), 1)
     path.write_text("text\n" + "howdy\n" * 10)
     with pytest.raises(InvalidInputError, match=r"in\.csv changed since it was checked"):
         list(LocalEngine().score(job, loaded, plan.shards, lambda _: None))
@@ -347,6 +356,17 @@ def test_a_folder_is_for_folders_urls_and_ray_alone(moderation: Moderation, bund
     assert (done.returncode, "--address and --workers need --engine ray" in done.stderr) == (2, True)
     done = moderation("score", "s3://user:secret@bucket/in.csv", *options, tmp_path / "out")
     assert (done.returncode, "must not hold a password" in done.stderr, "secret" in done.stderr) == (1, True, False)
+
+
+def test_progress_is_lines_where_there_is_no_terminal(
+    score: ScoreFolder, source: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    score(source, tmp_path / "out")
+    lines = [line.strip() for line in capsys.readouterr().err.splitlines() if line.strip()]
+    assert lines[0].startswith("check: 0 of 3 files")
+    assert lines[-1].startswith("score: 7500 of 7500 texts, ")
+    assert re.search(r"texts/s, 00:00 left$", lines[-1])
+    assert len(lines) == 4  # of each, the first and the last: a line a minute
 
 
 def test_wide_rows_are_written_in_several_row_groups(score: ScoreFolder, tmp_path: Path) -> None:
