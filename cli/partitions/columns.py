@@ -1,7 +1,6 @@
 """The columns that files have together: each of one type that holds the values of all of them exactly."""
 
 from collections.abc import Mapping
-from functools import reduce
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -47,23 +46,26 @@ def common_type(one: pa.DataType, other: pa.DataType) -> pa.DataType:
         return one
     if pa.types.is_null(one):
         return other
-    for kind in (one, other):
-        if pa.types.is_dictionary(kind):
-            return common_type(*(each.value_type if pa.types.is_dictionary(each) else each for each in (one, other)))
     both = (one, other)
+    if any(map(pa.types.is_dictionary, both)):
+        return common_type(*(each.value_type if pa.types.is_dictionary(each) else each for each in both))
     if all(pa.types.is_integer(each) or pa.types.is_floating(each) for each in both):
         return _number(one, other)
     if all(each in (pa.string(), pa.large_string(), pa.string_view()) for each in both):
         return pa.large_string()
+    return _nested(one, other)
+
+
+def _nested(one: pa.DataType, other: pa.DataType) -> pa.DataType:
+    both = (one, other)
     if all(pa.types.is_list(each) or pa.types.is_large_list(each) for each in both):
         make = pa.large_list if any(map(pa.types.is_large_list, both)) else pa.list_
         return make(common_type(one.value_type, other.value_type))
     if all(map(pa.types.is_struct, both)):
-        fields = {field.name: field.type for each in both for field in each}
-        names = [{field.name: field.type for field in each} for each in both]
-        return pa.struct(
-            [(name, reduce(common_type, [each[name] for each in names if name in each])) for name in fields]
-        )
+        types: dict[str, pa.DataType] = {}
+        for field in (*one, *other):
+            types[field.name] = common_type(types.get(field.name, pa.null()), field.type)
+        return pa.struct(list(types.items()))
     raise ValueError(f"{one} and {other}")
 
 
