@@ -81,13 +81,20 @@ def score_folder(request: Request, bundle: Bundle, settings: ApiSettings) -> dic
     return write_manifest(opened, plan, parts)
 
 
-def _bar(doing: str, total: int, unit: str, items: Iterable[Any] | None = None, initial: int = 0) -> "tqdm[Any]":
+def _bar(doing: str, total: int, unit: str, items: Iterable[Any] = (), initial: int = 0) -> "tqdm[Any]":
     """Return a bar with rate and time left, or where there is no terminal, what says so in a line a minute.
 
     ``initial`` is done and not in the rate.
     """
-    options = {"desc": doing, "total": total, "unit": unit, "initial": initial}
-    if sys.stderr.isatty():
-        return tqdm(items, **options, mininterval=0.2)
     line = "{desc}: {n_fmt} of {total_fmt}{unit}, {rate_fmt}, {remaining} left\n"
-    return tqdm(items, **options, mininterval=LINE_S, maxinterval=LINE_S, bar_format=line)
+    every_s, form = (0.2, None) if sys.stderr.isatty() else (LINE_S, line)
+    return tqdm(
+        items,
+        doing,
+        total,
+        unit=unit,
+        initial=initial,
+        mininterval=every_s,
+        maxinterval=max(10.0, every_s),
+        bar_format=form,
+    )
