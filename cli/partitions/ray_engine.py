@@ -25,8 +25,6 @@ from moderation.errors import ConfigurationError, InvalidInputError, ModerationE
 from moderation.release import VERSION
 
 CONNECT_S = 5.0
-START_S = 600
-"""For all workers to start, in a cluster that may be busy."""
 MOST_BLOCKS = 10_000
 """Of the table of shards; what Ray Data repeats when a worker dies is a block."""
 
@@ -105,9 +103,7 @@ class RayEngine:
         from ray.data import ActorPoolStrategy, DataContext, from_items
 
         logging.getLogger("ray.data").setLevel(logging.ERROR)
-        context = DataContext.get_current()
-        context.enable_progress_bars = False
-        context.wait_for_min_actors_s = START_S
+        DataContext.get_current().enable_progress_bars = False
         of_each, workers = self._resources(job, bundle)
         numbers = [{"shard": shard.number} for shard in shards]
         table = from_items(numbers, override_num_blocks=min(len(numbers), MOST_BLOCKS))
@@ -131,12 +127,10 @@ class RayEngine:
         """Say what Ray gives up on in one line.
 
         Raises:
-            UnavailableError: a worker failed, was lost too often, or did not start.
+            UnavailableError: a worker failed, or was lost too often.
         """
         try:
             yield
-        except self._ray.exceptions.GetTimeoutError as error:
-            raise UnavailableError(f"the cluster did not start all workers within {START_S} s") from error
         except (self._ray.exceptions.RayTaskError, self._ray.exceptions.UserCodeException) as error:
             cause = getattr(error, "cause", None) or error.__cause__ or error
             raise UnavailableError(
