@@ -90,10 +90,9 @@ def _ours(
 
 def _job(source: Path, bundle: Bundle, output: Path, partition_rows: int, backend: str) -> Job:
     policy = read_policy(ApiSettings().policy_path, bundle.manifest.thresholds)
-    how = How(bundle.version, "text", "", policy, partition_rows)
+    how = How(bundle.version, "text", "", policy, partition_rows, backend)
     plan = make_plan(how, LocalEngine().inspected(find_files(Location.find(source)), how))
-    open_output(Location.find(output), plan, overwrite=True)
-    return Job(plan, Location.find(output), 0, backend)
+    return Job(plan, open_output(Location.find(output), plan, overwrite=True), 0)
 
 
 def _rate(count: int, call: Callable[[], object]) -> float:

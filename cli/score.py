@@ -69,7 +69,7 @@ def score(  # noqa: PLR0913, PLR0917 - an argument per option
         from cli.locations import Location
         from cli.partitions.run import Request, score_folder
 
-        places = (Location.find(source), Location.find(output.rstrip("/")))
+        places = (Location.find(source), Location.find(output))
         request = Request(*places, text_column, prefix, overwrite, engine.value, address, workers)
         manifest = score_folder(request, find_served(settings, bundle, alias), settings)
         typer.echo(summary(output, manifest["decisions"], manifest["without_text"], manifest["version"]))

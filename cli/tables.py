@@ -7,7 +7,6 @@ twice, first to check them and learn their columns and size, so a pipe cannot be
 
 import csv
 import json
-import sys
 from bisect import bisect_right
 from codecs import BOM_UTF8
 from collections.abc import Callable, Iterable, Iterator
@@ -28,6 +27,10 @@ from moderation.errors import InvalidInputError, NotFoundError
 
 SUFFIXES = (".csv", ".jsonl", ".parquet")
 CHUNK_ROWS = 1024
+CHUNK_BYTES = 8 << 20
+"""A chunk of wide rows ends once it holds as much (of parquet: by the average row), so that memory stays bounded."""
+MOST_CHARS = 16 << 20
+"""Of a line or cell: a quote that is never closed makes one cell of all that follows."""
 Item = TypeVar("Item")
 
 
@@ -143,15 +146,16 @@ class CsvTable:
         rows = _csv_rows(location)
         begin, _, header = next(rows, (0, 0, []))
         self.schema = pa.schema([(name, pa.string()) for name in header])
-        wrong: list[tuple[int, int]] = []
+        wrong, first = 0, (0, 0)
         for begin, line, row in rows:
             self._marks.add(begin)
             if len(row) != len(header):
-                wrong.append((line, len(row)))
+                first = first if wrong else (line, len(row))
+                wrong += 1
         self.num_rows = self._marks.num_rows
         if wrong:
-            line, found = wrong[0]
-            more = f"; {counted(len(wrong) - 1, 'row')} more with another number than it" if wrong[1:] else ""
+            line, found = first
+            more = f"; {counted(wrong - 1, 'row')} more with another number than it" if wrong > 1 else ""
             raise InvalidInputError(
                 f"{location.name}, line {line}: {counted(found, 'field')}, the header has {len(header)}{more}"
             )
@@ -172,7 +176,7 @@ class JsonLinesTable:
         """Check every line and settle one type per column."""
         self._location, self._marks = location, _Marks()
         self.schema = pa.schema([])
-        for rows in _chunked(_json_rows(location)):
+        for rows in _chunked((end - begin, (begin, row)) for begin, end, row in _json_rows(location)):
             for begin, _ in rows:
                 self._marks.add(begin)
             self.schema = self._widened([row for _, row in rows])
@@ -226,14 +230,15 @@ def _whole(table: Table, location: Location) -> Iterator[pa.RecordBatch]:
 
 
 def _csv_chunks(location: Location, schema: pa.Schema, span: Span) -> Iterator[pa.RecordBatch]:
-    rows = (row for _, _, row in _csv_rows(location, span.offset, len(schema)))
-    for chunk in _chunked(islice(rows, span.num_rows)):
+    rows = islice(_csv_rows(location, span.offset, len(schema)), span.num_rows)
+    for chunk in _chunked((sum(map(len, row)), row) for _, _, row in rows):
         columns = [pa.array(column, pa.string()) for column in zip(*chunk, strict=True)]
         yield pa.RecordBatch.from_arrays(columns, schema=schema)
 
 
 def _json_chunks(location: Location, schema: pa.Schema, span: Span) -> Iterator[pa.RecordBatch]:
-    for rows in _chunked(row for _, row in islice(_json_rows(location, span.offset), span.num_rows)):
+    found = islice(_json_rows(location, span.offset), span.num_rows)
+    for rows in _chunked((end - begin, row) for begin, end, row in found):
         try:
             yield pa.RecordBatch.from_pylist(rows, schema=schema)
         except (pa.ArrowException, OverflowError):
@@ -247,13 +252,20 @@ def _parquet_chunks(location: Location, schema: pa.Schema, span: Span) -> Iterat
         ends = list(accumulate(file.metadata.row_group(group).num_rows for group in range(file.num_row_groups)))
         first = bisect_right(ends, span.first_row)
         skipped, left = span.first_row - (ends[first - 1] if first else 0), span.num_rows
-        for batch in file.iter_batches(CHUNK_ROWS, row_groups=range(first, len(ends))):
+        for batch in file.iter_batches(_batch_rows(file.metadata), row_groups=range(first, len(ends))):
             part = batch.slice(skipped, left)
             skipped, left = max(0, skipped - batch.num_rows), left - part.num_rows
             if part.num_rows:
                 yield pa.RecordBatch.from_arrays(part.columns, schema=schema)
             if not left:
                 return
+
+
+def _batch_rows(footer: pq.FileMetaData) -> int:
+    """Return how many rows of the widest row group, on average, make `CHUNK_BYTES`; at most `CHUNK_ROWS`."""
+    groups = [footer.row_group(number) for number in range(footer.num_row_groups)]
+    row_bytes = max((group.total_byte_size / max(1, group.num_rows) for group in groups), default=0.0)
+    return max(1, int(min(CHUNK_ROWS, CHUNK_BYTES / max(1.0, row_bytes))))
 
 
 @contextmanager
@@ -280,7 +292,7 @@ def _csv_rows(location: Location, offset: int = 0, width: int | None = None) -> 
             end = at
             yield line
 
-    csv.field_size_limit(sys.maxsize)
+    csv.field_size_limit(MOST_CHARS)
     reader = csv.reader(lines(), strict=True)
     try:
         for row in reader:
@@ -293,8 +305,8 @@ def _csv_rows(location: Location, offset: int = 0, width: int | None = None) -> 
         raise InvalidInputError(f"{location.name}, line {reader.line_num}: {error}") from None
 
 
-def _json_rows(location: Location, offset: int = 0) -> Iterator[tuple[int, dict[str, object]]]:
-    """Yield the rows from byte ``offset`` on, each with where it begins."""
+def _json_rows(location: Location, offset: int = 0) -> Iterator[tuple[int, int, dict[str, object]]]:
+    """Yield the rows from byte ``offset`` on, each with where it begins and ends."""
     begin = offset
     for number, (end, line) in enumerate(_lines(location, offset), start=1):
         if line.strip():
@@ -305,7 +317,7 @@ def _json_rows(location: Location, offset: int = 0) -> Iterator[tuple[int, dict[
                 raise InvalidInputError(f"{location.name}, line {number}: not JSON ({reason})") from None
             if not isinstance(row, dict):
                 raise InvalidInputError(f"{location.name}, line {number}: expected a JSON object")
-            yield begin, _without_lone_surrogates(row) if "\\ud" in line.lower() else row
+            yield begin, end, _without_lone_surrogates(row) if "\\ud" in line.lower() else row
         begin = end
 
 
@@ -315,14 +327,25 @@ def _lines(location: Location, offset: int) -> Iterator[tuple[int, str]]:
         if not offset and file.read(len(BOM_UTF8)) == BOM_UTF8:
             offset = len(BOM_UTF8)
         file.seek(offset)
-        for line in TextIOWrapper(file, encoding="utf-8", newline=""):
+        lines = TextIOWrapper(file, encoding="utf-8", newline="")
+        while line := lines.readline(MOST_CHARS + 1):
+            if len(line) > MOST_CHARS:
+                raise InvalidInputError(f"{location.name} has a line of more than {MOST_CHARS} characters")
             offset += len(line) if line.isascii() else len(line.encode())
             yield offset, line
 
 
-def _chunked(rows: Iterable[Item]) -> Iterator[list[Item]]:
-    iterator = iter(rows)
-    while chunk := list(islice(iterator, CHUNK_ROWS)):
+def _chunked(rows: Iterable[tuple[int, Item]]) -> Iterator[list[Item]]:
+    """Yield rows, each given with its size, in chunks of `CHUNK_ROWS`, or fewer where they hold `CHUNK_BYTES`."""
+    chunk: list[Item] = []
+    held_bytes = 0
+    for size, row in rows:
+        chunk.append(row)
+        held_bytes += size
+        if len(chunk) == CHUNK_ROWS or held_bytes >= CHUNK_BYTES:
+            yield chunk
+            chunk, held_bytes = [], 0
+    if chunk:
         yield chunk
 
 

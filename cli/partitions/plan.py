@@ -4,22 +4,25 @@ The same input gives the same plan on any machine, so a part that an earlier run
 """
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from hashlib import sha256
 
 import pyarrow as pa
+import typer
 from pyarrow import fs
 
 from cli.bulk import check_text_column
-from cli.locations import Location, storage_errors
+from cli.locations import Location, is_data, storage_errors
 from cli.output import counted
-from cli.tables import CHUNK_ROWS, SUFFIXES, ParquetTable, Span, open_table
+from cli.partitions.columns import common_schema, conform
+from cli.tables import CHUNK_ROWS, SUFFIXES, ParquetTable, Span, open_table, read_span
 from moderation.errors import InvalidInputError, ModerationError, NotFoundError
 from moderation.policy import Policy
+from moderation.release import VERSION
 
 PARTITION_ROWS = 16 * CHUNK_ROWS
-"""Of one part: a minute's work for two cores with the starter, which is what a crash costs at most."""
+"""Of one part, which is what each worker loses in a crash: a minute's work for two cores with the starter."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +61,9 @@ class How:
     prefix: str
     policy: Policy
     partition_rows: int = PARTITION_ROWS
+    backend: str = "auto"
+    """As asked for; which one a machine took stands in each part."""
+    release: str = VERSION
 
 
 @dataclass(frozen=True)
@@ -95,6 +101,8 @@ class Plan:
 def find_files(source: Location) -> dict[str, Location]:
     """Return the files of an input by their names below it: itself, or all of a folder, in order.
 
+    Says on stderr how many tables are left out for their names.
+
     Raises:
         NotFoundError: nothing is there.
         InvalidInputError: a folder without files, or with files that are no tables.
@@ -105,7 +113,12 @@ def find_files(source: Location) -> dict[str, Location]:
             return {source.path.rpartition("/")[2]: source}
         if kind == fs.FileType.NotFound:
             raise NotFoundError(f"{source.name} is neither a file nor a folder")
-        names = list(source.files())
+        found = source.files()
+    names = [name for name in found if is_data(name)]
+    if ignored := [name for name in found if not is_data(name) and name.endswith(SUFFIXES)]:
+        typer.echo(
+            f"Ignored {counted(len(ignored), 'file')} below names that begin with _ or ., as {ignored[0]}", err=True
+        )
     if other := [name for name in names if not name.endswith(SUFFIXES)]:
         more = f" and {counted(len(other) - 1, 'file')} more" if other[1:] else ""
         raise InvalidInputError(f"{source.name} holds {other[0]}{more}; expected only {', '.join(SUFFIXES)}")
@@ -120,7 +133,8 @@ def inspect(name: str, location: Location, how: How) -> InputFile | ModerationEr
         with storage_errors(f"cannot read {location.name}"):
             state = location.state()  # first: what changes while it is checked is found by who scores it
         table = open_table(location)
-        check_text_column(table.schema, how.text_column, location.name)
+        if table.num_rows or location.suffix != ".jsonl":  # without a line, that has no columns
+            check_text_column(table.schema, how.text_column, location.name)
         if isinstance(table, ParquetTable):  # the others were read to learn their rows
             for _ in table.chunks():
                 pass
@@ -135,7 +149,7 @@ def make_plan(how: How, inspected: Iterable[InputFile | ModerationError]) -> Pla
     """Cut checked files into shards.
 
     Raises:
-        InvalidInputError: files that cannot be read, or whose columns do not go together.
+        InvalidInputError: files that cannot be read, or whose columns do not go together or into parquet.
     """
     files: list[InputFile] = []
     wrong: list[ModerationError] = []
@@ -149,42 +163,24 @@ def make_plan(how: How, inspected: Iterable[InputFile | ModerationError]) -> Pla
             f" ({counted(len(wrong) - 1, 'file')} more of {len(wrong) + len(files)} with a fault)" if wrong[1:] else ""
         )
         raise InvalidInputError(f"{wrong[0]}{more}")
+    schema = common_schema({file.name: file.schema for file in files})
+    check_text_column(schema, how.text_column)
+    for file in files:
+        _check_fits(file, schema)
     spans = [(number, span) for number, file in enumerate(files) for span in file.spans]
     shards = tuple(Shard(number, file, span) for number, (file, span) in enumerate(spans or [(0, Span(0, 0))]))
-    return Plan(how, tuple(files), _common_schema(files), shards)
+    return Plan(how, tuple(files), schema, shards)
 
 
-def _common_schema(files: Sequence[InputFile]) -> pa.Schema:
-    """Return the columns of all files, each of the widest type that it has anywhere."""
-    schema, first = files[0].schema, dict.fromkeys(files[0].schema.names, files[0].name)
-    for file in files[1:]:
-        for field in file.schema:
-            try:
-                schema = pa.unify_schemas([schema, pa.schema([field])], promote_options="permissive")
-            except pa.ArrowException:
-                raise InvalidInputError(
-                    f"column {field.name!r} holds {field.type} in {file.name} and {schema.field(field.name).type} in "
-                    f"{first[field.name]}; expected one type"
-                ) from None
-            first.setdefault(field.name, file.name)
-    return schema
-
-
-def conform(chunk: pa.RecordBatch, schema: pa.Schema, file: str) -> pa.RecordBatch:
-    """Return ``chunk`` of a ``file`` with the columns of ``schema``: a column that it lacks is null.
-
-    Raises:
-        InvalidInputError: a number that the common type cannot hold.
-    """
-    if chunk.schema == schema:
-        return chunk
-    columns = []
-    for field in schema:
-        try:
-            known = field.name in chunk.schema.names
-            columns.append(chunk.column(field.name).cast(field.type) if known else pa.nulls(len(chunk), field.type))
-        except pa.ArrowException:  # its message can hold the value
-            raise InvalidInputError(
-                f"column {field.name!r} of {file} holds a value that does not fit {field.type}, its type in other files"
-            ) from None
-    return pa.RecordBatch.from_arrays(columns, schema=schema)
+def _check_fits(file: InputFile, schema: pa.Schema) -> None:
+    """Read a file again where a whole number of its may have no equal among the fractions of another file."""
+    names = [
+        field.name
+        for field in file.schema
+        if field.type != schema.field(field.name).type and not pa.types.is_null(field.type)
+    ]
+    if any(
+        pa.types.is_floating(schema.field(name).type) or pa.types.is_nested(schema.field(name).type) for name in names
+    ):
+        for chunk in read_span(file.location, file.schema, Span(0, file.num_rows)):
+            conform(chunk, schema, file.name)

@@ -16,11 +16,13 @@ from pathlib import Path
 from typing import Any
 
 from cli.locations import Location
+from cli.output import counted
 from cli.partitions.parts import Part
 from cli.partitions.plan import How, InputFile, Shard, inspect
 from cli.partitions.worker import Job, Worker
 from moderation.bundle import MANIFEST, Bundle, read_bundle
 from moderation.errors import ConfigurationError, InvalidInputError, ModerationError, UnavailableError
+from moderation.release import VERSION
 
 CONNECT_S = 5.0
 MOST_BLOCKS = 10_000
@@ -30,6 +32,8 @@ MOST_BLOCKS = 10_000
 @contextmanager
 def ray_cluster(address: str | None) -> Iterator[Any]:
     """Yield Ray, connected to the cluster at ``address``, or to one of this machine that ends with this process.
+
+    Inside a job that was submitted to a cluster, Ray's own RAY_ADDRESS names it.
 
     Raises:
         ConfigurationError: Ray is not installed.
@@ -41,6 +45,7 @@ def ray_cluster(address: str | None) -> Iterator[Any]:
         import ray
     except ModuleNotFoundError as error:
         raise ConfigurationError(f"the engine ray needs {error.name}: run `make install-ray`") from None
+    address = address or os.environ.get("RAY_ADDRESS")
     own = {} if address else {"include_dashboard": False}
     if address:
         _check_listens(address)
@@ -57,6 +62,10 @@ def ray_cluster(address: str | None) -> Iterator[Any]:
 
 def _check_listens(address: str) -> None:
     """Refuse HOST:PORT where nobody listens: Ray itself waits for minutes and then ends the process."""
+    if "://" in address:  # Ray Client, or the jobs' server: neither runs Ray Data from here
+        raise ConfigurationError(
+            f"{address!r} is no address of a cluster; expected HOST:PORT, such as HOST:6379, or auto"
+        )
     host, _, port = address.rpartition(":")
     if port.isdigit():
         try:
@@ -75,9 +84,11 @@ class RayEngine:
 
     def inspected(self, files: Mapping[str, Location], how: How) -> Iterator[InputFile | ModerationError]:
         """Yield what `inspect` finds in each file, in order."""
+        self._room("CPU", 1)
         task = self._ray.remote(inspect)
-        for reference in [task.remote(name, location, how) for name, location in files.items()]:
-            yield self._ray.get(reference)
+        with self._ray_errors():
+            for reference in [task.remote(name, location, how) for name, location in files.items()]:
+                yield self._ray.get(reference)
 
     def score(
         self, job: Job, bundle: Bundle, shards: Sequence[Shard], on_done: Callable[[int], object]
@@ -103,24 +114,56 @@ class RayEngine:
             compute=ActorPoolStrategy(size=min(workers, len(shards))),
             **of_each,
         )
-        try:
+        with self._ray_errors():
             for row in rows.iter_rows():
                 if row["error"]:
                     raise InvalidInputError(row["error"])
                 part = Part(**json.loads(row["part"]))
                 on_done(part.rows)
                 yield part
+
+    @contextmanager
+    def _ray_errors(self) -> Iterator[None]:
+        """Say what Ray gives up on in one line.
+
+        Raises:
+            UnavailableError: a worker failed, or was lost too often.
+        """
+        try:
+            yield
+        except (self._ray.exceptions.RayTaskError, self._ray.exceptions.UserCodeException) as error:
+            cause = getattr(error, "cause", None) or error.__cause__ or error
+            raise UnavailableError(
+                f"a worker failed with {type(cause).__name__}; see Ray's logs on its node"
+            ) from error
         except self._ray.exceptions.RayError as error:
-            raise UnavailableError(f"Ray gave up ({type(error).__name__}); run again to go on") from error
+            raise UnavailableError(f"Ray lost a worker ({type(error).__name__}); run again to go on") from error
 
     def _resources(self, job: Job, bundle: Bundle) -> tuple[dict[str, int], int]:
-        """Return what a worker asks of Ray, and how many there are."""
-        has = self._ray.cluster_resources()
-        gpus = int(has.get("GPU", 0))
-        if gpus and job.backend in ("auto", "torch") and bundle.manifest.gpu_backend in (None, "torch"):
-            return {"num_gpus": 1}, self._workers or gpus
-        cpus = job.threads or 1
-        return {"num_cpus": cpus}, self._workers or max(1, int(has.get("CPU", 1)) // cpus)
+        """Return what a worker asks of Ray, and how many there are.
+
+        Raises:
+            ConfigurationError: the cluster has no room for them.
+        """
+        gpus = self._ray.cluster_resources().get("GPU", 0)
+        on_gpu = gpus and job.plan.how.backend in ("auto", "torch") and bundle.manifest.gpu_backend in (None, "torch")
+        name, each = ("GPU", 1) if on_gpu else ("CPU", job.threads or 1)
+        room = self._room(name, each)
+        if self._workers > room:
+            raise ConfigurationError(
+                f"--workers {self._workers}: the cluster has room for {room} of {each} {name} each"
+            )
+        return {f"num_{name.lower()}s": each}, self._workers or room
+
+    def _room(self, name: str, each: int) -> int:
+        """Return for how many workers of ``each`` the nodes have room: Ray waits forever for what they do not have."""
+        has = [node["Resources"].get(name, 0) for node in self._ray.nodes() if node["Alive"]]
+        if max(has, default=0) < each:
+            raise ConfigurationError(
+                f"a worker takes {each} {name} of one node (MODERATION_THREADS states how many); the largest of "
+                f"{counted(len(has), 'node')} has {max(has, default=0):g}"
+            )
+        return sum(int(found // each) for found in has)
 
 
 class _RayWorker:
@@ -146,6 +189,8 @@ class _RayWorker:
     def _loaded(self) -> Worker:
         import ray
 
+        if (release := self._job.plan.how.release) != VERSION:
+            raise ConfigurationError(f"a node of the cluster has release {VERSION}, the driver {release}; install one")
         with tempfile.TemporaryDirectory() as folder:
             for name, content in ray.get(self._packed).items():
                 path = Path(folder, name)

@@ -1,6 +1,7 @@
 """`moderation score` into a folder: plan, what is missing, an engine, the manifest."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -9,7 +10,7 @@ from tqdm import tqdm
 
 from cli.bulk import extended, new_fields
 from cli.locations import Location
-from cli.partitions.parts import Part, finished_parts, open_output, write_manifest
+from cli.partitions.parts import Part, finished_parts, open_output, withdraw_manifest, write_manifest
 from cli.partitions.plan import PARTITION_ROWS, How, InputFile, Shard, find_files, make_plan
 from cli.partitions.ray_engine import RayEngine, ray_cluster
 from cli.partitions.worker import Job, LocalEngine
@@ -17,6 +18,9 @@ from moderation.bundle import Bundle
 from moderation.errors import InvalidInputError, ModerationError
 from moderation.policy_file import read_policy
 from moderation.settings import ApiSettings
+
+LINE_S = 60.0
+"""Between two lines of progress in a log."""
 
 
 class Engine(Protocol):
@@ -53,9 +57,9 @@ def score_folder(request: Request, bundle: Bundle, settings: ApiSettings) -> dic
         InvalidInputError: an input that cannot be read, or an output that is not this run's or cannot be written.
     """
     policy = read_policy(settings.policy_path, bundle.manifest.thresholds)
-    how = How(bundle.version, request.text_column, request.prefix, policy, request.partition_rows)
+    how = How(bundle.version, request.text_column, request.prefix, policy, request.partition_rows, settings.backend)
     source, output = request.source, request.output
-    if f"{output.path}/".startswith(f"{source.path}/") and output.filesystem == source.filesystem:
+    if output.is_in(source):
         raise InvalidInputError(f"{output.name} lies in the input; give another output")
     files = find_files(source)
     with ExitStack() as stack:
@@ -63,18 +67,34 @@ def score_folder(request: Request, bundle: Bundle, settings: ApiSettings) -> dic
         if request.engine == "ray":
             engine = RayEngine(stack.enter_context(ray_cluster(request.address)), request.workers)
         inspected = engine.inspected(files, how)
-        plan = make_plan(how, tqdm(inspected, "check", len(files), unit=" files", disable=None))
+        plan = make_plan(how, _bar("check", len(files), " files", inspected))
         extended(plan.schema, new_fields(bundle.manifest.label_names, request.prefix))
-        open_output(output, plan, request.overwrite)
+        opened = open_output(output, plan, request.overwrite)
         parts = finished_parts(output, plan)
         missing = [shard for shard in plan.shards if shard.number not in parts]
-        job = Job(plan, output, settings.threads, settings.backend)
-        with _progress(plan.num_rows, parts) as bar:
+        if missing:
+            withdraw_manifest(opened)
+        job = Job(plan, opened, settings.threads)
+        before = sum(part.rows for part in parts.values())
+        with _bar("score", plan.num_rows, " texts", initial=before) as bar:
             parts |= {part.number: part for part in engine.score(job, bundle, missing, bar.update)}
-    return write_manifest(output, plan, parts)
+    return write_manifest(opened, plan, parts)
 
 
-def _progress(num_rows: int, parts: Mapping[int, Part]) -> "tqdm[Any]":
-    """Return a bar with rate and time left; what an earlier run wrote counts as done and not in the rate."""
-    before = sum(part.rows for part in parts.values())
-    return tqdm(desc="score", total=num_rows, initial=before, unit=" texts", mininterval=0.2, disable=None)
+def _bar(doing: str, total: int, unit: str, items: Iterable[Any] = (), initial: int = 0) -> "tqdm[Any]":
+    """Return a bar with rate and time left, or where there is no terminal, what says so in a line a minute.
+
+    ``initial`` is done and not in the rate.
+    """
+    line = "{desc}: {n_fmt} of {total_fmt}{unit}, {rate_fmt}, {remaining} left\n"
+    every_s, form = (0.2, None) if sys.stderr.isatty() else (LINE_S, line)
+    return tqdm(
+        items,
+        doing,
+        total,
+        unit=unit,
+        initial=initial,
+        mininterval=every_s,
+        maxinterval=max(10.0, every_s),
+        bar_format=form,
+    )

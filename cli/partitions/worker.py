@@ -4,9 +4,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from cli.bulk import TableScorer
-from cli.locations import Location
-from cli.partitions.parts import Part, write_part
-from cli.partitions.plan import How, InputFile, Plan, Shard, conform, inspect
+from cli.locations import Location, storage_errors
+from cli.partitions.columns import conform
+from cli.partitions.parts import Output, Part, write_part
+from cli.partitions.plan import How, InputFile, Plan, Shard, inspect
 from cli.tables import read_span
 from moderation.bundle import Bundle
 from moderation.errors import InvalidInputError, ModerationError
@@ -18,9 +19,8 @@ class Job:
     """A plan, where its parts go, and how a worker computes them."""
 
     plan: Plan
-    output: Location
+    output: Output
     threads: int
-    backend: str
 
 
 class Worker:
@@ -33,7 +33,7 @@ class Worker:
             BundleError: it does not load, or its probes do not score here as stated.
         """
         self._job = job
-        self._scorer = Scorer.load(bundle, job.threads, job.backend)
+        self._scorer = Scorer.load(bundle, job.threads, job.plan.how.backend)
 
     def score(self, shard: Shard, on_done: Callable[[int], object] = lambda _: None) -> Part:
         """Read the rows of a shard, score them and write its part; ``on_done`` is told how many more rows are done.
@@ -43,7 +43,9 @@ class Worker:
         """
         plan, how = self._job.plan, self._job.plan.how
         file = plan.files[shard.file]
-        if file.location.state() != file.state:
+        with storage_errors(f"cannot read {file.location.name}"):
+            state = file.location.state()
+        if state != file.state:
             raise InvalidInputError(f"{file.location.name} changed since it was checked; run again with another output")
         table = TableScorer(self._scorer, how.policy, how.text_column, how.prefix)
         rows = (conform(chunk, plan.schema, file.name) for chunk in read_span(file.location, file.schema, shard.span))

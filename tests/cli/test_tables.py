@@ -12,9 +12,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cli import tables
 from cli.locations import Location
 from cli.table_writers import create_table
-from cli.tables import CHUNK_ROWS, SUFFIXES, open_table, read_span
+from cli.tables import CHUNK_BYTES, CHUNK_ROWS, SUFFIXES, open_table, read_span
 from moderation.errors import InvalidInputError, NotFoundError
 
 ROWS = [{"id": "007", "text": "a,\n\"b\" ; 'c'"}, {"id": "1.10", "text": "NA"}, {"id": "", "text": "é\u202e\u0000"}]
@@ -46,6 +47,26 @@ def test_more_rows_than_a_chunk_keep_their_order(tmp_path: Path, suffix: str) ->
     path = write(tmp_path / f"table{suffix}", rows)
     assert read(path) == rows
     assert max(chunk.num_rows for chunk in open_table(path).chunks()) == CHUNK_ROWS
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_chunks_of_wide_rows_are_short(tmp_path: Path, suffix: str) -> None:
+    rows: list[dict[str, object]] = [{"number": str(number), "blob": f"{number:0100000}"} for number in range(300)]
+    path = write(tmp_path / f"table{suffix}", rows)
+    assert read(path) == rows
+    assert max(chunk.nbytes for chunk in open_table(path).chunks()) < 1.1 * CHUNK_BYTES
+
+
+def test_a_quote_that_is_never_closed_and_an_endless_line_are_refused_before_all_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tables, "MOST_CHARS", 1000)
+    (tmp_path / "a.csv").write_text('id,text\n1,"secret\n' + "2,hello\n" * 1000)
+    with pytest.raises(InvalidInputError, match=r"a\.csv, line \d+: field larger than field limit \(1000\)"):
+        open_table(tmp_path / "a.csv")
+    (tmp_path / "b.jsonl").write_text('{"text": "' + "x" * 1000 + '"}')
+    with pytest.raises(InvalidInputError, match=r"b\.jsonl has a line of more than 1000 characters"):
+        open_table(tmp_path / "b.jsonl")
 
 
 @given(rows=st.lists(st.lists(st.text(st.characters(exclude_categories=["Cs"])), min_size=2, max_size=2), max_size=5))

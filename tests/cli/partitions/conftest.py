@@ -53,7 +53,9 @@ def source(tmp_path: Path) -> Path:
 def score(bundle: Path, tmp_path: Path) -> ScoreFolder:
     """Score a folder into another, by parts of 1,024 rows: ``score(source, output, engine="ray", address=…)``."""
 
-    def run(source: Path | str, output: Path | str, bundle_dir: Path = bundle, **options: Any) -> dict[str, Any]:
+    def run(
+        source: Path | str, output: Path | str, bundle_dir: Path = bundle, backend: Any = "auto", **options: Any
+    ) -> dict[str, Any]:
         asked = {
             "text_column": "text",
             "prefix": "",
@@ -63,7 +65,9 @@ def score(bundle: Path, tmp_path: Path) -> ScoreFolder:
             "workers": 0,
         }
         request = Request(Location.find(source), Location.find(output), **{**asked, **options}, partition_rows=1024)
-        return score_folder(request, read_bundle(bundle_dir), ApiSettings(state_dir=tmp_path / "state"))
+        return score_folder(
+            request, read_bundle(bundle_dir), ApiSettings(state_dir=tmp_path / "state", backend=backend)
+        )
 
     return run
 

@@ -45,9 +45,11 @@ def test_a_node_dies_and_the_driver_dies_and_every_row_is_there_once(
         driver.send_signal(signal.SIGKILL)
         driver.wait()
         assert not (tmp_path / "out" / MANIFEST).exists()
+        before = {path: path.stat().st_mtime_ns for path in (tmp_path / "out").glob("part-*")}
         subprocess.run(on_ray, cwd=ROOT, env=environment, check=True, timeout=300)
     finally:
         cluster.shutdown()
+    assert all(path.stat().st_mtime_ns == before[path] for path in before)
     assert read_rows(tmp_path / "out")["id"] == [f"{number:06d}" for number in range(ROWS)]
     subprocess.run([*command, str(tmp_path / "local")], cwd=ROOT, env=environment, check=True, timeout=300)
     assert (tmp_path / "out" / MANIFEST).read_bytes() == (tmp_path / "local" / MANIFEST).read_bytes()

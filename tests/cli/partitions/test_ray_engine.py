@@ -5,17 +5,22 @@ import socket
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import psutil
 import pytest
 
-from cli.partitions.parts import MANIFEST, Part
-from cli.partitions.plan import Shard
+from cli.locations import Location
+from cli.partitions import ray_engine, run
+from cli.partitions.parts import MANIFEST, Output, Part, open_output
+from cli.partitions.plan import Plan, Shard
 from cli.partitions.ray_engine import RayEngine, ray_cluster
 from cli.partitions.worker import Job
 from moderation.bundle import Bundle
 from moderation.errors import ConfigurationError, InvalidInputError, UnavailableError
+from moderation.release import VERSION
 from tests.cli.partitions.conftest import ScoreFolder
 
 # Ray Data copies its own settings, those that it deprecates among them.
@@ -87,14 +92,19 @@ def _command(process: psutil.Process) -> Sequence[str]:
 
 @FULL
 def test_what_a_worker_finds_wrong_is_said_as_the_local_engine_says_it(
-    score: ScoreFolder, source: Path, tmp_path: Path, address: str
+    score: ScoreFolder, source: Path, tmp_path: Path, address: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (source / "a.csv").write_text("id,text\n1,hello,secret\n")
     with pytest.raises(InvalidInputError, match=r"a\.csv, line 2: 3 fields, the header has 2$"):
         score(source, tmp_path / "out", engine="ray", address=address)
     (source / "a.csv").write_text("id,text\n1,hello\n")
-    (tmp_path / "out").mkdir()
-    (tmp_path / "out" / "part-00000000.parquet").mkdir()  # in the way of the first part
+
+    def with_a_folder_in_the_way(output: Location, plan: Plan, overwrite: bool) -> Output:
+        opened = open_output(output, plan, overwrite)
+        Path(output.path, "part-00000000.parquet").mkdir()
+        return opened
+
+    monkeypatch.setattr(run, "open_output", with_a_folder_in_the_way)
     with pytest.raises(InvalidInputError, match=r"cannot write .*part-00000000\.parquet: Is a directory"):
         score(source, tmp_path / "out", engine="ray", address=address)
 
@@ -108,6 +118,11 @@ def test_no_cluster_and_no_ray_are_one_line_each(monkeypatch: pytest.MonkeyPatch
             ray_cluster(closed),
         ):
             pass
+    monkeypatch.setenv("RAY_ADDRESS", closed)  # as Ray sets it in a job
+    with pytest.raises(UnavailableError, match=f"no Ray cluster at {closed}"), ray_cluster(None):
+        pass
+    with pytest.raises(ConfigurationError, match="'ray://head:10001' is no address"), ray_cluster("ray://head:10001"):
+        pass
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(ConfigurationError, match="the engine ray needs ray: run `make install-ray`"), ray_cluster(None):
         pass
@@ -117,18 +132,52 @@ def test_workers_are_one_per_gpu_or_core_unless_stated(bundle: Path) -> None:
     from moderation.bundle import read_bundle
 
     class Cluster:
-        def __init__(self, **resources: float) -> None:
-            self.resources = resources
+        def __init__(self, *nodes: dict[str, float]) -> None:
+            self.each = nodes
+
+        def nodes(self) -> list[dict[str, Any]]:
+            dead = {"Alive": False, "Resources": {"CPU": 64.0}}
+            return [{"Alive": True, "Resources": each} for each in self.each] + [dead]
 
         def cluster_resources(self) -> dict[str, float]:
-            return self.resources
+            return {name: sum(each.get(name, 0) for each in self.each) for name in ("CPU", "GPU")}
 
-    def asked(workers: int = 0, threads: int = 0, backend: str = "auto", **resources: float) -> Any:
-        job = Job(None, None, threads, backend)  # type: ignore[arg-type]
-        return RayEngine(Cluster(**resources), workers)._resources(job, read_bundle(bundle))
+    def asked(*nodes: dict[str, float], workers: int = 0, threads: int = 0, backend: str = "auto") -> Any:
+        how = SimpleNamespace(how=SimpleNamespace(backend=backend))
+        job = Job(how, None, threads)  # type: ignore[arg-type]
+        return RayEngine(Cluster(*nodes), workers)._resources(job, read_bundle(bundle))
 
-    assert asked(CPU=8.0) == ({"num_cpus": 1}, 8)
-    assert asked(CPU=8.0, threads=3) == ({"num_cpus": 3}, 2)
-    assert asked(CPU=8.0, workers=5) == ({"num_cpus": 1}, 5)
-    assert asked(CPU=8.0, GPU=2.0) == ({"num_gpus": 1}, 2)
-    assert asked(CPU=8.0, GPU=2.0, backend="int8") == ({"num_cpus": 1}, 8)
+    assert asked({"CPU": 8.0}) == ({"num_cpus": 1}, 8)
+    assert asked({"CPU": 8.0}, threads=3) == ({"num_cpus": 3}, 2)
+    assert asked({"CPU": 4.0}, {"CPU": 4.0}, {}, threads=3) == ({"num_cpus": 3}, 2)
+    assert asked({"CPU": 8.0}, workers=5) == ({"num_cpus": 1}, 5)
+    assert asked({"CPU": 8.0, "GPU": 2.0}) == ({"num_gpus": 1}, 2)
+    assert asked({"CPU": 8.0, "GPU": 2.0}, backend="int8") == ({"num_cpus": 1}, 8)
+    with pytest.raises(ConfigurationError, match=r"a worker takes 8 CPU of one node .*; the largest of 2 nodes has 4"):
+        asked({"CPU": 4.0}, {"CPU": 4.0}, threads=8)
+    with pytest.raises(ConfigurationError, match="--workers 9: the cluster has room for 8 of 1 CPU each"):
+        asked({"CPU": 8.0}, workers=9)
+    with pytest.raises(ConfigurationError, match="the largest of 1 node has 0"):
+        next(RayEngine(Cluster({})).inspected({}, None))  # type: ignore[arg-type]
+
+
+def test_what_ray_gives_up_on_is_said_by_its_cause() -> None:
+    import ray
+
+    engine = RayEngine(ray)
+    task_error = ray.exceptions.RayTaskError("f", "the text of a comment", KeyError("secret"))
+    for error, message in (
+        (task_error, "a worker failed with KeyError; see Ray's logs on its node"),
+        (ray.exceptions.WorkerCrashedError(), r"Ray lost a worker \(WorkerCrashedError\); run again to go on"),
+    ):
+        with pytest.raises(UnavailableError, match=f"^{message}$"), engine._ray_errors():
+            raise error
+
+
+def test_a_node_of_another_release_scores_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    plan = SimpleNamespace(how=SimpleNamespace(release="9.9.9"), shards=[None])
+    worker = ray_engine._RayWorker(Job(plan, None, 1), None)  # type: ignore[arg-type]
+    assert worker({"shard": np.array([0])}) == {
+        "part": [""],
+        "error": [f"a node of the cluster has release {VERSION}, the driver 9.9.9; install one"],
+    }

@@ -1,12 +1,14 @@
 """Folders scored into partitioned parquet: every row once, in order, and what is missing after a crash."""
 
 import json
+import re
 import resource
 import shutil
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -15,13 +17,14 @@ import pyarrow.parquet as pq
 import pytest
 
 from cli.locations import Location
-from cli.partitions.parts import MANIFEST
-from cli.partitions.plan import How, InputFile, inspect, make_plan
+from cli.partitions.parts import MANIFEST, OWNER, Part, open_output
+from cli.partitions.plan import How, InputFile, Shard, inspect, make_plan
 from cli.partitions.worker import Job, LocalEngine
-from moderation.bundle import read_bundle
+from moderation.bundle import Bundle, read_bundle
 from moderation.errors import InvalidInputError, NotFoundError
 from moderation.labels import LABELS
 from moderation.policy import Policy
+from moderation.release import VERSION
 from moderation.scoring.scorer import Scorer
 from tests.bundles import build_tiny_bundle
 from tests.cli.conftest import ROOT, Moderation
@@ -76,6 +79,32 @@ def test_a_run_after_a_crash_writes_what_is_missing_and_nothing_else(
     assert written == {MANIFEST, *(f"part-0000000{number}.parquet" for number in (2, 4, 5))}
 
 
+def test_a_part_that_was_damaged_inside_is_written_again(score: ScoreFolder, source: Path, tmp_path: Path) -> None:
+    output = tmp_path / "out"
+    score(source, output)
+    whole = contents(output)
+    name = "part-00000003.parquet"
+    flipped, zeroed = bytearray(whole[name]), bytearray(whole[name])
+    flipped[4] ^= 1  # in the header of a page, which no checksum covers: only the manifest knows
+    zeroed[5000:7800] = bytes(2800)
+    (output / name).write_bytes(flipped)
+    score(source, output)
+    assert contents(output) == whole
+    (output / name).write_bytes(zeroed)
+    (output / MANIFEST).unlink()
+    score(source, output)
+    assert contents(output) == whole
+
+
+def test_an_output_is_written_anew_where_that_is_asked_for(score: ScoreFolder, source: Path, tmp_path: Path) -> None:
+    output = tmp_path / "out"
+    score(source, output)
+    whole, before = contents(output), {path: path.stat().st_mtime_ns for path in output.iterdir()}
+    score(source, output, overwrite=True)
+    assert contents(output) == whole
+    assert all(path.stat().st_mtime_ns > before[path] for path in output.iterdir())
+
+
 def test_a_killed_process_goes_on_where_it_was(
     score: ScoreFolder, bundle: Path, tmp_path: Path, environment: dict[str, str], moderation: Moderation
 ) -> None:
@@ -97,6 +126,75 @@ def test_a_killed_process_goes_on_where_it_was(
     assert read_rows(output)["id"] == [f"{number:06d}" for number in range(40_000)]
 
 
+@pytest.fixture
+def after_three_parts(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[], object]], None]:
+    """Make the next run do something once it has written its third part."""
+
+    def make(act: Callable[[], object]) -> None:
+        scored = LocalEngine.score
+
+        def score(
+            self: LocalEngine, job: Job, bundle: Bundle, shards: Sequence[Shard], on_done: Callable[[int], object]
+        ) -> Iterator[Part]:
+            for number, part in enumerate(scored(self, job, bundle, shards, on_done)):
+                yield part
+                if number == 2:
+                    monkeypatch.undo()
+                    act()
+
+        monkeypatch.setattr(LocalEngine, "score", score)
+
+    return make
+
+
+@pytest.mark.parametrize(
+    ("harm", "message"),
+    [
+        (lambda out: (out / "part-00000000.parquet").unlink(), r"part-00000000\.parquet is missing; run again"),
+        (
+            lambda out: shutil.copy(out / "part-00000001.parquet", out / "part-00000000.parquet"),
+            r"part-00000000\.parquet was changed since it was written; run again",
+        ),
+        (
+            lambda out: shutil.copy(out / "part-00000001.parquet", out / "part-00000099.parquet"),
+            r"part-00000099\.parquet is no part of it",
+        ),
+    ],
+)
+def test_an_output_that_loses_or_gains_parts_during_the_run_gets_no_manifest(
+    score: ScoreFolder,
+    source: Path,
+    tmp_path: Path,
+    after_three_parts: Callable[[Callable[[], object]], None],
+    harm: Callable[[Path], object],
+    message: str,
+) -> None:
+    output = tmp_path / "out"
+    after_three_parts(lambda: harm(output))
+    with pytest.raises(InvalidInputError, match=message):
+        score(source, output)
+    assert not (output / MANIFEST).exists()
+    (output / "part-00000099.parquet").unlink(missing_ok=True)
+    score(source, output)
+    assert read_rows(output)["id"] == [f"{number:06d}" for number in range(7500)]
+
+
+@pytest.mark.parametrize("options", [{"prefix": "p_", "overwrite": True}, {}])
+def test_a_run_ends_once_another_one_has_taken_its_output_over(
+    score: ScoreFolder,
+    source: Path,
+    tmp_path: Path,
+    after_three_parts: Callable[[Callable[[], object]], None],
+    options: dict[str, object],
+) -> None:
+    output = tmp_path / "out"
+    after_three_parts(lambda: score(source, output, **options))
+    with pytest.raises(InvalidInputError, match="another one has taken over"):
+        score(source, output)
+    score(source, tmp_path / "alone", **{**options, "overwrite": False})
+    assert contents(output) == contents(tmp_path / "alone")
+
+
 def test_an_output_of_another_version_or_input_is_refused_unless_it_is_to_be_replaced(
     score: ScoreFolder, source: Path, tmp_path: Path
 ) -> None:
@@ -105,8 +203,15 @@ def test_an_output_of_another_version_or_input_is_refused_unless_it_is_to_be_rep
     before = contents(output)
     with pytest.raises(InvalidInputError, match=f"scores of version {first['version'][:12]}, not of"):
         score(source, output, other)
-    with pytest.raises(InvalidInputError, match="policy, release or --prefix"):
+    with pytest.raises(InvalidInputError, match="scores by another policy or --prefix"):
         score(source, output, prefix="x_")
+    with pytest.raises(InvalidInputError, match="scores of backend auto, not of fp32"):
+        score(source, output, backend="fp32")
+    plan = json.loads((output / "_plan.json").read_text())
+    (output / "_plan.json").write_text(json.dumps({**plan, "release": "0.0.9"}))
+    with pytest.raises(InvalidInputError, match=f"scores of release 0.0.9, not of {VERSION}"):
+        score(source, output)
+    (output / "_plan.json").write_bytes(before["_plan.json"])
     (source / "b.jsonl").write_text('{"id": "1", "text": "hello"}\n')
     with pytest.raises(InvalidInputError, match=r"another input \(b.jsonl was added, changed or removed since\)"):
         score(source, output)
@@ -121,10 +226,24 @@ def test_a_folder_of_something_else_is_never_written_to(score: ScoreFolder, sour
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "precious.txt").write_text("keep")
     for overwrite in (False, True):
-        with pytest.raises(InvalidInputError, match=r"holds precious\.txt, and no plan of an earlier run"):
+        with pytest.raises(InvalidInputError, match=r"holds precious\.txt, which is of no earlier run"):
             score(source, tmp_path / "mine", overwrite=overwrite)
-    with pytest.raises(InvalidInputError, match="lies in the input"):
-        score(source, source / "out")
+    score(source, tmp_path / "out")
+    for name in ("part-00000000 (copy).parquet", "part-list.txt"):
+        (tmp_path / "out" / name).write_text("keep")
+        for overwrite in (False, True):
+            with pytest.raises(InvalidInputError, match=r"holds part-.*, which is of no earlier run"):
+                score(source, tmp_path / "out", overwrite=overwrite)
+        (tmp_path / "out" / name).unlink()
+    (tmp_path / "folders" / "part").mkdir(parents=True)
+    with pytest.raises(InvalidInputError, match="holds part, which is of no earlier run"):
+        score(source, tmp_path / "folders")
+    with pytest.raises(InvalidInputError, match="/ holds .*, which is of no earlier run"):
+        score(source, "/")
+    (tmp_path / "link").symlink_to(source)
+    for inside in (source / "out", source.parent / "x" / ".." / source.name / "out", tmp_path / "link" / "out"):
+        with pytest.raises(InvalidInputError, match="lies in the input"):
+            score(source, inside)
     assert [path.name for path in (tmp_path / "mine").iterdir()] == ["precious.txt"]
 
 
@@ -159,6 +278,12 @@ def test_a_file_that_cannot_be_read_among_many_stops_before_anything_is_written(
         ),
         ({"a.csv": "text\nhello\n", "b.csv": "text,n\nhello\n"}, r"b\.csv, line 2: 1 field, the header has 2"),
         ({"a.csv": "text,toxic\nhello,1\n"}, "already has columns named toxic"),
+        ({"a.jsonl": '{"text": "hi", "m": {}}\n'}, r"parquet cannot hold the input's columns \(.*'m'"),
+        (
+            {"a.jsonl": '{"text": "hi", "n": 9007199254740993}\n', "b.jsonl": '{"text": "hi", "n": 0.5}\n'},
+            r"column 'n' of a\.jsonl holds a value that does not fit double",
+        ),
+        ({"a.jsonl": "", "b.jsonl": "\n"}, "no column 'text'; the input has none"),
     ],
 )
 def test_files_that_do_not_go_together_are_said_before_anything_is_written(
@@ -179,6 +304,7 @@ def test_a_column_that_a_file_lacks_is_null_and_numbers_are_widened(score: Score
     (tmp_path / "in" / "a.jsonl").write_text('{"text": "hello", "n": 1}\n{"text": null, "n": 2}\n')
     (tmp_path / "in" / "b.jsonl").write_text('{"text": "bye", "n": 0.5, "tag": "x"}\n')
     (tmp_path / "in" / "c.jsonl").write_text('{"tag": "y", "text": "bye"}\n')
+    (tmp_path / "in" / "empty.jsonl").touch()
     score(tmp_path / "in", tmp_path / "out")
     found = read_rows(tmp_path / "out")
     assert found["n"] == [1.0, 2.0, 0.5, None]
@@ -202,7 +328,7 @@ def test_a_disk_that_is_full_is_said_and_the_rest_is_written_once_there_is_room(
             score(source, tmp_path / "out")
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-    assert [path.name for path in (tmp_path / "out").iterdir()] == ["_plan.json"]
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {"_plan.json", OWNER}
     assert score(source, tmp_path / "out")["rows"] == 7500
 
 
@@ -211,11 +337,11 @@ def test_a_file_that_changes_after_it_was_checked_is_said(bundle: Path, tmp_path
     path.write_text("text\n" + "hello\n" * 10)
     loaded = read_bundle(bundle)
     rules = {"labels": {name: {"review": "bundle", "remove": "never"} for name in LABELS}}
-    how = How(loaded.version, "text", "", Policy.from_mapping(rules, loaded.manifest.thresholds))
+    how = How(loaded.version, "text", "", Policy.from_mapping(rules, loaded.manifest.thresholds), backend="int8")
     checked = inspect("in.csv", Location.find(path), how)
     assert isinstance(checked, InputFile)
     plan = make_plan(how, [checked])
-    job = Job(plan, Location.find(tmp_path), 1, "int8")
+    job = Job(plan, open_output(Location.find(tmp_path / "out"), plan, overwrite=False), 1)
     path.write_text("text\n" + "howdy\n" * 10)
     with pytest.raises(InvalidInputError, match=r"in\.csv changed since it was checked"):
         list(LocalEngine().score(job, loaded, plan.shards, lambda _: None))
@@ -230,6 +356,17 @@ def test_a_folder_is_for_folders_urls_and_ray_alone(moderation: Moderation, bund
     assert (done.returncode, "--address and --workers need --engine ray" in done.stderr) == (2, True)
     done = moderation("score", "s3://user:secret@bucket/in.csv", *options, tmp_path / "out")
     assert (done.returncode, "must not hold a password" in done.stderr, "secret" in done.stderr) == (1, True, False)
+
+
+def test_progress_is_lines_where_there_is_no_terminal(
+    score: ScoreFolder, source: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    score(source, tmp_path / "out")
+    lines = [line.strip() for line in capsys.readouterr().err.splitlines() if line.strip()]
+    assert lines[0].startswith("check: 0 of 3 files")
+    assert lines[-1].startswith("score: 7500 of 7500 texts, ")
+    assert re.search(r"texts/s, 00:00 left$", lines[-1])
+    assert len(lines) == 4  # of each, the first and the last: a line a minute
 
 
 def test_wide_rows_are_written_in_several_row_groups(score: ScoreFolder, tmp_path: Path) -> None:
