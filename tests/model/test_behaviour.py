@@ -28,12 +28,7 @@ def outcomes(request: pytest.FixtureRequest, rules: GateRules) -> list[Outcome]:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_enough_cases_pass(
-    request: pytest.FixtureRequest, rules: GateRules, outcomes: list[Outcome], kind: Kind
-) -> None:
-    if kind == "minimum_functionality" and request.config.getoption("--bundle") is None:
-        # It passes 88.8 %: insults that are denied or quoted, and speech against abuse, are too hard for it.
-        request.applymarker(pytest.mark.xfail(reason="the starter falls short of the limit", strict=True))
+def test_enough_cases_pass(rules: GateRules, outcomes: list[Outcome], kind: Kind) -> None:
     judged = [outcome for outcome in outcomes if outcome.case.kind == kind]
     failed = [" -> ".join(outcome.case.texts) for outcome in judged if not outcome.passed]
     assert 1 - len(failed) / len(judged) >= getattr(rules.behaviour, kind), "\n".join(failed)

@@ -176,9 +176,6 @@ def test_a_card_that_cannot_be_read_is_refused_before_anything_is_measured(
     assert not (tmp_path / "new").exists()
 
 
-@pytest.mark.xfail(
-    strict=True, raises=KeyError, reason="the shipped bundle was measured before its manifest could hold the figures"
-)
 def test_the_card_of_the_shipped_bundle_has_the_figures_of_its_manifest() -> None:
     bundle = read_bundle(ROOT / "models/starter")
     report = Report.model_validate(bundle.manifest.metrics["quality"])
