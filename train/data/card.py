@@ -243,7 +243,8 @@ def _sources_table(sources: list[SourceCard]) -> str:
         left_out = ", ".join(f"{reason}: {count:,}" for reason, count in source.left_out.items() if count)
         lines.append(
             f"| {linked(source.name, source.link)} | {source.layout} | {source.rows:,} | {left_out or 'none'} "
-            f"| {taken_as(source.assigned) or 'it stands'} | {source.licence} | {files or f'revision {source.revision}'} |"
+            f"| {taken_as(source.assigned) or 'it stands'} | {source.licence} "
+            f"| {files or f'revision {source.revision}'} |"
         )
     return "\n".join(lines)
 

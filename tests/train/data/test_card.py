@@ -116,7 +116,7 @@ def test_the_command_prints_the_card(config: Path, capsys: pytest.CaptureFixture
     as_json = capsys.readouterr().out
     card = json.loads(as_json)
     assert f"digest `{card['digest']}`" in printed
-    assert "| [rows.csv](https://example.org/rows) | table | 240 | none | it stands | our licence | rows.csv `" in printed
+    assert "| [rows.csv](https://example.org/rows) | table | 240 | none | it stands | our licence | rows" in printed
     assert distinct_rows()["comment_text"][0] not in printed + as_json
 
 

@@ -76,7 +76,7 @@ def test_what_does_not_fit_is_refused_with_its_file(tmp_path: Path, suite: str, 
 def test_a_text_with_other_labels_elsewhere_is_refused(tmp_path: Path, other: str) -> None:
     suite = "[{{name: {}, {}, count: 1, templates: ['{}']}}]"
     write(tmp_path, one=suite.format("calm", "labels: {}", "Sit down."), two=suite.format("odd", other, "SIT down."))
-    with pytest.raises(InvalidInputError, match=r"1 texts stand there again with other labels, the first in calm and odd"):
+    with pytest.raises(InvalidInputError, match=r"1 texts stand there again with other labels, the first in calm and"):
         read_templates(tmp_path)
 
 
@@ -111,6 +111,7 @@ def test_those_of_the_repository_share_no_sentence_with_the_gate() -> None:
 
 NEAR = 0.45
 """Jaccard similarity of 5-character shingles: below it two sentences share a turn of phrase at most."""
+
 
 def test_those_of_the_repository_are_near_no_case_that_measures_hate() -> None:
     templates = sorted(set(read_templates(SHIPPED)["comment_text"].map(fold)))
