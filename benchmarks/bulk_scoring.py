@@ -16,6 +16,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -71,13 +72,12 @@ def _ours(
 ) -> dict[str, list[float]]:
     scorer, backend = Scorer.load(bundle), ApiSettings().backend
     expected = scorer.score(texts).scores
-    worker = Worker(_job(source, bundle, folder / "local", len(texts), backend), bundle)
     rates: dict[str, list[float]] = {"engine alone": [], "local": []}
-    for _ in range(rounds):
+    for number in range(rounds):
         rates["engine alone"].append(_rate(len(texts), lambda: scorer.score(texts)))
-        shard = _job(source, bundle, folder / "local", len(texts), backend).plan.shards[0]
-        rates["local"].append(_rate(len(texts), lambda shard=shard: worker.score(shard)))
-        _check(folder / "local", expected, scorer)
+        job = _job(source, bundle, folder / f"local{number}", len(texts), backend)
+        rates["local"].append(_rate(len(texts), partial(Worker(job, bundle).score, job.plan.shards[0])))
+        _check(folder / f"local{number}", expected, scorer)
     if with_ray:
         with ray_cluster(None) as ray:
             rates["ray"] = []
