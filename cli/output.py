@@ -1,11 +1,11 @@
 """Files that a command writes: whole or not at all, and never over another one unasked."""
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from uuid import uuid4
 
+from moderation.disk import sync
 from moderation.errors import InvalidInputError
 
 
@@ -38,19 +38,10 @@ def replaced_when_complete(output: Path) -> Iterator[Path]:
     partial = output.with_name(f".{output.name}.{uuid4().hex}.partial")
     try:
         yield partial
-        _sync(partial)  # else a machine that loses power can keep the name and lose the content
+        sync(partial)  # else a machine that loses power can keep the name and lose the content
         partial.replace(output)
-        _sync(output.parent)
+        sync(output.parent)
     except OSError as error:
         raise InvalidInputError(f"cannot write {output}: {error.strerror}") from error
     finally:
         partial.unlink(missing_ok=True)
-
-
-def _sync(path: Path) -> None:
-    """Wait until a file, or the names in a folder, are on the disk."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -16,6 +16,7 @@ from filelock import FileLock, Timeout
 
 from moderation import clock
 from moderation.bundle import read_bundle
+from moderation.disk import sync
 from moderation.errors import BundleError, NotFoundError, RegistryError
 from moderation.registry.registry import (
     ANYTHING,
@@ -62,7 +63,7 @@ class LocalRegistry:
                 if target.exists():
                     target.rename(staging / "damaged")
                 (staging / version).rename(target)
-                _sync(self._versions)
+                sync(self._versions)
             except OSError as error:
                 raise _refused(self.path, error) from error
             finally:
@@ -132,7 +133,7 @@ class LocalRegistry:
                     file.flush()
                     os.fsync(file.fileno())
                 staging.replace(self._aliases / alias)
-                _sync(self._aliases)
+                sync(self._aliases)
             except OSError as error:
                 raise _refused(self.path, error) from error
         return event
@@ -185,7 +186,7 @@ class LocalRegistry:
                 shutil.copytree(directory, staging, dirs_exist_ok=True)
                 staging.chmod(0o755)  # mkdtemp's folders are private
                 staging.rename(folder / f"{len(list(folder.iterdir())) + 1:04d}")
-                _sync(folder)
+                sync(folder)
             except OSError as error:
                 raise _refused(self.path, error) from error
             finally:
@@ -272,13 +273,5 @@ def _append(path: Path, line: str) -> None:
 
 def _sync_tree(directory: Path) -> None:
     for path in directory.rglob("*"):
-        _sync(path)
-    _sync(directory)
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+        sync(path)
+    sync(directory)
