@@ -27,6 +27,7 @@ from train.perspective.config import PerspectiveConfig
 
 SplitName = Literal["train", "validation", "test"]
 COLUMNS = ("id", "comment_text", *LABELS, "weight", "language")
+EXTENDS = "extends"
 
 
 def _known_columns(columns: dict[str, str]) -> dict[str, str]:
@@ -179,6 +180,20 @@ class DataConfig(_Section):
     contradictions: Literal["refuse", "keep", "drop", "majority"] = "keep"
     near_duplicates: Literal["refuse", "keep", "drop", "together"] = "refuse"
     split: SplitConfig = SplitConfig()
+    train_shares: Annotated[
+        dict[str, Annotated[float, Field(gt=0, le=1)]],
+        Field(description="By a source's name: of its rows to train on only so many are kept, by the text's hash."),
+    ] = {}
+    train_weights: Annotated[
+        dict[str, Annotated[float, Field(gt=0)]],
+        Field(description="By a source's name: multiplies the sample weight of its rows to train on."),
+    ] = {}
+
+    @model_validator(mode="after")
+    def _names_sources(self) -> Self:
+        if unknown := {*self.train_shares, *self.train_weights} - {source.name for source in self.sources}:
+            raise ValueError(f"no source is called {min(unknown)!r}")
+        return self
 
     @field_validator("sources")  # min_length would also complain where a source does not fit
     @classmethod
@@ -203,6 +218,13 @@ class ModelConfig(_Section):
             "with random weights and a vocabulary of the training texts."
         ),
     ]
+    start: Annotated[
+        Path | None,
+        Field(
+            description="A bundle of this encoder, whose weights the training begins with: those of its int8 file as "
+            "floats if it holds no others."
+        ),
+    ] = None
     pooling: Literal["first", "mean", "mean_max"] = "mean"
     max_tokens: Annotated[int, Field(ge=8, le=4096)] = 256
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.1
@@ -423,11 +445,24 @@ class TrainConfig(_Section):
 
 
 def load(path: Path, overrides: Sequence[str] = ()) -> TrainConfig:
-    """Read ``path`` and apply ``overrides`` of the form ``section.key=value`` (value in YAML).
+    """Read ``path``, over the config that it ``extends``, and apply ``overrides`` ``section.key=value`` (in YAML).
 
     Raises:
         ConfigurationError: no such file, no YAML, an unknown key (the nearest one is named), a value that does not fit.
     """
+    raw = _read(path)
+    for override in overrides:
+        _set(raw, override)
+    try:
+        return TrainConfig.model_validate(raw)
+    except ValidationError as error:
+        raise ConfigurationError(
+            f"config {path}: " + "; ".join(explain(found, TrainConfig) for found in error.errors())
+        ) from None
+
+
+def _read(path: Path, above: tuple[Path, ...] = ()) -> dict[str, object]:
+    """Return what ``path`` says, over what the config that it extends says; ``above`` are those that extend it."""
     try:
         raw = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
@@ -438,14 +473,22 @@ def load(path: Path, overrides: Sequence[str] = ()) -> TrainConfig:
         raise ConfigurationError(f"config {path} is not YAML: {' '.join(str(error).split())}") from error
     if not isinstance(raw, dict):
         raise ConfigurationError(f"config {path} holds no mapping")
-    for override in overrides:
-        _set(raw, override)
-    try:
-        return TrainConfig.model_validate(raw)
-    except ValidationError as error:
-        raise ConfigurationError(
-            f"config {path}: " + "; ".join(explain(found, TrainConfig) for found in error.errors())
-        ) from None
+    if EXTENDS not in raw:
+        return raw
+    base = path.parent / str(raw.pop(EXTENDS))
+    if base.resolve() in [each.resolve() for each in (path, *above)]:
+        raise ConfigurationError(f"config {path} extends itself")
+    return _merged(_read(base, (path, *above)), raw)
+
+
+def _merged(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, object]:
+    """Return ``base`` with ``changes``, section by section; a list takes the place of a list."""
+    sections = {
+        key: _merged(base[key], value)
+        for key, value in changes.items()
+        if isinstance(value, dict) and isinstance(base.get(key), dict)
+    }
+    return base | changes | sections
 
 
 def _set(raw: dict[str, object], override: str) -> None:
