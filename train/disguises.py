@@ -130,7 +130,8 @@ def disguised(rows: pd.DataFrame, config: DisguiseConfig) -> pd.DataFrame:
 def telling_words(rows: pd.DataFrame) -> frozenset[str]:
     """Return the words that stand at least eight times as often in rows with a label as in those without.
 
-    A word of three letters or more counts once per row, and three times at least; odds are of counts plus one half (Haldane 1956).
+    A word of three letters or more counts once per row, and three times at least; odds are of counts plus one half
+    (Haldane 1956).
     """
     has_label = (rows[list(LABELS)] >= 0.5).any(axis=1)
     counts = {

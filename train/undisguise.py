@@ -29,7 +29,7 @@ def undisguise(tokenizer: Tokenizer) -> None:
 
 
 def steps() -> list[Normalizer]:
-    """Return the steps: look-alike letters, emoji inside words, letters set apart, digits, letters four times or more."""
+    """Return the steps: look-alike letters, emoji in words, letters set apart, digits, letters four times or more."""
     return [
         *(Replace(Regex(f"[{alike}]"), letter) for letter, alike in _LOOK_ALIKES.items()),
         Replace(Regex(f"(?<={_LETTER}){_EMOJI}{{1,4}}(?={_LETTER})"), ""),

@@ -19,7 +19,9 @@ from train.teachers import read_answers
 
 pytestmark = pytest.mark.timeout(900)  # twenty seconds on an idle machine
 ROOT = Path(__file__).parents[2]
-STARTER, GRADED = (str(ROOT / "configs" / "train" / f"{name}.yaml") for name in ("starter", "graded"))
+STARTER, GRADED, FINISH = (
+    str(ROOT / "configs" / "train" / f"{name}.yaml") for name in ("starter", "graded", "starter-finish")
+)
 SYLLABLES = ("ba", "ko", "mi", "ru", "te", "fal", "gin", "lop", "sed", "nur", "pir", "dol", "kem", "vas")
 TINY = ['model.encoder="tiny:"', "model.max_tokens=32", "fit.max_steps=120", "fit.interval=60", "fit.average=0.9"]
 RATES = ["fit.learning_rate=0.003", "fit.head_learning_rate=0.01"]
@@ -102,8 +104,9 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Bundle]:
         assert write_data([STARTER, "--split", "train", "--output", "runs/starter-train.parquet", "--set", *small]) == 0
         assert train([GRADED, "--set", *TINY, *RATES, *QUIET, *small]) == 0
         assert train([STARTER, "--set", *TINY, *RATES, *QUIET, *small]) == 0
+        assert train([FINISH, "--set", *TINY, *RATES, *QUIET, *small]) == 0
         parts = ["--without", "bias", "spans", "obfuscation", "speed", "--resamples", "20", "--output", "runs/measured"]
-        assert measure([STARTER, "--bundle", "runs/starter/bundle", *parts, "--set", *small]) == 0
+        assert measure([FINISH, "--bundle", "runs/starter-finish/bundle", *parts, "--set", *small]) == 0
     return folder, read_bundle(folder / "runs" / "measured", LABELS)
 
 
