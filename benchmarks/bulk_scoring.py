@@ -1,21 +1,24 @@
 """Comments per second of `moderation score` into a folder, beside the engine alone and the transformers pipeline.
 
-    .venv/bin/python -m benchmarks.bulk_scoring [--rows FILE] [--count N] [--no-ray] [--pipeline-batches 1 8 32]
+    .venv/bin/python -m benchmarks.bulk_scoring [--rows FILE] [--count N] [--no-ray] [--commands]
+        [--pipeline-batches 1 8 32]
 
 All read the same comments from one parquet file, on all cores. `engine alone` is one call of the `Scorer` with all of
 them, in memory; `local` and `ray` read, score and write, without the start of processes and the loading of the model,
-which a long run does once: `local` is timed over its one part, `ray` (a worker per core, parts of a sixteenth) from the
-moment when every worker has written a part. The scores of both must be those of the engine, bit for bit. The
-`transformers` pipeline, torch in float32 with the same weights, goes over a `datasets` data set; its default is a batch
-of 1.
+which a long run does once: `local` is timed over one part of all rows, `ray` (a worker per core, parts of a sixteenth)
+from the moment when every worker has written a part. `--commands` times the commands as well, from start to exit, with
+the parts that they choose. All scores must be those of the engine, bit for bit. The `transformers` pipeline, torch in
+float32 with the same weights, goes over a `datasets` data set; its default is a batch of 1.
 """
 
 import argparse
 import statistics
+import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -27,9 +30,10 @@ from benchmarks.comments import comments
 from benchmarks.rivals.weights import write_model
 from cli.locations import Location
 from cli.partitions.parts import Part, open_output
-from cli.partitions.plan import How, find_files, make_plan
+from cli.partitions.plan import How, Shard, find_files, make_plan
 from cli.partitions.ray_engine import RayEngine, ray_cluster
 from cli.partitions.worker import Job, LocalEngine, Worker
+from cli.tables import cut
 from moderation.bundle import Bundle, read_bundle
 from moderation.policy_file import read_policy
 from moderation.registry.starter import STARTER_DIR
@@ -48,13 +52,15 @@ def main() -> int:
     parser.add_argument("--count", type=int, default=1024, help="comments (default %(default)s)")
     parser.add_argument("--rounds", type=int, default=3, help="rounds of ours, in turns (default %(default)s)")
     parser.add_argument("--no-ray", action="store_true", help="leave Ray out")
+    parser.add_argument("--commands", action="store_true", help="time the whole commands as well")
     parser.add_argument("--pipeline-batches", type=int, nargs="*", default=[1, 8, 32], metavar="SIZE")
     arguments = parser.parse_args()
     texts, bundle = comments(arguments.rows, arguments.count), read_bundle(arguments.bundle)
     with tempfile.TemporaryDirectory() as folder:
         source = Path(folder, "in.parquet")
         pq.write_table(pa.table({"text": texts}), source)
-        rates = _ours(source, bundle, texts, Path(folder), arguments.rounds, not arguments.no_ray)
+        engines = ("local",) if arguments.no_ray else ("local", "ray")
+        rates = _ours(source, bundle, texts, Path(folder), arguments.rounds, engines, arguments.commands)
         if arguments.pipeline_batches:
             write_model(arguments.bundle, Path(folder, "model"))
         for size in arguments.pipeline_batches:
@@ -68,7 +74,13 @@ def main() -> int:
 
 
 def _ours(
-    source: Path, bundle: Bundle, texts: list[str], folder: Path, rounds: int, with_ray: bool
+    source: Path,
+    bundle: Bundle,
+    texts: list[str],
+    folder: Path,
+    rounds: int,
+    engines: Sequence[str],
+    commands: bool,
 ) -> dict[str, list[float]]:
     scorer, backend = Scorer.load(bundle), ApiSettings().backend
     expected = scorer.score(texts).scores
@@ -76,22 +88,33 @@ def _ours(
     for number in range(rounds):
         rates["engine alone"].append(_rate(len(texts), lambda: scorer.score(texts)))
         job = _job(source, bundle, folder / f"local{number}", len(texts), backend)
-        rates["local"].append(_rate(len(texts), partial(Worker(job, bundle).score, job.plan.shards[0])))
+        parts = Worker(job, bundle).score(job.plan.shards)
+        rates["local"].append(_rate(len(texts), partial(list, parts)))
         _check(folder / f"local{number}", expected, scorer)
-    if with_ray:
+    if "ray" in engines:
         with ray_cluster(None) as ray:
             rates["ray"] = []
             for number in range(rounds):
                 job = _job(source, bundle, folder / f"ray{number}", -(-len(texts) // RAY_PARTS), backend)
                 rates["ray"].append(_steady(RayEngine(ray).score(job, bundle, job.plan.shards, lambda _: None)))
                 _check(folder / f"ray{number}", expected, scorer)
+    for engine in engines if commands else ():
+        output, options = folder / f"command-{engine}", ("--text-column", "text", "--bundle", str(bundle.path))
+        command = [sys.executable, "-m", "cli", "score", str(source), "--output", str(output), *options]
+        command += ["--overwrite", "--engine", engine]
+        rates[f"{engine}, whole command"] = [
+            _rate(len(texts), partial(subprocess.run, command, check=True)) for _ in range(rounds)
+        ]
+        _check(output, expected, scorer)
     return rates
 
 
-def _job(source: Path, bundle: Bundle, output: Path, partition_rows: int, backend: str) -> Job:
+def _job(source: Path, bundle: Bundle, output: Path, part_rows: int, backend: str) -> Job:
     policy = read_policy(ApiSettings().policy_path, bundle.manifest.thresholds)
-    how = How(bundle.version, "text", "", policy, partition_rows, backend)
+    how = How(bundle.version, "text", "", policy, backend)
     plan = make_plan(how, LocalEngine().inspected(find_files(Location.find(source)), how))
+    spans = cut(plan.num_rows, plan.files[0].offsets, part_rows)
+    plan = replace(plan, partition_rows=part_rows, shards=tuple(Shard(n, 0, span) for n, span in enumerate(spans)))
     return Job(plan, open_output(Location.find(output), plan, overwrite=True), 0)
 
 

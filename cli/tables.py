@@ -7,9 +7,10 @@ twice, first to check them and learn their columns and size, so a pipe cannot be
 
 import csv
 import json
+from array import array
 from bisect import bisect_right
 from codecs import BOM_UTF8
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BufferedReader, TextIOWrapper
@@ -48,12 +49,11 @@ class Table(Protocol):
 
     schema: pa.Schema
     num_rows: int
+    offsets: Sequence[int]
+    """Of text formats: the byte where every `CHUNK_ROWS`-th row begins."""
 
     def chunks(self) -> Iterator[pa.RecordBatch]:
         """Yield the rows in order, at most `CHUNK_ROWS` at a time."""
-
-    def spans(self, num_rows: int) -> list[Span]:
-        """Cut the rows into spans of ``num_rows``, a multiple of `CHUNK_ROWS`; the last may be shorter."""
 
 
 def open_table(source: Path | Location) -> Table:
@@ -77,6 +77,14 @@ def open_table(source: Path | Location) -> Table:
     if repeated := sorted({name for name in names if names.count(name) > 1}):
         raise InvalidInputError(f"{location.name} has more than one column named {', '.join(repeated)}")
     return table
+
+
+def cut(num_rows: int, offsets: Sequence[int], span_rows: int) -> list[Span]:
+    """Cut the rows of a table into spans of ``span_rows``, a multiple of `CHUNK_ROWS`; the last may be shorter."""
+    return [
+        Span(start, min(span_rows, num_rows - start), offsets[start // CHUNK_ROWS] if offsets else 0)
+        for start in range(0, num_rows, span_rows)
+    ]
 
 
 def read_span(location: Location, schema: pa.Schema, span: Span) -> Iterator[pa.RecordBatch]:
@@ -118,23 +126,17 @@ def _not_utf8(location: Location) -> InvalidInputError:
 
 
 class _Marks:
-    """Where the rows of a text file begin: the byte of every `CHUNK_ROWS`-th."""
+    """Counts the rows of a text file, and keeps where every `CHUNK_ROWS`-th begins."""
 
     def __init__(self) -> None:
         self.num_rows = 0
-        self._offsets: list[int] = []
+        self.offsets = array("Q")
 
     def add(self, offset: int) -> None:
         """Count a row that begins at ``offset``."""
         if self.num_rows % CHUNK_ROWS == 0:
-            self._offsets.append(offset)
+            self.offsets.append(offset)
         self.num_rows += 1
-
-    def spans(self, num_rows: int) -> list[Span]:
-        starts = range(0, self.num_rows, num_rows)
-        return [
-            Span(start, min(num_rows, self.num_rows - start), self._offsets[start // CHUNK_ROWS]) for start in starts
-        ]
 
 
 class CsvTable:
@@ -142,17 +144,18 @@ class CsvTable:
 
     def __init__(self, location: Location) -> None:
         """Check every row."""
-        self._location, self._marks = location, _Marks()
+        self._location, marks = location, _Marks()
         rows = _csv_rows(location)
         begin, _, header = next(rows, (0, 0, []))
         self.schema = pa.schema([(name, pa.string()) for name in header])
         wrong, first = 0, (0, 0)
         for begin, line, row in rows:
-            self._marks.add(begin)
+            marks.add(begin)
             if len(row) != len(header):
                 first = first if wrong else (line, len(row))
                 wrong += 1
-        self.num_rows = self._marks.num_rows
+        self.num_rows = marks.num_rows
+        self.offsets: Sequence[int] = marks.offsets
         if wrong:
             line, found = first
             more = f"; {counted(wrong - 1, 'row')} more with another number than it" if wrong > 1 else ""
@@ -164,23 +167,20 @@ class CsvTable:
         """Yield the rows in order."""
         return _whole(self, self._location)
 
-    def spans(self, num_rows: int) -> list[Span]:
-        """Cut the rows."""
-        return self._marks.spans(num_rows)
-
 
 class JsonLinesTable:
     """One JSON object per line; a field that a line lacks is null."""
 
     def __init__(self, location: Location) -> None:
         """Check every line and settle one type per column."""
-        self._location, self._marks = location, _Marks()
+        self._location, marks = location, _Marks()
         self.schema = pa.schema([])
         for rows in _chunked((end - begin, (begin, row)) for begin, end, row in _json_rows(location)):
             for begin, _ in rows:
-                self._marks.add(begin)
+                marks.add(begin)
             self.schema = self._widened([row for _, row in rows])
-        self.num_rows = self._marks.num_rows
+        self.num_rows = marks.num_rows
+        self.offsets: Sequence[int] = marks.offsets
         if self.num_rows > CHUNK_ROWS:
             for _ in self.chunks():  # a number of an early chunk may not fit a type that a later one asked for
                 pass
@@ -188,10 +188,6 @@ class JsonLinesTable:
     def chunks(self) -> Iterator[pa.RecordBatch]:
         """Yield the rows in order."""
         return _whole(self, self._location)
-
-    def spans(self, num_rows: int) -> list[Span]:
-        """Cut the rows."""
-        return self._marks.spans(num_rows)
 
     def _widened(self, rows: list[dict[str, object]]) -> pa.Schema:
         for name in dict.fromkeys(name for row in rows for name in row):
@@ -208,6 +204,8 @@ class JsonLinesTable:
 class ParquetTable:
     """A parquet file."""
 
+    offsets: Sequence[int] = ()
+
     def __init__(self, location: Location) -> None:
         """Read the footer."""
         self._location = location
@@ -219,13 +217,9 @@ class ParquetTable:
         """Yield the rows in order."""
         return _whole(self, self._location)
 
-    def spans(self, num_rows: int) -> list[Span]:
-        """Cut the rows."""
-        return [Span(start, min(num_rows, self.num_rows - start)) for start in range(0, self.num_rows, num_rows)]
-
 
 def _whole(table: Table, location: Location) -> Iterator[pa.RecordBatch]:
-    for span in table.spans(max(1, -(-table.num_rows // CHUNK_ROWS)) * CHUNK_ROWS):
+    for span in cut(table.num_rows, table.offsets, max(1, table.num_rows)):
         yield from read_span(location, table.schema, span)
 
 

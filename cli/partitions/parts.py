@@ -8,7 +8,7 @@ import json
 import re
 import tempfile
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -21,7 +21,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pyarrow import fs
 
-from cli.bulk import TableScorer, overlapped
+from cli.bulk import overlapped
 from cli.locations import BLOCK_BYTES, Location, storage_errors
 from cli.output import replaced_when_complete
 from cli.partitions.plan import Plan, Shard
@@ -202,18 +202,21 @@ def _part(plan: Plan, shard: Shard, stated: Mapping[str, object], size_bytes: in
 
 
 def write_part(
-    output: Output, plan: Plan, shard: Shard, table: TableScorer, chunks: Iterator[pa.RecordBatch], backend: str
+    output: Output, plan: Plan, shard: Shard, schema: pa.Schema, chunks: Iterable[pa.RecordBatch], backend: str
 ) -> Part:
-    """Write the rows that ``table`` has scored, under the part's name once all are there.
+    """Write the scored rows of a shard, under the part's name once all are there.
 
     Raises:
         InvalidInputError: the disk or the storage refuses, or the output belongs to another run by now.
     """
     with _in_place(output.location.child(part_name(shard.number))) as path:
-        with closing(_GroupWriter(path, table.output_schema(plan.schema))) as writer:
+        decisions: Counter[str | None] = Counter()
+        with closing(_GroupWriter(path, schema)) as writer:
             for chunk in chunks:
                 writer.write(chunk)
-            stated = {"without_text": table.without_text, "decisions": dict(table.decisions), "backend": backend}
+                decisions.update(chunk.column(plan.how.prefix + "decision").to_pylist())
+            without_text = decisions.pop(None, 0)
+            stated = {"without_text": without_text, "decisions": dict(decisions), "backend": backend}
             writer.state({"plan": plan.digest(), "number": shard.number, **stated})
         output.check_owner()  # before the file is opened: who took over deletes it
         with path.open("rb") as file:

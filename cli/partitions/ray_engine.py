@@ -111,7 +111,8 @@ class RayEngine:
             _RayWorker,
             fn_constructor_args=(replace(job, threads=job.threads or 1), self._ray.put(_packed(bundle))),
             batch_size=1,
-            compute=ActorPoolStrategy(size=min(workers, len(shards))),
+            # One shard at a time: what waits behind another while a worker is idle makes the end late.
+            compute=ActorPoolStrategy(size=min(workers, len(shards)), max_tasks_in_flight_per_actor=1),
             **of_each,
         )
         with self._ray_errors():
@@ -179,7 +180,8 @@ class _RayWorker:
         for number in batch["shard"].tolist():
             try:
                 self._worker = self._worker or self._loaded()
-                parts.append(json.dumps(asdict(self._worker.score(self._job.plan.shards[number]))))
+                (part,) = self._worker.score([self._job.plan.shards[number]])
+                parts.append(json.dumps(asdict(part)))
                 errors.append("")
             except ModerationError as error:  # returned, not raised: Ray would try again
                 parts.append("")

@@ -51,7 +51,7 @@ def source(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def score(bundle: Path, tmp_path: Path) -> ScoreFolder:
-    """Score a folder into another, by parts of 1,024 rows: ``score(source, output, engine="ray", address=…)``."""
+    """Score a folder into another, ``score(source, output, engine="ray", address=…)``."""
 
     def run(
         source: Path | str, output: Path | str, bundle_dir: Path = bundle, backend: Any = "auto", **options: Any
@@ -64,7 +64,7 @@ def score(bundle: Path, tmp_path: Path) -> ScoreFolder:
             "address": None,
             "workers": 0,
         }
-        request = Request(Location.find(source), Location.find(output), **{**asked, **options}, partition_rows=1024)
+        request = Request(Location.find(source), Location.find(output), **{**asked, **options})
         return score_folder(
             request, read_bundle(bundle_dir), ApiSettings(state_dir=tmp_path / "state", backend=backend)
         )

@@ -19,7 +19,7 @@ import pytest
 from cli.locations import Location
 from cli.partitions.parts import MANIFEST, OWNER, Part, open_output
 from cli.partitions.plan import How, InputFile, Shard, inspect, make_plan
-from cli.partitions.worker import Job, LocalEngine
+from cli.partitions.worker import Job, LocalEngine, Worker
 from moderation.bundle import Bundle, read_bundle
 from moderation.errors import InvalidInputError, NotFoundError
 from moderation.labels import LABELS
@@ -332,19 +332,39 @@ def test_a_disk_that_is_full_is_said_and_the_rest_is_written_once_there_is_room(
     assert score(source, tmp_path / "out")["rows"] == 7500
 
 
-def test_a_file_that_changes_after_it_was_checked_is_said(bundle: Path, tmp_path: Path) -> None:
-    path = tmp_path / "in.csv"
-    path.write_text("text\n" + "hello\n" * 10)
-    loaded = read_bundle(bundle)
+def job_of(path: Path, bundle: Bundle, output: Path) -> Job:
     rules = {"labels": {name: {"review": "bundle", "remove": "never"} for name in LABELS}}
-    how = How(loaded.version, "text", "", Policy.from_mapping(rules, loaded.manifest.thresholds), backend="int8")
-    checked = inspect("in.csv", Location.find(path), how)
+    how = How(bundle.version, "text", "", Policy.from_mapping(rules, bundle.manifest.thresholds), backend="int8")
+    checked = inspect(path.name, Location.find(path), how)
     assert isinstance(checked, InputFile)
     plan = make_plan(how, [checked])
-    job = Job(plan, open_output(Location.find(tmp_path / "out"), plan, overwrite=False), 1)
+    return Job(plan, open_output(Location.find(output), plan, overwrite=False), 1)
+
+
+def test_a_file_that_changes_after_it_was_checked_is_said(bundle: Path, tmp_path: Path) -> None:
+    path, loaded = tmp_path / "in.csv", read_bundle(bundle)
+    path.write_text("text\n" + "hello\n" * 10)
+    job = job_of(path, loaded, tmp_path / "out")
     path.write_text("text\n" + "howdy\n" * 10)
     with pytest.raises(InvalidInputError, match=r"in\.csv changed since it was checked"):
-        list(LocalEngine().score(job, loaded, plan.shards, lambda _: None))
+        list(LocalEngine().score(job, loaded, job.plan.shards, lambda _: None))
+
+
+def test_the_next_shard_is_read_before_the_part_of_one_is_written(bundle: Path, tmp_path: Path) -> None:
+    class Noting(Worker):
+        def _rows(self, shard: Shard) -> Iterator[pa.RecordBatch]:
+            read.append(shard.number)
+            return super()._rows(shard)
+
+    read: list[int] = []
+    loaded = read_bundle(bundle)
+    write_parquet(tmp_path / "in.parquet", rows_of(0, 5000))
+    job = job_of(tmp_path / "in.parquet", loaded, tmp_path / "out")
+    parts = Noting(job, loaded).score(job.plan.shards)
+    assert next(parts).rows == 1024
+    assert read[:2] == [0, 1]
+    assert [part.rows for part in parts] == [1024, 1024, 1024, 904]
+    assert read == [0, 1, 2, 3, 4]
 
 
 def test_a_folder_is_for_folders_urls_and_ray_alone(moderation: Moderation, bundle: Path, tmp_path: Path) -> None:
