@@ -184,8 +184,9 @@ def _read_part(output: Location, plan: Plan, digest: str, shard: Shard) -> Part 
         with location.open() as source:
             file = pq.ParquetFile(source, buffer_size=BLOCK_BYTES, page_checksum_verification=True)
             footer = file.metadata
-            for _ in file.iter_batches():
-                pass
+            for group in range(file.num_row_groups):  # one by one: Arrow keeps what it read of several
+                for _ in file.iter_batches(row_groups=[group]):
+                    pass
         stated = json.loads((footer.metadata or {}).get(METADATA, b"{}"))
     except (pa.ArrowException, OSError, ValueError):  # cut off, damaged inside, or not ours
         return None

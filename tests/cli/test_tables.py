@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 from collections.abc import Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
@@ -213,3 +214,17 @@ def test_a_table_that_lost_rows_after_it_was_checked_is_said(tmp_path: Path, suf
     with pytest.raises(InvalidInputError, match="rows 1 to 20: damaged, or changed since they were checked") as raised:
         list(read_span(Location.find(path), table.schema, span))
     assert "secret" not in str(raised.value)
+
+
+def test_row_groups_that_were_read_are_not_kept(tmp_path: Path) -> None:
+    path = tmp_path / "wide.parquet"
+    pq.write_table(pa.table({"text": [os.urandom(250_000).hex() for _ in range(200)]}), path, row_group_size=20)
+    before = pa.total_allocated_bytes()
+    held = [pa.total_allocated_bytes() - before for _ in open_table(path).chunks()]
+    assert max(held) < 50_000_000  # of 100: two chunks and the page of a group
+
+
+def test_small_row_groups_are_read_together(tmp_path: Path) -> None:
+    path = tmp_path / "table.parquet"
+    pq.write_table(pa.table({"text": [str(number) for number in range(3000)]}), path, row_group_size=10)
+    assert [chunk.num_rows for chunk in open_table(path).chunks()] == [1024, 1024, 952]
