@@ -117,7 +117,7 @@ def not_utf8(path: Path) -> InvalidInputError:
 def _not_utf8(location: Location) -> InvalidInputError:
     """Look line by line: decoders know only their own buffer."""
     with location.open() as file:
-        for number, line in enumerate(BufferedReader(file), start=1):
+        for number, line in enumerate(BufferedReader(file, BLOCK_BYTES), start=1):
             try:
                 line.decode("utf-8")
             except UnicodeDecodeError as error:
@@ -339,7 +339,8 @@ def _lines(location: Location, offset: int) -> Iterator[tuple[int, str]]:
         if not offset and file.read(len(BOM_UTF8)) == BOM_UTF8:
             offset = len(BOM_UTF8)
         file.seek(offset)
-        lines = TextIOWrapper(file, encoding="utf-8", newline="")
+        # `TextIOWrapper` asks for 8 KiB at a time, also of a `BufferedReader`: each would be a request to the storage.
+        lines = TextIOWrapper(pa.BufferedInputStream(file, BLOCK_BYTES), encoding="utf-8", newline="")
         while line := lines.readline(MOST_CHARS + 1):
             if len(line) > MOST_CHARS:
                 raise InvalidInputError(f"{location.name} has a line of more than {MOST_CHARS} characters")
