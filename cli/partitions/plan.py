@@ -6,6 +6,7 @@ The same input gives the same plan on any machine, so a part that an earlier run
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from hashlib import sha256
 
 import pyarrow as pa
@@ -93,8 +94,9 @@ class Plan:
         as_json: dict[str, object] = json.loads(json.dumps(stated))
         return as_json
 
+    @cached_property
     def digest(self) -> str:
-        """Return the SHA-256 of the identity."""
+        """The SHA-256 of the identity; pickled with the plan once it is known."""
         return sha256(json.dumps(self.identity(), sort_keys=True).encode()).hexdigest()
 
 
