@@ -69,7 +69,7 @@ def score_folder(request: Request, bundle: Bundle, settings: ApiSettings) -> dic
         plan = make_plan(how, _bar("check", len(files), " files", inspected))
         extended(plan.schema, new_fields(bundle.manifest.label_names, request.prefix))
         opened = open_output(output, plan, request.overwrite)
-        parts = finished_parts(output, plan)
+        parts = finished_parts(output, plan, _verified)
         missing = [shard for shard in plan.shards if shard.number not in parts]
         if missing:
             withdraw_manifest(opened)
@@ -77,7 +77,11 @@ def score_folder(request: Request, bundle: Bundle, settings: ApiSettings) -> dic
         before = sum(part.rows for part in parts.values())
         with _bar("score", plan.num_rows, " texts", initial=before) as bar:
             parts |= {part.number: part for part in engine.score(job, bundle, missing, bar.update)}
-    return write_manifest(opened, plan, parts)
+    return write_manifest(opened, plan, parts, _verified)
+
+
+def _verified(parts: Iterable[Any], count: int) -> Iterable[Any]:
+    return _bar("verify", count, " parts", parts) if count else parts
 
 
 def _bar(doing: str, total: int, unit: str, items: Iterable[Any] = (), initial: int = 0) -> "tqdm[Any]":
