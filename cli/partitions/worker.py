@@ -36,6 +36,7 @@ class Worker:
         """
         self._job = job
         self._scorer = Scorer.load(bundle, job.threads, job.plan.how.backend)
+        self.device = self._scorer.device
 
     def score(self, shards: Sequence[Shard], on_done: Callable[[int], object] = lambda _: None) -> Iterator[Part]:
         """Yield the part of each shard once it is written; meanwhile rows of the next are read and scored.

@@ -2,7 +2,9 @@
 
 import csv
 import json
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -70,6 +72,24 @@ def score(bundle: Path, tmp_path: Path) -> ScoreFolder:
         )
 
     return run
+
+
+@contextmanager
+def one_node() -> Iterator[str]:
+    """A Ray cluster of one node with two cores, whose processes have this one's environment; its address."""
+    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+    from ray.cluster_utils import Cluster
+
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 2, "include_dashboard": False})
+    try:
+        yield cluster.address
+    finally:
+        cluster.shutdown()
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    """Every file of a folder by its name."""
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
 def read_rows(output: Path) -> dict[str, list[Any]]:

@@ -2,7 +2,6 @@
 
 import json
 import re
-import resource
 import shutil
 import signal
 import subprocess
@@ -10,6 +9,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pyarrow as pa
@@ -28,11 +28,7 @@ from moderation.release import VERSION
 from moderation.scoring.scorer import Scorer
 from tests.bundles import build_tiny_bundle
 from tests.cli.conftest import ROOT, Moderation
-from tests.cli.partitions.conftest import ScoreFolder, read_rows, rows_of, text_of, write_parquet
-
-
-def contents(folder: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in folder.iterdir()}
+from tests.cli.partitions.conftest import ScoreFolder, contents, read_rows, rows_of, text_of, write_parquet
 
 
 def test_every_row_is_scored_once_as_it_is_alone_and_in_order(
@@ -319,15 +315,16 @@ def test_an_input_without_rows_gives_a_part_without_rows(score: ScoreFolder, tmp
 
 
 def test_a_disk_that_is_full_is_said_and_the_rest_is_written_once_there_is_room(
-    score: ScoreFolder, source: Path, tmp_path: Path
+    score: ScoreFolder, source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (4_000, hard))  # a part has more
-    try:
-        with pytest.raises(InvalidInputError, match=r"cannot write .*part-00000000\.parquet: .*(large|space)"):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / ".part-00000000.parquet.full.partial").symlink_to("/dev/full")  # ENOSPC, by the kernel
+    with monkeypatch.context() as patched:
+        patched.setattr("cli.output.uuid4", lambda: SimpleNamespace(hex="full"))
+        with pytest.raises(
+            InvalidInputError, match=r"cannot write .*part-00000000\.parquet: .*No space left on device"
+        ):
             score(source, tmp_path / "out")
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert {path.name for path in (tmp_path / "out").iterdir()} == {"_plan.json", OWNER}
     assert score(source, tmp_path / "out")["rows"] == 7500
 
@@ -381,12 +378,20 @@ def test_a_folder_is_for_folders_urls_and_ray_alone(moderation: Moderation, bund
 def test_progress_is_lines_where_there_is_no_terminal(
     score: ScoreFolder, source: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    def lines() -> list[str]:
+        return [line.strip() for line in capsys.readouterr().err.splitlines() if line.strip()]
+
     score(source, tmp_path / "out")
-    lines = [line.strip() for line in capsys.readouterr().err.splitlines() if line.strip()]
-    assert lines[0].startswith("check: 0 of 3 files")
-    assert lines[-1].startswith("score: 7500 of 7500 texts, ")
-    assert re.search(r"texts/s, 00:00 left$", lines[-1])
-    assert len(lines) == 4  # of each, the first and the last: a line a minute
+    check, checked, begun, scored, verify, verified = lines()  # of each, the first and the last: a line a minute
+    assert (check.split(",")[0], checked.split(",")[0]) == ("check: 0 of 3 files", "check: 3 of 3 files")
+    assert (begun.split(",")[0], scored.split(",")[0]) == ("score: 0 of 7500 texts", "score: 7500 of 7500 texts")
+    assert re.search(r"texts/s, 00:00 left$", scored)
+    assert (verify.split(",")[0], verified.split(",")[0]) == ("verify: 0 of 9 parts", "verify: 9 of 9 parts")
+    (tmp_path / "out" / "part-00000003.parquet").unlink()
+    score(source, tmp_path / "out")
+    said = [line.split(",")[0] for line in lines()]
+    assert said[2:4] == ["verify: 0 of 8 parts", "verify: 8 of 8 parts"]
+    assert said[-1] == "verify: 9 of 9 parts"
 
 
 def test_wide_rows_are_written_in_several_row_groups(score: ScoreFolder, tmp_path: Path) -> None:
