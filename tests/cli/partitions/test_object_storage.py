@@ -56,6 +56,7 @@ def test_a_folder_in_s3_is_scored_into_another_and_gone_on_with(
 
 
 @pytest.mark.full
+@pytest.mark.timeout(400)
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # Ray Data copies its own settings
 def test_ray_scores_from_s3_into_s3(score: ScoreFolder, source: Path, tmp_path: Path, bucket: str) -> None:
     s3 = boto3.client("s3", endpoint_url=bucket, region_name="us-east-1")

@@ -25,7 +25,7 @@ from moderation.release import VERSION
 from tests.cli.partitions.conftest import ScoreFolder, contents, one_node
 
 # Ray Data copies its own settings, those that it deprecates among them.
-pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
+pytestmark = [pytest.mark.filterwarnings("ignore::DeprecationWarning"), pytest.mark.timeout(400)]
 # A Ray job takes 10 s and more to start its processes, whatever it does.
 FULL = pytest.mark.full
 HERE = re.escape(f"(on node {socket.gethostname()})")
