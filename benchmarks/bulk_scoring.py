@@ -1,60 +1,61 @@
-"""Comments per second of `moderation score` into a folder, beside the engine alone and the transformers pipeline.
+"""Comments per second and peak memory of `moderation score` into a folder, beside the engine alone and transformers.
 
-    .venv/bin/python -m benchmarks.bulk_scoring [--rows FILE] [--count N] [--no-ray] [--pipeline-batches 1 8 32]
+    .venv/bin/python -m benchmarks.bulk_scoring [--rows FILE] [--count N] [--rounds N] [--no-ray]
+        [--pipeline-batches 1 8 32]
 
 All read the same comments from one parquet file, on all cores. `engine alone` is one call of the `Scorer` with all of
-them, in memory; `local` and `ray` read, score and write, without the start of processes and the loading of the model,
-which a long run does once: `local` is timed over its one part, `ray` (a worker per core, parts of a sixteenth) from the
-moment when every worker has written a part. The scores of both must be those of the engine, bit for bit. The
-`transformers` pipeline, torch in float32 with the same weights, goes over a `datasets` data set; its default is a batch
-of 1.
+them, in memory. `local` and `ray` are whole commands, from start to exit: processes, model, check, hashes, scores and
+the read-back of what was written; so the fewer comments, the more of their time is the start. Their answers must hold
+every id once and in order, with the scores of the engine alone bit for bit, and both engines' files the same bytes.
+Memory is what was resident at once, of the command and of it with all processes below it (memory that they share counts
+in each), looked at every fifth of a second. The `transformers` pipeline, torch in float32 with the same weights, goes
+over a `datasets` data set; its default is a batch of 1.
 """
 
 import argparse
 import statistics
+import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
-from functools import partial
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
+import psutil
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from benchmarks.comments import comments
+from benchmarks.processes import ROOT, exit_with, inherited
 from benchmarks.rivals.weights import write_model
-from cli.locations import Location
-from cli.partitions.parts import Part, open_output
-from cli.partitions.plan import How, find_files, make_plan
-from cli.partitions.ray_engine import RayEngine, ray_cluster
-from cli.partitions.worker import Job, LocalEngine, Worker
-from moderation.bundle import Bundle, read_bundle
-from moderation.policy_file import read_policy
+from cli.partitions.parts import MANIFEST
+from moderation.bundle import read_bundle
 from moderation.registry.starter import STARTER_DIR
 from moderation.scoring.onnx import available_cores
 from moderation.scoring.scorer import Scorer
-from moderation.settings import ApiSettings
 
-RAY_PARTS = 16
+LOOK_S = 0.2
 
 
 def main() -> int:
-    """Print the table; return the exit status."""
+    """Print the tables; return the exit status."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--bundle", type=Path, default=STARTER_DIR, help="bundle to measure (default: the starter)")
     parser.add_argument("--rows", type=Path, help="parquet or CSV file with a column comment_text; else they are made")
-    parser.add_argument("--count", type=int, default=1024, help="comments (default %(default)s)")
+    parser.add_argument("--count", type=int, default=20_000, help="comments (default %(default)s)")
     parser.add_argument("--rounds", type=int, default=3, help="rounds of ours, in turns (default %(default)s)")
     parser.add_argument("--no-ray", action="store_true", help="leave Ray out")
     parser.add_argument("--pipeline-batches", type=int, nargs="*", default=[1, 8, 32], metavar="SIZE")
     arguments = parser.parse_args()
-    texts, bundle = comments(arguments.rows, arguments.count), read_bundle(arguments.bundle)
+    texts = comments(arguments.rows, arguments.count)
+    engines = ("local",) if arguments.no_ray else ("local", "ray")
     with tempfile.TemporaryDirectory() as folder:
         source = Path(folder, "in.parquet")
-        pq.write_table(pa.table({"text": texts}), source)
-        rates = _ours(source, bundle, texts, Path(folder), arguments.rounds, not arguments.no_ray)
+        pq.write_table(pa.table({"id": range(len(texts)), "text": texts}), source)
+        rates, peaks_mib = _ours(source, arguments.bundle.resolve(), texts, arguments.rounds, engines)
         if arguments.pipeline_batches:
             write_model(arguments.bundle, Path(folder, "model"))
         for size in arguments.pipeline_batches:
@@ -64,56 +65,76 @@ def main() -> int:
     for name, found in rates.items():
         middle = statistics.median(found)
         print(f"| {name} | {middle:.0f} ({min(found):.0f} to {max(found):.0f}) | {middle / alone:.3f} |")
+    print("\n| | peak memory of the command, MiB | with its processes |\n|---|---|---|")
+    for name, (own, tree) in peaks_mib.items():
+        print(f"| {name} | {own:.0f} | {tree:.0f} |")
     return 0
 
 
 def _ours(
-    source: Path, bundle: Bundle, texts: list[str], folder: Path, rounds: int, with_ray: bool
-) -> dict[str, list[float]]:
-    scorer, backend = Scorer.load(bundle), ApiSettings().backend
+    source: Path, bundle: Path, texts: list[str], rounds: int, engines: Sequence[str]
+) -> tuple[dict[str, list[float]], dict[str, tuple[float, float]]]:
+    """Return rates by name, and each engine's highest memory (MiB) of the command and of its tree."""
+    scorer = Scorer.load(read_bundle(bundle))
     expected = scorer.score(texts).scores
-    rates: dict[str, list[float]] = {"engine alone": [], "local": []}
-    for number in range(rounds):
+    rates: dict[str, list[float]] = {"engine alone": [], **{engine: [] for engine in engines}}
+    peaks: dict[str, tuple[float, float]] = dict.fromkeys(engines, (0.0, 0.0))
+    for _ in range(rounds):
         rates["engine alone"].append(_rate(len(texts), lambda: scorer.score(texts)))
-        job = _job(source, bundle, folder / f"local{number}", len(texts), backend)
-        rates["local"].append(_rate(len(texts), partial(Worker(job, bundle).score, job.plan.shards[0])))
-        _check(folder / f"local{number}", expected, scorer)
-    if with_ray:
-        with ray_cluster(None) as ray:
-            rates["ray"] = []
-            for number in range(rounds):
-                job = _job(source, bundle, folder / f"ray{number}", -(-len(texts) // RAY_PARTS), backend)
-                rates["ray"].append(_steady(RayEngine(ray).score(job, bundle, job.plan.shards, lambda _: None)))
-                _check(folder / f"ray{number}", expected, scorer)
-    return rates
+        for engine in engines:
+            output = source.parent / engine
+            command = [sys.executable, "-m", "cli", "score", str(source), "--text-column", "text", "--overwrite"]
+            command += ["--bundle", str(bundle), "--output", str(output), "--engine", engine]
+            elapsed_s, own, tree = _measured(command)
+            rates[engine].append(len(texts) / elapsed_s)
+            peaks[engine] = (max(own, peaks[engine][0]), max(tree, peaks[engine][1]))
+            _check(output, expected, scorer.labels)
+        if len({(source.parent / engine / MANIFEST).read_bytes() for engine in engines}) != 1:
+            raise ValueError("the engines wrote different files")
+    return rates, peaks
 
 
-def _job(source: Path, bundle: Bundle, output: Path, partition_rows: int, backend: str) -> Job:
-    policy = read_policy(ApiSettings().policy_path, bundle.manifest.thresholds)
-    how = How(bundle.version, "text", "", policy, partition_rows, backend)
-    plan = make_plan(how, LocalEngine().inspected(find_files(Location.find(source)), how))
-    return Job(plan, open_output(Location.find(output), plan, overwrite=True), 0)
+def _measured(command: Sequence[str]) -> tuple[float, float, float]:
+    """Run a command; return its seconds, and the highest memory (MiB) of its process and of all with those below."""
+    begun, own, tree = time.perf_counter(), 0.0, 0.0
+    with subprocess.Popen(command, cwd=ROOT, env=inherited(), stdout=subprocess.DEVNULL) as process:
+        try:
+            while process.poll() is None:
+                held = _resident_mib(process.pid)
+                own, tree = max(own, held[0]), max(tree, sum(held))
+                with suppress(subprocess.TimeoutExpired):
+                    process.wait(LOOK_S)
+            elapsed_s = time.perf_counter() - begun
+        finally:
+            process.kill()
+    if process.returncode:
+        raise ValueError(f"`{' '.join(command[1:4])} …` ended with {process.returncode}")
+    return elapsed_s, own, tree
+
+
+def _resident_mib(pid: int) -> list[float]:
+    """Return the memory of a process and of each below it."""
+    held = [0.0]
+    with suppress(psutil.Error):
+        process = psutil.Process(pid)
+        held[0] = process.memory_info().rss / 2**20
+        for child in process.children(recursive=True):
+            with suppress(psutil.Error):
+                held.append(child.memory_info().rss / 2**20)
+    return held
+
+
+def _check(folder: Path, expected: npt.NDArray[np.float32], labels: Sequence[str]) -> None:
+    """Check that a folder holds every id once and in order, with the scores expected of it."""
+    found = pq.read_table(folder, columns=["id", *labels])
+    np.testing.assert_array_equal(found.column("id").to_numpy(), np.arange(len(expected)))
+    np.testing.assert_array_equal(np.stack([found.column(label).to_numpy() for label in labels], axis=1), expected)
 
 
 def _rate(count: int, call: Callable[[], object]) -> float:
     begun = time.perf_counter()
     call()
     return count / (time.perf_counter() - begun)
-
-
-def _steady(parts: Iterator[Part]) -> float:
-    """Return rows per second of the parts that come after every worker has written one."""
-    for _ in range(available_cores()):
-        next(parts)
-    begun = time.perf_counter()
-    rows = sum(part.rows for part in parts)
-    return rows / (time.perf_counter() - begun)
-
-
-def _check(folder: Path, expected: "np.ndarray[tuple[int, ...], np.dtype[np.float32]]", scorer: Scorer) -> None:
-    found = pq.read_table(folder)
-    scores = np.stack([found.column(label).to_numpy() for label in scorer.labels], axis=1)
-    np.testing.assert_array_equal(scores, expected)
 
 
 def _pipeline(source: Path, model_dir: Path, batch_size: int) -> float:
@@ -134,4 +155,4 @@ def _pipeline(source: Path, model_dir: Path, batch_size: int) -> float:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    exit_with(main)

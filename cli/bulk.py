@@ -132,8 +132,8 @@ class TableScorer:
         parts = (chunk.slice(row, per_call) for chunk in chunks for row in range(0, chunk.num_rows, per_call))
         calls = 2 if self._scorer.call_tokens else 1  # a GPU is sent the next call while it computes one
         for part, scored in overlapped(self._infer, overlapped(self._tokenize, parts), calls):
-            yield self._with_columns(part, scored)
             on_done(part.chunk.num_rows)
+            yield self._with_columns(part, scored)
 
     def _tokenize(self, chunk: pa.RecordBatch) -> _Part:
         texts = [normalize(text or "") for text in chunk.column(self._text_column).to_pylist()]

@@ -45,7 +45,9 @@ class Location:
             return cls(text, fs.LocalFileSystem(), str(Path(text).absolute()))
         scheme, rest = text.split("://", maxsplit=1)
         shown, _, query = text.partition("?")
-        if "@" in rest.partition(":")[2]:  # not only where a parser sees one: a secret may hold slashes
+        host, _, _ = rest.partition("/")
+        # Not only where a parser sees one: a secret may hold slashes. Below a bucket, names may hold both signs.
+        if "@" in query or (":" in host and "@" in rest.partition(":")[2]):
             raise InvalidInputError("a URL must not hold a password; give credentials in the environment")
         try:
             if unknown := sorted(dict(parse_qsl(query, keep_blank_values=True)).keys() - OPTIONS):
@@ -55,8 +57,10 @@ class Location:
                 )
             filesystem, path = fs.FileSystem.from_uri(text)
         except (pa.ArrowException, OSError, ValueError):  # their messages repeat the URL
+            space = "; a space is written %20" if " " in text else ""
             raise InvalidInputError(
                 f"cannot open the URL of scheme {scheme!r}; expected s3://, gs:// or abfs://, a bucket and a path"
+                f"{space}"
             ) from None
         return cls(shown, filesystem, path.rstrip("/") or "/")
 

@@ -57,7 +57,7 @@ def score(  # noqa: PLR0913, PLR0917 - an argument per option
     text, exactly as written. An empty registry is given the starter bundle.
 
     Into a folder (OUTPUT without suffix, or a URL such as s3://bucket/folder, which INPUT may then be, too) it writes
-    parquet files of at most 16,384 rows, in the order of the rows, and at last _manifest.json with counts and digests.
+    parquet files of 1,024 to 16,384 rows, in the order of the rows, and at last _manifest.json with counts and digests.
     Run again after a crash, it scores what is missing; an output of another version or input is refused.
     """
     from moderation.settings import ApiSettings, load

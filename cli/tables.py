@@ -7,13 +7,14 @@ twice, first to check them and learn their columns and size, so a pipe cannot be
 
 import csv
 import json
+from array import array
 from bisect import bisect_right
 from codecs import BOM_UTF8
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BufferedReader, TextIOWrapper
-from itertools import accumulate, islice
+from itertools import accumulate, chain, islice
 from pathlib import Path
 from typing import Protocol, TypeVar
 
@@ -29,6 +30,8 @@ SUFFIXES = (".csv", ".jsonl", ".parquet")
 CHUNK_ROWS = 1024
 CHUNK_BYTES = 8 << 20
 """A chunk of wide rows ends once it holds as much (of parquet: by the average row), so that memory stays bounded."""
+RUN_BYTES = 16 << 20
+"""Of row groups that are read together: Arrow keeps what it read of each until it has read all."""
 MOST_CHARS = 16 << 20
 """Of a line or cell: a quote that is never closed makes one cell of all that follows."""
 Item = TypeVar("Item")
@@ -48,12 +51,11 @@ class Table(Protocol):
 
     schema: pa.Schema
     num_rows: int
+    offsets: Sequence[int]
+    """Of text formats: the byte where every `CHUNK_ROWS`-th row begins."""
 
     def chunks(self) -> Iterator[pa.RecordBatch]:
         """Yield the rows in order, at most `CHUNK_ROWS` at a time."""
-
-    def spans(self, num_rows: int) -> list[Span]:
-        """Cut the rows into spans of ``num_rows``, a multiple of `CHUNK_ROWS`; the last may be shorter."""
 
 
 def open_table(source: Path | Location) -> Table:
@@ -77,6 +79,14 @@ def open_table(source: Path | Location) -> Table:
     if repeated := sorted({name for name in names if names.count(name) > 1}):
         raise InvalidInputError(f"{location.name} has more than one column named {', '.join(repeated)}")
     return table
+
+
+def cut(num_rows: int, offsets: Sequence[int], span_rows: int) -> list[Span]:
+    """Cut the rows of a table into spans of ``span_rows``, a multiple of `CHUNK_ROWS`; the last may be shorter."""
+    return [
+        Span(start, min(span_rows, num_rows - start), offsets[start // CHUNK_ROWS] if offsets else 0)
+        for start in range(0, num_rows, span_rows)
+    ]
 
 
 def read_span(location: Location, schema: pa.Schema, span: Span) -> Iterator[pa.RecordBatch]:
@@ -107,7 +117,7 @@ def not_utf8(path: Path) -> InvalidInputError:
 def _not_utf8(location: Location) -> InvalidInputError:
     """Look line by line: decoders know only their own buffer."""
     with location.open() as file:
-        for number, line in enumerate(BufferedReader(file), start=1):
+        for number, line in enumerate(BufferedReader(file, BLOCK_BYTES), start=1):
             try:
                 line.decode("utf-8")
             except UnicodeDecodeError as error:
@@ -118,23 +128,17 @@ def _not_utf8(location: Location) -> InvalidInputError:
 
 
 class _Marks:
-    """Where the rows of a text file begin: the byte of every `CHUNK_ROWS`-th."""
+    """Counts the rows of a text file, and keeps where every `CHUNK_ROWS`-th begins."""
 
     def __init__(self) -> None:
         self.num_rows = 0
-        self._offsets: list[int] = []
+        self.offsets = array("Q")
 
     def add(self, offset: int) -> None:
         """Count a row that begins at ``offset``."""
         if self.num_rows % CHUNK_ROWS == 0:
-            self._offsets.append(offset)
+            self.offsets.append(offset)
         self.num_rows += 1
-
-    def spans(self, num_rows: int) -> list[Span]:
-        starts = range(0, self.num_rows, num_rows)
-        return [
-            Span(start, min(num_rows, self.num_rows - start), self._offsets[start // CHUNK_ROWS]) for start in starts
-        ]
 
 
 class CsvTable:
@@ -142,17 +146,18 @@ class CsvTable:
 
     def __init__(self, location: Location) -> None:
         """Check every row."""
-        self._location, self._marks = location, _Marks()
+        self._location, marks = location, _Marks()
         rows = _csv_rows(location)
         begin, _, header = next(rows, (0, 0, []))
         self.schema = pa.schema([(name, pa.string()) for name in header])
         wrong, first = 0, (0, 0)
         for begin, line, row in rows:
-            self._marks.add(begin)
+            marks.add(begin)
             if len(row) != len(header):
                 first = first if wrong else (line, len(row))
                 wrong += 1
-        self.num_rows = self._marks.num_rows
+        self.num_rows = marks.num_rows
+        self.offsets: Sequence[int] = marks.offsets
         if wrong:
             line, found = first
             more = f"; {counted(wrong - 1, 'row')} more with another number than it" if wrong > 1 else ""
@@ -164,23 +169,20 @@ class CsvTable:
         """Yield the rows in order."""
         return _whole(self, self._location)
 
-    def spans(self, num_rows: int) -> list[Span]:
-        """Cut the rows."""
-        return self._marks.spans(num_rows)
-
 
 class JsonLinesTable:
     """One JSON object per line; a field that a line lacks is null."""
 
     def __init__(self, location: Location) -> None:
         """Check every line and settle one type per column."""
-        self._location, self._marks = location, _Marks()
+        self._location, marks = location, _Marks()
         self.schema = pa.schema([])
         for rows in _chunked((end - begin, (begin, row)) for begin, end, row in _json_rows(location)):
             for begin, _ in rows:
-                self._marks.add(begin)
+                marks.add(begin)
             self.schema = self._widened([row for _, row in rows])
-        self.num_rows = self._marks.num_rows
+        self.num_rows = marks.num_rows
+        self.offsets: Sequence[int] = marks.offsets
         if self.num_rows > CHUNK_ROWS:
             for _ in self.chunks():  # a number of an early chunk may not fit a type that a later one asked for
                 pass
@@ -188,10 +190,6 @@ class JsonLinesTable:
     def chunks(self) -> Iterator[pa.RecordBatch]:
         """Yield the rows in order."""
         return _whole(self, self._location)
-
-    def spans(self, num_rows: int) -> list[Span]:
-        """Cut the rows."""
-        return self._marks.spans(num_rows)
 
     def _widened(self, rows: list[dict[str, object]]) -> pa.Schema:
         for name in dict.fromkeys(name for row in rows for name in row):
@@ -208,6 +206,8 @@ class JsonLinesTable:
 class ParquetTable:
     """A parquet file."""
 
+    offsets: Sequence[int] = ()
+
     def __init__(self, location: Location) -> None:
         """Read the footer."""
         self._location = location
@@ -219,13 +219,9 @@ class ParquetTable:
         """Yield the rows in order."""
         return _whole(self, self._location)
 
-    def spans(self, num_rows: int) -> list[Span]:
-        """Cut the rows."""
-        return [Span(start, min(num_rows, self.num_rows - start)) for start in range(0, self.num_rows, num_rows)]
-
 
 def _whole(table: Table, location: Location) -> Iterator[pa.RecordBatch]:
-    for span in table.spans(max(1, -(-table.num_rows // CHUNK_ROWS)) * CHUNK_ROWS):
+    for span in cut(table.num_rows, table.offsets, max(1, table.num_rows)):
         yield from read_span(location, table.schema, span)
 
 
@@ -252,13 +248,29 @@ def _parquet_chunks(location: Location, schema: pa.Schema, span: Span) -> Iterat
         ends = list(accumulate(file.metadata.row_group(group).num_rows for group in range(file.num_row_groups)))
         first = bisect_right(ends, span.first_row)
         skipped, left = span.first_row - (ends[first - 1] if first else 0), span.num_rows
-        for batch in file.iter_batches(_batch_rows(file.metadata), row_groups=range(first, len(ends))):
+        batch_rows = _batch_rows(file.metadata)
+        for batch in chain.from_iterable(file.iter_batches(batch_rows, run) for run in _runs(file.metadata, first)):
             part = batch.slice(skipped, left)
             skipped, left = max(0, skipped - batch.num_rows), left - part.num_rows
             if part.num_rows:
                 yield pa.RecordBatch.from_arrays(part.columns, schema=schema)
             if not left:
                 return
+
+
+def _runs(footer: pq.FileMetaData, first: int) -> Iterator[list[int]]:
+    """Yield the row groups from ``first`` on, together as long as they hold at most `RUN_BYTES`."""
+    run: list[int] = []
+    held_bytes = 0
+    for group in range(first, footer.num_row_groups):
+        size = footer.row_group(group).total_byte_size
+        if held_bytes and held_bytes + size > RUN_BYTES:
+            yield run
+            run, held_bytes = [], 0
+        run.append(group)
+        held_bytes += size
+    if run:
+        yield run
 
 
 def _batch_rows(footer: pq.FileMetaData) -> int:
@@ -327,7 +339,8 @@ def _lines(location: Location, offset: int) -> Iterator[tuple[int, str]]:
         if not offset and file.read(len(BOM_UTF8)) == BOM_UTF8:
             offset = len(BOM_UTF8)
         file.seek(offset)
-        lines = TextIOWrapper(file, encoding="utf-8", newline="")
+        # `TextIOWrapper` asks for 8 KiB at a time, also of a `BufferedReader`: each would be a request to the storage.
+        lines = TextIOWrapper(pa.BufferedInputStream(file, BLOCK_BYTES), encoding="utf-8", newline="")
         while line := lines.readline(MOST_CHARS + 1):
             if len(line) > MOST_CHARS:
                 raise InvalidInputError(f"{location.name} has a line of more than {MOST_CHARS} characters")

@@ -20,7 +20,7 @@ MEASURED = {
     "bytes of indexes": (169.0, "693 + 169"),
     "bytes of a roll-up": (1_875.0 + 213.0, "1,875 + 213"),
 }
-"""Figures of docs/EXPERIMENTS.md, each with what stands there."""
+"""Figures of docs/EXPERIMENTS.md, each with what stands there; the API with the first starter."""
 WRITERS = {
     1: (147, 13_546),
     2: (245, 10_943),

@@ -8,7 +8,7 @@ import json
 import re
 import tempfile
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -21,7 +21,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pyarrow import fs
 
-from cli.bulk import TableScorer, overlapped
+from cli.bulk import overlapped
 from cli.locations import BLOCK_BYTES, Location, storage_errors
 from cli.output import replaced_when_complete
 from cli.partitions.plan import Plan, Shard
@@ -37,6 +37,8 @@ NAME_CHARS = 12
 ROW_GROUP_BYTES = 16 << 20
 READERS = 16
 """Parts of an earlier run that are looked at side by side: in object storage each takes a round trip."""
+Watched = Callable[[Iterable[Any], int], Iterable[Any]]
+"""Yields parts, of which there are so many, as they are, and may say how many are done."""
 
 
 @dataclass(frozen=True)
@@ -73,11 +75,12 @@ class Output:
             InvalidInputError: it belongs to another run, or is another folder on this machine.
         """
         owner = self.location.child(OWNER)
-        try:
-            with owner.open() as file:
-                found = file.read().decode()
-        except FileNotFoundError:
-            found = ""
+        with storage_errors(f"cannot read {owner.name}"):
+            try:
+                with owner.open() as file:
+                    found = file.read().decode()
+            except FileNotFoundError:
+                found = ""
         if found != self.run:
             raise InvalidInputError(
                 f"{owner.name} is not of this run: another one has taken over {self.location.name}, or it is not the "
@@ -144,16 +147,16 @@ def _difference(earlier: Mapping[str, object], plan: Plan) -> str:
     return "scores by another policy or --prefix"
 
 
-def finished_parts(output: Location, plan: Plan) -> dict[int, Part]:
-    """Return the parts of this plan that are there and whole, by number."""
+def finished_parts(output: Location, plan: Plan, watched: Watched) -> dict[int, Part]:
+    """Return the parts of this plan that are there and whole, by number; all that are there are read."""
     with storage_errors(f"cannot read {output.name}"):
         there = set(output.names())
         shards = [shard for shard in plan.shards if part_name(shard.number) in there]
-        found = overlapped(partial(_read_part, output, plan, plan.digest()), shards, READERS)
+        found = overlapped(partial(_read_part, output, plan, plan.digest), shards, READERS)
         digests = _manifest_digests(output, plan)
         return {
             part.number: part
-            for part in found
+            for part in watched(found, len(shards))
             if part is not None and digests.get(part_name(part.number), part.sha256) == part.sha256
         }
 
@@ -174,7 +177,7 @@ def _manifest_digests(output: Location, plan: Plan) -> dict[str, str]:
     if location.kind() != fs.FileType.File:
         return {}
     stated: dict[str, Any] = _read_json(location)
-    return {part["name"]: part["sha256"] for part in stated["parts"]} if stated["plan"] == plan.digest() else {}
+    return {part["name"]: part["sha256"] for part in stated["parts"]} if stated["plan"] == plan.digest else {}
 
 
 def _read_part(output: Location, plan: Plan, digest: str, shard: Shard) -> Part | None:
@@ -184,8 +187,9 @@ def _read_part(output: Location, plan: Plan, digest: str, shard: Shard) -> Part 
         with location.open() as source:
             file = pq.ParquetFile(source, buffer_size=BLOCK_BYTES, page_checksum_verification=True)
             footer = file.metadata
-            for _ in file.iter_batches():
-                pass
+            for group in range(file.num_row_groups):  # one by one: Arrow keeps what it read of several
+                for _ in file.iter_batches(row_groups=[group]):
+                    pass
         stated = json.loads((footer.metadata or {}).get(METADATA, b"{}"))
     except (pa.ArrowException, OSError, ValueError):  # cut off, damaged inside, or not ours
         return None
@@ -202,19 +206,22 @@ def _part(plan: Plan, shard: Shard, stated: Mapping[str, object], size_bytes: in
 
 
 def write_part(
-    output: Output, plan: Plan, shard: Shard, table: TableScorer, chunks: Iterator[pa.RecordBatch], backend: str
+    output: Output, plan: Plan, shard: Shard, schema: pa.Schema, chunks: Iterable[pa.RecordBatch], backend: str
 ) -> Part:
-    """Write the rows that ``table`` has scored, under the part's name once all are there.
+    """Write the scored rows of a shard, under the part's name once all are there.
 
     Raises:
         InvalidInputError: the disk or the storage refuses, or the output belongs to another run by now.
     """
     with _in_place(output.location.child(part_name(shard.number))) as path:
-        with closing(_GroupWriter(path, table.output_schema(plan.schema))) as writer:
+        decisions: Counter[str | None] = Counter()
+        with closing(_GroupWriter(path, schema)) as writer:
             for chunk in chunks:
                 writer.write(chunk)
-            stated = {"without_text": table.without_text, "decisions": dict(table.decisions), "backend": backend}
-            writer.state({"plan": plan.digest(), "number": shard.number, **stated})
+                decisions.update(chunk.column(plan.how.prefix + "decision").to_pylist())
+            without_text = decisions.pop(None, 0)
+            stated = {"without_text": without_text, "decisions": dict(decisions), "backend": backend}
+            writer.state({"plan": plan.digest, "number": shard.number, **stated})
         output.check_owner()  # before the file is opened: who took over deletes it
         with path.open("rb") as file:
             digest = file_digest(file, "sha256").hexdigest()
@@ -252,15 +259,22 @@ def _in_place(location: Location) -> Iterator[Path]:
         with replaced_when_complete(Path(location.path)) as path:
             yield path
         return
-    with storage_errors(f"cannot write {location.name}"), tempfile.TemporaryDirectory() as folder:
+    with (
+        storage_errors(f"cannot write into the temporary folder {tempfile.gettempdir()}"),
+        tempfile.TemporaryDirectory() as folder,
+    ):
         path = Path(folder) / "part"
         yield path
-        with path.open("rb") as file, location.filesystem.open_output_stream(location.path) as stream:
+        with (
+            storage_errors(f"cannot write {location.name}"),
+            path.open("rb") as file,
+            location.filesystem.open_output_stream(location.path) as stream,
+        ):
             while block := file.read(BLOCK_BYTES):
                 stream.write(block)
 
 
-def write_manifest(output: Output, plan: Plan, parts: Mapping[int, Part]) -> dict[str, Any]:
+def write_manifest(output: Output, plan: Plan, parts: Mapping[int, Part], watched: Watched) -> dict[str, Any]:
     """Write down what the output holds, once every part of the plan was read back; return it.
 
     Raises:
@@ -271,7 +285,7 @@ def write_manifest(output: Output, plan: Plan, parts: Mapping[int, Part]) -> dic
     decisions = sum((Counter(part.decisions) for part in in_order), Counter[str]())
     manifest = {
         **plan.identity(),
-        "plan": plan.digest(),
+        "plan": plan.digest,
         "rows": sum(part.rows for part in in_order),
         "without_text": sum(part.without_text for part in in_order),
         "decisions": dict(sorted(decisions.items())),
@@ -280,7 +294,7 @@ def write_manifest(output: Output, plan: Plan, parts: Mapping[int, Part]) -> dic
         "digest": sha256("".join(part.sha256 for part in in_order).encode()).hexdigest(),
     }
     with storage_errors(f"cannot write {folder.name}"):
-        _check_whole(output, in_order)
+        _check_whole(output, in_order, watched)
         folder.child(MANIFEST).write(json.dumps(manifest, indent=1, sort_keys=True).encode())
         if folder.is_local:
             for left in Path(folder.path).glob(".part-*.partial"):  # of a run that was killed
@@ -289,7 +303,7 @@ def write_manifest(output: Output, plan: Plan, parts: Mapping[int, Part]) -> dic
     return manifest
 
 
-def _check_whole(output: Output, parts: Sequence[Part]) -> None:
+def _check_whole(output: Output, parts: Sequence[Part], watched: Watched) -> None:
     """Check that the folder is this run's and holds these parts, byte for byte, and nothing else."""
     folder, expected = output.location, {part_name(part.number): part.sha256 for part in parts}
     there = set(folder.names())
@@ -297,7 +311,7 @@ def _check_whole(output: Output, parts: Sequence[Part]) -> None:
         fault = "is missing; run again" if odd[0] in expected else "is no part of it; move it away and run again"
         raise InvalidInputError(f"{folder.name} is not whole: {odd[0]} {fault}")
     digests = overlapped(lambda name: folder.child(name).sha256(), expected, READERS)
-    for (name, stated), digest in zip(expected.items(), digests, strict=True):
+    for (name, stated), digest in zip(expected.items(), watched(digests, len(expected)), strict=True):
         if digest != stated:
             raise InvalidInputError(f"{folder.name} is not whole: {name} was changed since it was written; run again")
     output.check_owner()

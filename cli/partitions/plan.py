@@ -4,8 +4,9 @@ The same input gives the same plan on any machine, so a part that an earlier run
 """
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from hashlib import sha256
 
 import pyarrow as pa
@@ -16,12 +17,14 @@ from cli.bulk import check_text_column
 from cli.locations import Location, is_data, storage_errors
 from cli.output import counted
 from cli.partitions.columns import common_schema, conform
-from cli.tables import CHUNK_ROWS, SUFFIXES, ParquetTable, Span, open_table, read_span
+from cli.tables import CHUNK_ROWS, SUFFIXES, ParquetTable, Span, cut, open_table, read_span
 from moderation.errors import InvalidInputError, ModerationError, NotFoundError
 from moderation.policy import Policy
 from moderation.release import VERSION
 
-PARTITION_ROWS = 16 * CHUNK_ROWS
+FEWEST_PARTS = 64
+"""Of a file with as many chunks: workers share parts, and wait at the end for the last one."""
+MOST_PARTITION_ROWS = 16 * CHUNK_ROWS
 """Of one part, which is what each worker loses in a crash: a minute's work for two cores with the starter."""
 
 
@@ -35,12 +38,9 @@ class InputFile:
     """Its size in bytes, and when it was changed."""
     sha256: str
     schema: pa.Schema
-    spans: tuple[Span, ...]
-
-    @property
-    def num_rows(self) -> int:
-        """Rows of all spans."""
-        return sum(span.num_rows for span in self.spans)
+    num_rows: int
+    offsets: Sequence[int]
+    """As a `Table` has them."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,6 @@ class How:
     text_column: str
     prefix: str
     policy: Policy
-    partition_rows: int = PARTITION_ROWS
     backend: str = "auto"
     """As asked for; which one a machine took stands in each part."""
     release: str = VERSION
@@ -73,6 +72,7 @@ class Plan:
     how: How
     files: tuple[InputFile, ...]
     schema: pa.Schema
+    partition_rows: int
     shards: tuple[Shard, ...]
 
     @property
@@ -84,6 +84,7 @@ class Plan:
         """Return all that the output depends on, as JSON holds it."""
         stated = {
             **asdict(self.how),
+            "partition_rows": self.partition_rows,
             "files": [
                 {"name": file.name, "bytes": file.state[0], "sha256": file.sha256, "rows": file.num_rows}
                 for file in self.files
@@ -93,8 +94,9 @@ class Plan:
         as_json: dict[str, object] = json.loads(json.dumps(stated))
         return as_json
 
+    @cached_property
     def digest(self) -> str:
-        """Return the SHA-256 of the identity."""
+        """The SHA-256 of the identity; pickled with the plan once it is known."""
         return sha256(json.dumps(self.identity(), sort_keys=True).encode()).hexdigest()
 
 
@@ -138,9 +140,8 @@ def inspect(name: str, location: Location, how: How) -> InputFile | ModerationEr
         if isinstance(table, ParquetTable):  # the others were read to learn their rows
             for _ in table.chunks():
                 pass
-        spans = tuple(table.spans(how.partition_rows))
         with storage_errors(f"cannot read {location.name}"):
-            return InputFile(name, location, state, location.sha256(), table.schema, spans)
+            return InputFile(name, location, state, location.sha256(), table.schema, table.num_rows, table.offsets)
     except ModerationError as error:
         return error
 
@@ -167,9 +168,15 @@ def make_plan(how: How, inspected: Iterable[InputFile | ModerationError]) -> Pla
     check_text_column(schema, how.text_column)
     for file in files:
         _check_fits(file, schema)
-    spans = [(number, span) for number, file in enumerate(files) for span in file.spans]
+    rows = partition_rows(sum(file.num_rows for file in files))
+    spans = [(number, span) for number, file in enumerate(files) for span in cut(file.num_rows, file.offsets, rows)]
     shards = tuple(Shard(number, file, span) for number, (file, span) in enumerate(spans or [(0, Span(0, 0))]))
-    return Plan(how, tuple(files), schema, shards)
+    return Plan(how, tuple(files), schema, rows, shards)
+
+
+def partition_rows(num_rows: int) -> int:
+    """Return how many rows a part of an input of ``num_rows`` has at most: whole chunks, whoever scores them."""
+    return min(max(1, num_rows // (FEWEST_PARTS * CHUNK_ROWS)) * CHUNK_ROWS, MOST_PARTITION_ROWS)
 
 
 def _check_fits(file: InputFile, schema: pa.Schema) -> None:

@@ -9,6 +9,7 @@ import logging
 import os
 import socket
 import tempfile
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, replace
@@ -27,6 +28,8 @@ from moderation.release import VERSION
 CONNECT_S = 5.0
 MOST_BLOCKS = 10_000
 """Of the table of shards; what Ray Data repeats when a worker dies is a block."""
+MOST_RETRIES = 3
+"""Of a shard whose worker died: Ray Data itself tries for ever, also what kills every worker."""
 
 
 @contextmanager
@@ -37,7 +40,7 @@ def ray_cluster(address: str | None) -> Iterator[Any]:
 
     Raises:
         ConfigurationError: Ray is not installed.
-        UnavailableError: no cluster answers.
+        UnavailableError: no cluster answers, or none starts here.
     """
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"  # before it is imported: else it reports to its makers
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # what is below names no fault of ours
@@ -52,8 +55,9 @@ def ray_cluster(address: str | None) -> Iterator[Any]:
     try:
         # "local": with no address at all, Ray joins the last cluster that was started here
         ray.init(address=address or "local", log_to_driver=False, logging_level=logging.ERROR, **own)
-    except (ConnectionError, RuntimeError, ValueError) as error:
-        raise UnavailableError(f"no Ray cluster at {address}: {str(error).partition(chr(10))[0]}") from None
+    except Exception as error:  # noqa: BLE001 - Ray raises it bare where its processes do not come up in time
+        failed = f"no Ray cluster at {address}" if address else "Ray did not start here"
+        raise UnavailableError(f"{failed}: {str(error).partition(chr(10))[0]}") from None
     try:
         yield ray
     finally:
@@ -85,7 +89,7 @@ class RayEngine:
     def inspected(self, files: Mapping[str, Location], how: How) -> Iterator[InputFile | ModerationError]:
         """Yield what `inspect` finds in each file, in order."""
         self._room("CPU", 1)
-        task = self._ray.remote(inspect)
+        task = self._ray.remote(_inspected)
         with self._ray_errors():
             for reference in [task.remote(name, location, how) for name, location in files.items()]:
                 yield self._ray.get(reference)
@@ -107,13 +111,18 @@ class RayEngine:
         of_each, workers = self._resources(job, bundle)
         numbers = [{"shard": shard.number} for shard in shards]
         table = from_items(numbers, override_num_blocks=min(len(numbers), MOST_BLOCKS))
-        rows = table.map_batches(
-            _RayWorker,
-            fn_constructor_args=(replace(job, threads=job.threads or 1), self._ray.put(_packed(bundle))),
-            batch_size=1,
-            compute=ActorPoolStrategy(size=min(workers, len(shards))),
-            **of_each,
-        )
+        job = replace(job, threads=job.threads or 1)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # Ray 2.60 knows no other way to state the retries
+            rows = table.map_batches(
+                _RayWorker,
+                fn_constructor_args=(job, self._ray.put(_packed(bundle)), "num_gpus" in of_each),
+                batch_size=1,
+                # One shard at a time: what waits behind another while a worker is idle makes the end late.
+                compute=ActorPoolStrategy(size=min(workers, len(shards)), max_tasks_in_flight_per_actor=1),
+                max_task_retries=MOST_RETRIES,
+                **of_each,
+            )
         with self._ray_errors():
             for row in rows.iter_rows():
                 if row["error"]:
@@ -137,7 +146,10 @@ class RayEngine:
                 f"a worker failed with {type(cause).__name__}; see Ray's logs on its node"
             ) from error
         except self._ray.exceptions.RayError as error:
-            raise UnavailableError(f"Ray lost a worker ({type(error).__name__}); run again to go on") from error
+            raise UnavailableError(
+                f"Ray lost a worker ({type(error).__name__}), and those that took its place; see Ray's logs, and run "
+                "again to go on"
+            ) from error
 
     def _resources(self, job: Job, bundle: Bundle) -> tuple[dict[str, int], int]:
         """Return what a worker asks of Ray, and how many there are.
@@ -169,9 +181,10 @@ class RayEngine:
 class _RayWorker:
     """A `Worker` as Ray Data calls it: numbers of shards in, what became of each out."""
 
-    def __init__(self, job: Job, packed: Any) -> None:  # noqa: ANN401 - a reference to what `_packed` returned
+    def __init__(self, job: Job, packed: Any, on_gpu: bool) -> None:  # noqa: ANN401 - a reference to `_packed`'s
         self._job = job
         self._packed = packed
+        self._on_gpu = on_gpu
         self._worker: Worker | None = None
 
     def __call__(self, batch: Any) -> dict[str, list[str]]:  # noqa: ANN401 - arrays by column
@@ -179,11 +192,12 @@ class _RayWorker:
         for number in batch["shard"].tolist():
             try:
                 self._worker = self._worker or self._loaded()
-                parts.append(json.dumps(asdict(self._worker.score(self._job.plan.shards[number]))))
+                (part,) = self._worker.score([self._job.plan.shards[number]])
+                parts.append(json.dumps(asdict(part)))
                 errors.append("")
             except ModerationError as error:  # returned, not raised: Ray would try again
                 parts.append("")
-                errors.append(str(error))
+                errors.append(_with_node(error))
         return {"part": parts, "error": errors}
 
     def _loaded(self) -> Worker:
@@ -196,7 +210,22 @@ class _RayWorker:
                 path = Path(folder, name)
                 path.parent.mkdir(parents=True, exist_ok=True)
                 path.write_bytes(content)
-            return Worker(self._job, read_bundle(Path(folder), expected_version=self._job.plan.how.version))
+            worker = Worker(self._job, read_bundle(Path(folder), expected_version=self._job.plan.how.version))
+        if self._on_gpu and worker.device != "cuda":  # it would hold the GPU and score on one core
+            raise ConfigurationError(
+                "a GPU of the cluster is not used: install requirements/gpu.txt on its node, or set MODERATION_BACKEND "
+                "to int8 or fp32 to score on CPUs"
+            )
+        return worker
+
+
+def _inspected(name: str, location: Location, how: How) -> InputFile | ModerationError:
+    found = inspect(name, location, how)
+    return InvalidInputError(_with_node(found)) if isinstance(found, ModerationError) else found
+
+
+def _with_node(error: ModerationError) -> str:
+    return f"{error} (on node {socket.gethostname()})"
 
 
 def _packed(bundle: Bundle) -> dict[str, bytes]:

@@ -11,7 +11,7 @@ from tqdm import tqdm
 from cli.bulk import extended, new_fields
 from cli.locations import Location
 from cli.partitions.parts import Part, finished_parts, open_output, withdraw_manifest, write_manifest
-from cli.partitions.plan import PARTITION_ROWS, How, InputFile, Shard, find_files, make_plan
+from cli.partitions.plan import How, InputFile, Shard, find_files, make_plan
 from cli.partitions.ray_engine import RayEngine, ray_cluster
 from cli.partitions.worker import Job, LocalEngine
 from moderation.bundle import Bundle
@@ -47,7 +47,6 @@ class Request:
     engine: str
     address: str | None
     workers: int
-    partition_rows: int = PARTITION_ROWS
 
 
 def score_folder(request: Request, bundle: Bundle, settings: ApiSettings) -> dict[str, Any]:
@@ -57,7 +56,7 @@ def score_folder(request: Request, bundle: Bundle, settings: ApiSettings) -> dic
         InvalidInputError: an input that cannot be read, or an output that is not this run's or cannot be written.
     """
     policy = read_policy(settings.policy_path, bundle.manifest.thresholds)
-    how = How(bundle.version, request.text_column, request.prefix, policy, request.partition_rows, settings.backend)
+    how = How(bundle.version, request.text_column, request.prefix, policy, settings.backend)
     source, output = request.source, request.output
     if output.is_in(source):
         raise InvalidInputError(f"{output.name} lies in the input; give another output")
@@ -70,7 +69,7 @@ def score_folder(request: Request, bundle: Bundle, settings: ApiSettings) -> dic
         plan = make_plan(how, _bar("check", len(files), " files", inspected))
         extended(plan.schema, new_fields(bundle.manifest.label_names, request.prefix))
         opened = open_output(output, plan, request.overwrite)
-        parts = finished_parts(output, plan)
+        parts = finished_parts(output, plan, _verified)
         missing = [shard for shard in plan.shards if shard.number not in parts]
         if missing:
             withdraw_manifest(opened)
@@ -78,7 +77,11 @@ def score_folder(request: Request, bundle: Bundle, settings: ApiSettings) -> dic
         before = sum(part.rows for part in parts.values())
         with _bar("score", plan.num_rows, " texts", initial=before) as bar:
             parts |= {part.number: part for part in engine.score(job, bundle, missing, bar.update)}
-    return write_manifest(opened, plan, parts)
+    return write_manifest(opened, plan, parts, _verified)
+
+
+def _verified(parts: Iterable[Any], count: int) -> Iterable[Any]:
+    return _bar("verify", count, " parts", parts) if count else parts
 
 
 def _bar(doing: str, total: int, unit: str, items: Iterable[Any] = (), initial: int = 0) -> "tqdm[Any]":

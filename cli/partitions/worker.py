@@ -3,6 +3,8 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+import pyarrow as pa
+
 from cli.bulk import TableScorer
 from cli.locations import Location, storage_errors
 from cli.partitions.columns import conform
@@ -34,27 +36,44 @@ class Worker:
         """
         self._job = job
         self._scorer = Scorer.load(bundle, job.threads, job.plan.how.backend)
+        self.device = self._scorer.device
 
-    def score(self, shard: Shard, on_done: Callable[[int], object] = lambda _: None) -> Part:
-        """Read the rows of a shard, score them and write its part; ``on_done`` is told how many more rows are done.
+    def score(self, shards: Sequence[Shard], on_done: Callable[[int], object] = lambda _: None) -> Iterator[Part]:
+        """Yield the part of each shard once it is written; meanwhile rows of the next are read and scored.
+
+        ``on_done`` is told how many more rows are scored.
 
         Raises:
             InvalidInputError: the input changed or cannot be read, or the output cannot be written.
         """
         plan, how = self._job.plan, self._job.plan.how
+        table = TableScorer(self._scorer, how.policy, how.text_column, how.prefix)
+        schema = table.output_schema(plan.schema)
+        scored = table.scored((chunk for shard in shards for chunk in self._rows(shard)), on_done)
+        for shard in shards:
+            rows = _first(scored, shard.span.num_rows)
+            yield write_part(self._job.output, plan, shard, schema, rows, self._scorer.backend)
+
+    def _rows(self, shard: Shard) -> Iterator[pa.RecordBatch]:
+        plan = self._job.plan
         file = plan.files[shard.file]
         with storage_errors(f"cannot read {file.location.name}"):
             state = file.location.state()
         if state != file.state:
             raise InvalidInputError(f"{file.location.name} changed since it was checked; run again with another output")
-        table = TableScorer(self._scorer, how.policy, how.text_column, how.prefix)
-        rows = (conform(chunk, plan.schema, file.name) for chunk in read_span(file.location, file.schema, shard.span))
-        scored = table.scored(rows, on_done)
-        return write_part(self._job.output, plan, shard, table, scored, self._scorer.backend)
+        for chunk in read_span(file.location, file.schema, shard.span):
+            yield conform(chunk, plan.schema, file.name)
+
+
+def _first(chunks: Iterator[pa.RecordBatch], num_rows: int) -> Iterator[pa.RecordBatch]:
+    while num_rows:
+        chunk = next(chunks)
+        num_rows -= chunk.num_rows
+        yield chunk
 
 
 class LocalEngine:
-    """The engine of this process: one shard after the other, on all cores."""
+    """The engine of this process: the shards in order, on all cores."""
 
     def inspected(self, files: Mapping[str, Location], how: How) -> Iterator[InputFile | ModerationError]:
         """Yield what `inspect` finds in each file, in order."""
@@ -65,6 +84,4 @@ class LocalEngine:
     ) -> Iterator[Part]:
         """Yield the parts of ``shards`` as they are written; ``on_done`` is told how many more rows are scored."""
         if shards:
-            worker = Worker(job, bundle)
-            for shard in shards:
-                yield worker.score(shard, on_done)
+            yield from Worker(job, bundle).score(shards, on_done)

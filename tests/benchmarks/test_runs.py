@@ -8,8 +8,11 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
+from benchmarks import bulk_scoring
 from benchmarks.comments import comments
 from benchmarks.engine import Int8Rate
 from benchmarks.engine_torch import _Padded, _Unsorted
@@ -55,6 +58,26 @@ def test_bulk_scoring_is_measured_on_scores_that_are_those_of_the_engine(bundle:
     done = benchmark("bulk_scoring", "--bundle", bundle, "--count", 64, "--rounds", 1, "--no-ray", "--pipeline-batches")
     assert done.returncode == 0, done.stderr
     assert re.search(r"^\| local \| \d+ \(\d+ to \d+\) \| \d+\.\d{3} \|$", done.stdout, re.MULTILINE), done.stdout
+    (held,) = re.findall(r"^\| local \| (\d+) \| (\d+) \|$", done.stdout, re.MULTILINE)
+    assert 50 < int(held[0]) <= int(held[1])
+
+
+@pytest.mark.parametrize(("ids", "score"), [([0, 2, 1], 0.5), ([0, 1, 1], 0.5), ([0, 1, 2], 0.4)])
+def test_bulk_scoring_refuses_answers_of_other_rows_or_scores(tmp_path: Path, ids: list[int], score: float) -> None:
+    expected = np.full((3, 1), 0.5, dtype=np.float32)
+    pq.write_table(pa.table({"id": [0, 1, 2], "toxic": expected[:, 0]}), tmp_path / "part.parquet")
+    bulk_scoring._check(tmp_path, expected, ["toxic"])
+    pq.write_table(pa.table({"id": ids, "toxic": np.full(3, score, dtype=np.float32)}), tmp_path / "part.parquet")
+    with pytest.raises(AssertionError, match="not equal"):
+        bulk_scoring._check(tmp_path, expected, ["toxic"])
+
+
+def test_bulk_scoring_counts_the_memory_of_the_processes_below() -> None:
+    child = "import time; held = bytearray(200 << 20); time.sleep(1)"
+    parent = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {child!r}])"
+    _, own, tree = bulk_scoring._measured([sys.executable, "-c", parent])
+    assert own < 100
+    assert tree > own + 200
 
 
 @pytest.mark.full

@@ -66,6 +66,8 @@ def test_a_name_that_is_not_utf8_is_refused(folder: Path) -> None:
         ("s3://AKIA:abc/SECRET@bucket/in", "must not hold a password"),
         ("s3://bucket/in?endpoint_override=http://me:SECRET@host", "must not hold a password"),
         ("abfs://box@account.dfs.core.windows.net/in?account_key=SECRET", "option 'account_key' of a URL is not known"),
+        ("s3://AKIA:a?b/SECRET@bucket/in", "must not hold a password"),
+        ("s3://bucket/SECRET comments/", "a space is written %20"),
         ("s3://[SECRET", "cannot open the URL of scheme 's3'"),
         ("s3://AKIA:SECRET", "cannot open the URL of scheme 's3'"),
         ("nothing://SECRET/in", "cannot open the URL of scheme 'nothing'"),
@@ -83,6 +85,12 @@ def test_the_options_of_a_url_are_no_part_of_its_name() -> None:
     place = Location.find("s3://bucket/out/?region=eu-west-1&endpoint_override=localhost:9")
     assert (place.name, place.path) == ("s3://bucket/out/", "bucket/out")
     assert (place.child("a").name, place.child("a").path) == ("s3://bucket/out/a", "bucket/out/a")
+
+
+def test_names_below_a_bucket_may_hold_what_a_password_stands_between() -> None:
+    name = "s3://bucket/2024-01-01T10:00/user@x%20y.csv"
+    place = Location.find(f"{name}?region=us-east-1")
+    assert (place.name, place.path) == (name, "bucket/2024-01-01T10:00/user@x y.csv")
 
 
 def test_the_root_is_the_root() -> None:

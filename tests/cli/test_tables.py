@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 from collections.abc import Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
@@ -15,7 +16,7 @@ from hypothesis import strategies as st
 from cli import tables
 from cli.locations import Location
 from cli.table_writers import create_table
-from cli.tables import CHUNK_BYTES, CHUNK_ROWS, SUFFIXES, open_table, read_span
+from cli.tables import CHUNK_BYTES, CHUNK_ROWS, SUFFIXES, cut, open_table, read_span
 from moderation.errors import InvalidInputError, NotFoundError
 
 ROWS = [{"id": "007", "text": "a,\n\"b\" ; 'c'"}, {"id": "1.10", "text": "NA"}, {"id": "", "text": "é\u202e\u0000"}]
@@ -196,7 +197,7 @@ def test_any_span_is_read_by_itself(tmp_path: Path, suffix: str, line_end: str) 
             else:
                 file.writelines(json.dumps(row, ensure_ascii=False) + line_end * 2 for row in rows)
     table = open_table(path)
-    spans = table.spans(2 * CHUNK_ROWS)
+    spans = cut(table.num_rows, table.offsets, 2 * CHUNK_ROWS)
     assert [(span.first_row, span.num_rows) for span in spans] == [(0, 2048), (2048, 2048), (4096, 1024)]
     for span in reversed(spans):
         chunks = read_span(Location.find(path), table.schema, span)
@@ -207,9 +208,23 @@ def test_any_span_is_read_by_itself(tmp_path: Path, suffix: str, line_end: str) 
 def test_a_table_that_lost_rows_after_it_was_checked_is_said(tmp_path: Path, suffix: str) -> None:
     path = write(tmp_path / f"table{suffix}", [{"text": f"secret {number}"} for number in range(20)])
     table = open_table(path)
-    (span,) = table.spans(CHUNK_ROWS)
+    (span,) = cut(table.num_rows, table.offsets, CHUNK_ROWS)
     path.unlink()
     write(path, [{"text": "secret"}] * 10)
     with pytest.raises(InvalidInputError, match="rows 1 to 20: damaged, or changed since they were checked") as raised:
         list(read_span(Location.find(path), table.schema, span))
     assert "secret" not in str(raised.value)
+
+
+def test_row_groups_that_were_read_are_not_kept(tmp_path: Path) -> None:
+    path = tmp_path / "wide.parquet"
+    pq.write_table(pa.table({"text": [os.urandom(250_000).hex() for _ in range(200)]}), path, row_group_size=20)
+    before = pa.total_allocated_bytes()
+    held = [pa.total_allocated_bytes() - before for _ in open_table(path).chunks()]
+    assert max(held) < 50_000_000  # of 100: two chunks and the page of a group
+
+
+def test_small_row_groups_are_read_together(tmp_path: Path) -> None:
+    path = tmp_path / "table.parquet"
+    pq.write_table(pa.table({"text": [str(number) for number in range(3000)]}), path, row_group_size=10)
+    assert [chunk.num_rows for chunk in open_table(path).chunks()] == [1024, 1024, 952]

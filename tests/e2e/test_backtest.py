@@ -164,6 +164,9 @@ def test_a_back_test_and_a_training_step_on_the_exported_reviews(
 ) -> None:
     with running_app("monitor", tmp_path, database_url=postgres_url) as url:
         tab.goto(f"{url}/back-test")
+        # A click while the page is drawn for the first time may be drawn over.
+        expect(tab.get_by_role("tab", name="Another version")).to_be_visible()
+        expect(tab.get_by_test_id("stApp")).to_have_attribute("data-test-script-state", "notRunning")
         tab.get_by_role("tab", name="Another version").click()
         tab.get_by_label("Candidate", exact=True).click()
         tab.get_by_role("option", name=re.compile(candidate[:12])).click()

@@ -1,5 +1,6 @@
 """Docker and Compose as commands, and the images that the tests need."""
 
+import json
 import os
 import shutil
 import socket
@@ -12,6 +13,8 @@ from typing import TypeVar
 
 T = TypeVar("T")
 ROOT = Path(__file__).resolve().parents[2]
+LOAD = (Path(__file__).parent / "load.py").read_text()
+CALLERS = 6
 TARGETS = ("api", "moderator", "monitor", "tools", "train", "api-gpu")
 
 
@@ -32,26 +35,54 @@ def run(command: Sequence[str], **options: object) -> "subprocess.CompletedProce
 
 
 @contextmanager
-def container(image: str, *options: str) -> Iterator[str]:
+def container(image: str, *options: str, command: Sequence[str] = ()) -> Iterator[str]:
     """Yield the id of a container that runs as it should: nothing of it can be written but /tmp and its volume."""
-    name = docker("run", "--detach", "--read-only", "--tmpfs", "/tmp", *options, image).stdout.strip()
+    name = docker("run", "--detach", "--read-only", "--tmpfs", "/tmp", *options, image, *command).stdout.strip()
     try:
         yield name
     finally:
         docker("rm", "--force", "--volumes", name)
 
 
+def networks_of(container: str) -> dict[str, str]:
+    """Return the container's address on each of its networks."""
+    found = json.loads(docker("inspect", "-f", "{{json .NetworkSettings.Networks}}", container).stdout)
+    return {name: it["IPAddress"] for name, it in found.items()}
+
+
+def callers_network(container: str) -> str:
+    """Return the name of the network on which callers reach the container."""
+    (name,) = (each for each in networks_of(container) if each.endswith("_callers"))
+    return name
+
+
+@contextmanager
+def load(network: str, url: str, key: str) -> Iterator["subprocess.Popen[str]"]:
+    """Run callers in a container on ``network``; yield what prints what came of it (load.py) once nobody answers."""
+    name = "moderation-test-load"
+    options = ("--rm", "-i", "--name", name, "--network", network, "--entrypoint", "python")
+    command = ("docker", "run", *options, image("tools"), "-", url, key, str(CALLERS))
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdin is not None
+        process.stdin.write(LOAD)
+        process.stdin.close()
+        try:
+            yield process
+        finally:
+            docker("rm", "--force", name, check=False)
+
+
 class Compose:
     """The system of ``docker/compose.yaml``, copied to ``folder`` so that its secrets are its own."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, **environment: str) -> None:
         self.folder = folder / "docker"
         left_out = shutil.ignore_patterns("secrets", "aws", "compose.override.yaml")
         shutil.copytree(ROOT / "docker", self.folder, ignore=left_out)
         run(("sh", str(self.folder / "secrets.sh")))
-        names = ("API_PORT", "MODERATOR_PORT", "MONITOR_PORT", "PROMETHEUS_PORT")
+        names = ("API_PORT", "BALANCER_PORT", "MODERATOR_PORT", "MONITOR_PORT", "PROMETHEUS_PORT")
         self.ports = dict(zip(names, map(str, free_ports(len(names))), strict=True))
-        self._environment = {**os.environ, **self.ports, "COMPOSE_PROJECT_NAME": "moderation-test"}
+        self._environment = {**os.environ, **self.ports, "COMPOSE_PROJECT_NAME": "moderation-test", **environment}
         plugin = subprocess.run(("docker", "compose", "version"), capture_output=True, check=False).returncode == 0
         self._command = ("docker", "compose") if plugin else ("docker-compose",)
 

@@ -13,6 +13,7 @@ fi
 WHEELS_PORT=${WHEELS_PORT:-8993}
 export BASE_IMAGE="${BASE_IMAGE:-moderation-stand-in-base}" BUILD_OPTIONS="${BUILD_OPTIONS:---network host}"
 export POSTGRES_IMAGE=moderation-stand-in-postgres PROMETHEUS_IMAGE=moderation-stand-in-prometheus
+export NGINX_IMAGE=moderation-stand-in-nginx
 
 made=$(mktemp -d)
 wheels=
@@ -36,7 +37,7 @@ if ! docker image inspect "$BASE_IMAGE" >/dev/null 2>&1; then
     tar -C "$made/base" -c . | docker import - "$BASE_IMAGE" >/dev/null
     rm -rf "$made/base"
 fi
-for name in postgres prometheus; do
+for name in postgres prometheus nginx; do
     # Word splitting is meant: BUILD_OPTIONS is several arguments.
     quietly "moderation-stand-in-$name" docker build $BUILD_OPTIONS --build-arg "BASE_IMAGE=$BASE_IMAGE" \
         --tag "moderation-stand-in-$name" "$name"

@@ -1,7 +1,6 @@
 """The whole system from docker/compose.yaml, Grafana left out: it answers, drains, and comes back from a backup."""
 
 import json
-import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,7 +9,7 @@ import httpx
 import pytest
 import yaml
 
-from tests.images.docker import Compose, docker, image, wait_for
+from tests.images.docker import Compose, callers_network, docker, load, networks_of, wait_for
 
 pytestmark = [pytest.mark.images, pytest.mark.timeout(900)]
 SERVICES = ("api", "moderator", "monitor", "worker", "prometheus")
@@ -23,7 +22,6 @@ REACHED = {
     ("worker", "prometheus", 9090), ("api", "prometheus", 9090), ("api", "moderator", 8501),
 }  # fmt: skip
 REACH = (Path(__file__).parent / "reach.py").read_text()
-LOAD = (Path(__file__).parent / "load.py").read_text()
 TABLES = "'predictions', 'feedback', 'api_keys', 'versions', 'rollups', 'alembic_version'"
 COUNTS = (
     "SELECT string_agg(t || '=' || (xpath('/row/c/text()', query_to_xml(format('SELECT count(*) AS c FROM %I', t), "
@@ -110,12 +108,6 @@ def test_the_moderator_apps_key_holds(compose: Compose, http: httpx.Client) -> N
     assert http.post("/predict", json={"comment_text": "hello"}, headers={"X-API-Key": key}).is_success
 
 
-def networks_of(container: str) -> dict[str, str]:
-    """Return the container's address on each of its networks."""
-    found = json.loads(docker("inspect", "-f", "{{json .NetworkSettings.Networks}}", container).stdout)
-    return {name: it["IPAddress"] for name, it in found.items()}
-
-
 def test_everyone_reaches_what_they_need_and_nothing_else(compose: Compose, http: httpx.Client) -> None:
     """By name, and by each address of each server: what keeps the latter apart is the engine, not a name."""
     networks = {service: networks_of(compose.id_of(service)) for service in ("postgres", *SERVICES)}
@@ -158,22 +150,13 @@ def when_signalled(container: str, since: float) -> float:
 
 def test_docker_stop_under_load_fails_no_request_that_was_sent_before(compose: Compose, http: httpx.Client) -> None:
     api = compose.id_of("api")
-    networks = docker("inspect", "-f", "{{range $name, $_ := .NetworkSettings.Networks}}{{$name}} {{end}}", api).stdout
-    (network,) = (name for name in networks.split() if "callers" in name)
-    key = http.headers["X-API-Key"]
-    command = ("docker", "run", "--rm", "-i", "--network", network, "--entrypoint", "python", image("tools"))
-    with subprocess.Popen(
-        (*command, "-", "http://api:8001", key, "6"), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    ) as load:
-        assert load.stdin is not None
-        load.stdin.write(LOAD)
-        load.stdin.close()
+    with load(callers_network(api), "http://api:8001", http.headers["X-API-Key"]) as callers:
         stored = int(compose.sql("SELECT count(*) FROM predictions"))
         wait_for(lambda: int(compose.sql("SELECT count(*) FROM predictions")) > stored + 200)
         begun_at = time.time()
         compose("stop", "api")
-        assert load.stdout is not None
-        seen = json.loads(load.stdout.read())
+        assert callers.stdout is not None
+        seen = json.loads(callers.stdout.read())
     assert docker("inspect", "-f", "{{.State.ExitCode}}", api).stdout == "0\n"
     signalled_at = when_signalled(api, begun_at)
     before = [(ended_at, how) for sent_at, ended_at, how in seen["asked"] if sent_at < signalled_at]

@@ -56,9 +56,9 @@ def answers(url: str) -> bool:
 
 @dataclass
 class Upstream:
-    """A server that answers as it is told and notes what it was asked."""
+    """A server that answers as it is told, or hangs up (``None``), and notes what it was asked."""
 
-    status: int
+    status: int | None
     asked: list[tuple[str, str]] = field(default_factory=list)
 
     @contextmanager
@@ -71,6 +71,9 @@ class Upstream:
             def do_POST(self) -> None:
                 self.rfile.read(int(self.headers["Content-Length"]))
                 upstream.asked.append((self.path, self.headers["X-Request-Id"]))
+                if upstream.status is None:
+                    self.close_connection = True
+                    return
                 self.send_response(upstream.status)
                 self.send_header("Retry-After", "1")
                 self.send_header("Content-Length", "0")
@@ -90,19 +93,20 @@ class Upstream:
                 thread.join()
 
 
-def ask_beside(folder: Path, statuses: tuple[int, int], path: str) -> tuple[Counter[int], list[Upstream]]:
-    upstreams = [Upstream(status) for status in statuses]
+def ask_beside(folder: Path, first: int | None, second: int, path: str) -> tuple[Counter[int], list[Upstream]]:
+    upstreams = [Upstream(first), Upstream(second)]
     with ExitStack() as stack:
         ports = [stack.enter_context(each.running()) for each in upstreams]
         url = stack.enter_context(nginx(folder, ports))
         http = stack.enter_context(httpx.Client(base_url=url, trust_env=False))
         found = [http.post(path, json={}, headers={"X-Request-Id": f"asked-{number}"}) for number in range(20)]
-    assert {answer.headers.get("Retry-After") for answer in found} == {"1"}  # the server's own answer
+    for answer in found:
+        assert (answer.headers.get("Retry-After") == "1") == (answer.status_code != 502)  # the server's own answer
     return Counter(answer.status_code for answer in found), upstreams
 
 
 def test_what_one_server_has_no_room_for_the_other_answers(tmp_path: Path) -> None:
-    statuses, (full, other) = ask_beside(tmp_path, (503, 200), "/predict?key=secret")
+    statuses, (full, other) = ask_beside(tmp_path, 503, 200, "/predict?key=secret")
     assert statuses == {200: 20}
     assert len(full.asked) >= 5  # it is asked on: it may have room again
     assert set(full.asked) < set(other.asked)  # the same request, by its id
@@ -110,16 +114,28 @@ def test_what_one_server_has_no_room_for_the_other_answers(tmp_path: Path) -> No
 
 
 def test_servers_without_room_are_not_taken_for_dead(tmp_path: Path) -> None:
-    statuses, both = ask_beside(tmp_path, (503, 503), "/predict")
+    statuses, both = ask_beside(tmp_path, 503, 503, "/predict")
     assert statuses == {503: 20}  # and no 502
     assert [len(each.asked) for each in both] == [20, 20]
 
 
-@pytest.mark.parametrize("path", ["/feedback", "/v1alpha1/comments:suggestscore"])
-def test_what_is_stored_by_whoever_gets_it_is_sent_once(tmp_path: Path, path: str) -> None:
-    statuses, both = ask_beside(tmp_path, (503, 200), path)
+def test_what_one_server_hangs_up_on_the_other_answers(tmp_path: Path) -> None:
+    statuses, (dying, other) = ask_beside(tmp_path, None, 200, "/predict")
+    assert statuses == {200: 20}
+    assert len(dying.asked) >= 5
+    assert set(dying.asked) < set(other.asked)
+
+
+@pytest.mark.parametrize(("first", "said"), [(503, 503), (None, 502)])
+@pytest.mark.parametrize(
+    "path", ["/feedback", "/v1alpha1/comments:suggestscore", "/v1alpha1/comments%3Asuggestscore", "/batch"]
+)
+def test_what_is_stored_by_whoever_gets_it_is_sent_once(
+    tmp_path: Path, path: str, first: int | None, said: int
+) -> None:
+    statuses, both = ask_beside(tmp_path, first, 200, path)
     assert sum(len(each.asked) for each in both) == statuses.total() == 20
-    assert statuses[503] == len(both[0].asked) > 0
+    assert statuses[said] == len(both[0].asked) > 0
 
 
 @dataclass

@@ -1,13 +1,15 @@
+import asyncio
 import json
 import resource
 import socket
 import time
+from typing import Any, cast
 
 import httpx
 import pytest
 
 from serve import protocol
-from serve.protocol import MAX_FILES, MAX_HEAD_BYTES, REFUSALS, most_files
+from serve.protocol import MAX_FILES, MAX_HEAD_BYTES, REFUSALS, WholeAnswers, most_files
 from tests.serve.server import Server, wait_until
 
 MiB = 2**20
@@ -144,15 +146,80 @@ def is_reset(connection: socket.socket) -> bool:
     return False
 
 
-def test_an_answer_leaves_in_one_piece(server: Server) -> None:
-    """Killed between two pieces, a server would leave half an answer, for which nobody can ask another one."""
+class Noting:
+    """A transport that notes what is written and that it is closed, in front of another one or of none."""
+
+    def __init__(self, behind: Any = None) -> None:
+        self.told: list[bytes | str] = []
+        self._behind = behind
+
+    def write(self, data: bytes) -> None:
+        self.told.append(data)
+        if self._behind:
+            self._behind.write(data)
+
+    def close(self) -> None:
+        self.told.append("close")
+        if self._behind:
+            self._behind.close()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._behind, name)
+
+
+def answers_to(noting: Noting) -> WholeAnswers:
+    return WholeAnswers(cast(asyncio.Transport, noting))
+
+
+HEAD = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n"
+
+
+def test_a_head_is_written_together_with_what_follows() -> None:
+    noting = Noting()
+    transport = answers_to(noting)
+    for body in (b"{}", b"[]"):
+        transport.write(HEAD)
+        transport.write(body)
+    assert noting.told == [HEAD + b"{}", HEAD + b"[]"]
+
+
+def test_a_connection_that_is_closed_behind_a_head_sends_it() -> None:
+    noting = Noting()
+    transport = answers_to(noting)
+    transport.write(HEAD)
+    assert noting.told == []
+    transport.close()
+    assert noting.told == [HEAD, "close"]
+
+
+def test_leave_to_go_on_does_not_wait_for_an_answer() -> None:
+    noting = Noting()
+    answers_to(noting).write(b"HTTP/1.1 100 Continue\r\n\r\n")
+    assert noting.told == [b"HTTP/1.1 100 Continue\r\n\r\n"]
+
+
+def test_an_answer_is_one_write(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Killed between two, a server would leave half an answer, for which nobody can ask another one."""
+    connections: list[Noting] = []
+
+    def noted(transport: asyncio.Transport) -> WholeAnswers:
+        connections.append(Noting(transport))
+        return answers_to(connections[-1])
+
+    monkeypatch.setattr(protocol, "WholeAnswers", noted)
+    received = b""
     with connected(server) as connection:
         for number in range(20):
             connection.sendall(predict(json.dumps({"comment_text": f"comment {number}"}).encode()))
-            piece = connection.recv(65_536)
-            head, _, body = piece.partition(b"\r\n\r\n")
-            assert head.startswith(b"HTTP/1.1 200 ")
-            assert json.loads(body)["decision"]
+            received += answers(connection, b"}")
+    (noting,) = connections
+    written = [each for each in noting.told if isinstance(each, bytes)]
+    assert len(written) == 20
+    assert b"".join(written) == received
+    for each in written:
+        head, _, body = each.partition(b"\r\n\r\n")
+        assert head.startswith(b"HTTP/1.1 200 ")
+        assert json.loads(body)["decision"]
 
 
 def test_a_head_with_nothing_behind_it_leaves_too(server: Server) -> None:

@@ -170,7 +170,7 @@ def test_each_process_reads_its_own_rows_and_no_other(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.yaml")), ids=lambda path: path.stem)
-def test_accelerate_takes_each_config_and_starts_several_processes(path: Path) -> None:
+def test_accelerate_reads_each_config_as_several_processes(path: Path) -> None:
     config = ClusterConfig.from_yaml_file(path)
     assert config.distributed_type == DistributedType.MULTI_GPU  # any other starts one process where it should be many
     assert config.num_processes > config.num_machines * config.machine_rank

@@ -2,7 +2,9 @@
 
 import csv
 import json
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -51,7 +53,7 @@ def source(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def score(bundle: Path, tmp_path: Path) -> ScoreFolder:
-    """Score a folder into another, by parts of 1,024 rows: ``score(source, output, engine="ray", address=…)``."""
+    """Score a folder into another, ``score(source, output, engine="ray", address=…)``."""
 
     def run(
         source: Path | str, output: Path | str, bundle_dir: Path = bundle, backend: Any = "auto", **options: Any
@@ -64,12 +66,30 @@ def score(bundle: Path, tmp_path: Path) -> ScoreFolder:
             "address": None,
             "workers": 0,
         }
-        request = Request(Location.find(source), Location.find(output), **{**asked, **options}, partition_rows=1024)
+        request = Request(Location.find(source), Location.find(output), **{**asked, **options})
         return score_folder(
             request, read_bundle(bundle_dir), ApiSettings(state_dir=tmp_path / "state", backend=backend)
         )
 
     return run
+
+
+@contextmanager
+def one_node() -> Iterator[str]:
+    """A Ray cluster of one node with two cores, whose processes have this one's environment; its address."""
+    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+    from ray.cluster_utils import Cluster
+
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 2, "include_dashboard": False})
+    try:
+        yield cluster.address
+    finally:
+        cluster.shutdown()
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    """Every file of a folder by its name."""
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
 def read_rows(output: Path) -> dict[str, list[Any]]:

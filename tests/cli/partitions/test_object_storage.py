@@ -1,5 +1,6 @@
 """Input and output in S3, as moto plays it over HTTP."""
 
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -10,8 +11,10 @@ import pytest
 from moto.server import ThreadedMotoServer
 
 from cli.locations import Location
+from cli.partitions.parts import MANIFEST
+from cli.tables import CHUNK_ROWS, Span, open_table, read_span
 from moderation.errors import InvalidInputError
-from tests.cli.partitions.conftest import ScoreFolder
+from tests.cli.partitions.conftest import ScoreFolder, one_node
 
 
 @pytest.fixture
@@ -29,7 +32,7 @@ def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
 
 
 def test_a_folder_in_s3_is_scored_into_another_and_gone_on_with(
-    score: ScoreFolder, source: Path, tmp_path: Path, bucket: str
+    score: ScoreFolder, source: Path, tmp_path: Path, bucket: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     s3 = boto3.client("s3", endpoint_url=bucket, region_name="us-east-1")
     for path in source.rglob("*.*"):
@@ -47,3 +50,41 @@ def test_a_folder_in_s3_is_scored_into_another_and_gone_on_with(
             assert pq.read_table(file).equals(pq.read_table(part))
     with pytest.raises(InvalidInputError, match="cannot write s3://nowhere/out"):
         score(here, f"s3://nowhere/out{query}")
+    monkeypatch.setattr(tempfile, "tempdir", "/nowhere")
+    with pytest.raises(InvalidInputError, match="cannot write into the temporary folder /nowhere: No such file"):
+        score(here, f"s3://comments/out2{query}")
+
+
+@pytest.mark.full
+@pytest.mark.timeout(400)
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # Ray Data copies its own settings
+def test_ray_scores_from_s3_into_s3(score: ScoreFolder, source: Path, tmp_path: Path, bucket: str) -> None:
+    s3 = boto3.client("s3", endpoint_url=bucket, region_name="us-east-1")
+    for path in source.rglob("*.*"):
+        s3.upload_file(str(path), "comments", f"in/{path.relative_to(source)}")
+    query = f"?scheme=http&region=us-east-1&endpoint_override={urlsplit(bucket).netloc}"
+    with one_node() as address:  # with the credentials of ``bucket`` in its environment
+        score(f"s3://comments/in{query}", f"s3://comments/out{query}", engine="ray", address=address)
+    score(source, tmp_path / "out")
+    output = Location.find(f"s3://comments/out{query}")
+    assert {name: output.child(name).sha256() for name in (*output.names(), MANIFEST)} == {
+        path.name: Location.find(path).sha256()
+        for path in (tmp_path / "out").iterdir()
+        if path.name.startswith("part-") or path.name == MANIFEST
+    }
+
+
+@pytest.mark.parametrize(("name", "line"), [("a.csv", "{number},hello\n"), ("a.jsonl", '{{"id": {number}}}\n')])
+def test_text_is_read_in_large_blocks(name: str, line: str, bucket: str, caplog: pytest.LogCaptureFixture) -> None:
+    content = "id,text\n" * name.endswith("csv") + "".join(line.format(number=number) for number in range(50_000))
+    boto3.client("s3", endpoint_url=bucket, region_name="us-east-1").put_object(
+        Bucket="comments", Key=name, Body=content.encode()
+    )
+    place = Location.find(
+        f"s3://comments/{name}?scheme=http&region=us-east-1&endpoint_override={urlsplit(bucket).netloc}"
+    )
+    caplog.clear()
+    table = open_table(place)
+    list(read_span(place, table.schema, Span(CHUNK_ROWS, table.num_rows - CHUNK_ROWS, table.offsets[1])))
+    reads = [record for record in caplog.records if f"GET /comments/{name}" in record.getMessage()]
+    assert 2 <= len(reads) <= 8, len(reads)  # of half a megabyte and more, by 8 KiB: above 140

@@ -2,7 +2,6 @@
 
 import json
 import re
-import resource
 import shutil
 import signal
 import subprocess
@@ -10,6 +9,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pyarrow as pa
@@ -19,7 +19,7 @@ import pytest
 from cli.locations import Location
 from cli.partitions.parts import MANIFEST, OWNER, Part, open_output
 from cli.partitions.plan import How, InputFile, Shard, inspect, make_plan
-from cli.partitions.worker import Job, LocalEngine
+from cli.partitions.worker import Job, LocalEngine, Worker
 from moderation.bundle import Bundle, read_bundle
 from moderation.errors import InvalidInputError, NotFoundError
 from moderation.labels import LABELS
@@ -28,11 +28,7 @@ from moderation.release import VERSION
 from moderation.scoring.scorer import Scorer
 from tests.bundles import build_tiny_bundle
 from tests.cli.conftest import ROOT, Moderation
-from tests.cli.partitions.conftest import ScoreFolder, read_rows, rows_of, text_of, write_parquet
-
-
-def contents(folder: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in folder.iterdir()}
+from tests.cli.partitions.conftest import ScoreFolder, contents, read_rows, rows_of, text_of, write_parquet
 
 
 def test_every_row_is_scored_once_as_it_is_alone_and_in_order(
@@ -319,32 +315,53 @@ def test_an_input_without_rows_gives_a_part_without_rows(score: ScoreFolder, tmp
 
 
 def test_a_disk_that_is_full_is_said_and_the_rest_is_written_once_there_is_room(
-    score: ScoreFolder, source: Path, tmp_path: Path
+    score: ScoreFolder, source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (4_000, hard))  # a part has more
-    try:
-        with pytest.raises(InvalidInputError, match=r"cannot write .*part-00000000\.parquet: .*(large|space)"):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / ".part-00000000.parquet.full.partial").symlink_to("/dev/full")  # ENOSPC, by the kernel
+    with monkeypatch.context() as patched:
+        patched.setattr("cli.output.uuid4", lambda: SimpleNamespace(hex="full"))
+        with pytest.raises(
+            InvalidInputError, match=r"cannot write .*part-00000000\.parquet: .*No space left on device"
+        ):
             score(source, tmp_path / "out")
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert {path.name for path in (tmp_path / "out").iterdir()} == {"_plan.json", OWNER}
     assert score(source, tmp_path / "out")["rows"] == 7500
 
 
-def test_a_file_that_changes_after_it_was_checked_is_said(bundle: Path, tmp_path: Path) -> None:
-    path = tmp_path / "in.csv"
-    path.write_text("text\n" + "hello\n" * 10)
-    loaded = read_bundle(bundle)
+def job_of(path: Path, bundle: Bundle, output: Path) -> Job:
     rules = {"labels": {name: {"review": "bundle", "remove": "never"} for name in LABELS}}
-    how = How(loaded.version, "text", "", Policy.from_mapping(rules, loaded.manifest.thresholds), backend="int8")
-    checked = inspect("in.csv", Location.find(path), how)
+    how = How(bundle.version, "text", "", Policy.from_mapping(rules, bundle.manifest.thresholds), backend="int8")
+    checked = inspect(path.name, Location.find(path), how)
     assert isinstance(checked, InputFile)
     plan = make_plan(how, [checked])
-    job = Job(plan, open_output(Location.find(tmp_path / "out"), plan, overwrite=False), 1)
+    return Job(plan, open_output(Location.find(output), plan, overwrite=False), 1)
+
+
+def test_a_file_that_changes_after_it_was_checked_is_said(bundle: Path, tmp_path: Path) -> None:
+    path, loaded = tmp_path / "in.csv", read_bundle(bundle)
+    path.write_text("text\n" + "hello\n" * 10)
+    job = job_of(path, loaded, tmp_path / "out")
     path.write_text("text\n" + "howdy\n" * 10)
     with pytest.raises(InvalidInputError, match=r"in\.csv changed since it was checked"):
-        list(LocalEngine().score(job, loaded, plan.shards, lambda _: None))
+        list(LocalEngine().score(job, loaded, job.plan.shards, lambda _: None))
+
+
+def test_the_next_shard_is_read_before_the_part_of_one_is_written(bundle: Path, tmp_path: Path) -> None:
+    class Noting(Worker):
+        def _rows(self, shard: Shard) -> Iterator[pa.RecordBatch]:
+            read.append(shard.number)
+            return super()._rows(shard)
+
+    read: list[int] = []
+    loaded = read_bundle(bundle)
+    write_parquet(tmp_path / "in.parquet", rows_of(0, 5000))
+    job = job_of(tmp_path / "in.parquet", loaded, tmp_path / "out")
+    parts = Noting(job, loaded).score(job.plan.shards)
+    assert next(parts).rows == 1024
+    assert read[:2] == [0, 1]
+    assert [part.rows for part in parts] == [1024, 1024, 1024, 904]
+    assert read == [0, 1, 2, 3, 4]
 
 
 def test_a_folder_is_for_folders_urls_and_ray_alone(moderation: Moderation, bundle: Path, tmp_path: Path) -> None:
@@ -361,12 +378,20 @@ def test_a_folder_is_for_folders_urls_and_ray_alone(moderation: Moderation, bund
 def test_progress_is_lines_where_there_is_no_terminal(
     score: ScoreFolder, source: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    def lines() -> list[str]:
+        return [line.strip() for line in capsys.readouterr().err.splitlines() if line.strip()]
+
     score(source, tmp_path / "out")
-    lines = [line.strip() for line in capsys.readouterr().err.splitlines() if line.strip()]
-    assert lines[0].startswith("check: 0 of 3 files")
-    assert lines[-1].startswith("score: 7500 of 7500 texts, ")
-    assert re.search(r"texts/s, 00:00 left$", lines[-1])
-    assert len(lines) == 4  # of each, the first and the last: a line a minute
+    check, checked, begun, scored, verify, verified = lines()  # of each, the first and the last: a line a minute
+    assert (check.split(",")[0], checked.split(",")[0]) == ("check: 0 of 3 files", "check: 3 of 3 files")
+    assert (begun.split(",")[0], scored.split(",")[0]) == ("score: 0 of 7500 texts", "score: 7500 of 7500 texts")
+    assert re.search(r"texts/s, 00:00 left$", scored)
+    assert (verify.split(",")[0], verified.split(",")[0]) == ("verify: 0 of 9 parts", "verify: 9 of 9 parts")
+    (tmp_path / "out" / "part-00000003.parquet").unlink()
+    score(source, tmp_path / "out")
+    said = [line.split(",")[0] for line in lines()]
+    assert said[2:4] == ["verify: 0 of 8 parts", "verify: 8 of 8 parts"]
+    assert said[-1] == "verify: 9 of 9 parts"
 
 
 def test_wide_rows_are_written_in_several_row_groups(score: ScoreFolder, tmp_path: Path) -> None:
