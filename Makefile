@@ -30,14 +30,12 @@ install-ray: $(RAY) ## Install what `moderation score --engine ray` needs
 up: $(UP) ## Start the API, both apps and the worker; Ctrl-C stops them
 	@$(PYTHON) -m cli up
 
-starter: $(TRAIN) ## Train the starter from its data: a teacher, two stages, its figures (docs/training.md; hours)
+starter: $(TRAIN) ## Train the starter from its data: two models, then its figures (docs/training.md; hours)
 	@$(PYTHON) -m train.data configs/train/starter.yaml --split train --output runs/starter-train.parquet
 	@$(PYTHON) -m train configs/train/graded.yaml
-	@$(PYTHON) -m train configs/train/starter.yaml --set publish=false
-	@$(PYTHON) -m train configs/train/starter-finish.yaml
-	@rm -rf runs/starter-finish/measured
-	@$(PYTHON) -m train.quality configs/train/starter-finish.yaml --bundle runs/starter-finish/bundle \
-		--output runs/starter-finish/measured
+	@$(PYTHON) -m train configs/train/starter.yaml
+	@rm -rf runs/starter/measured
+	@$(PYTHON) -m train.quality configs/train/starter.yaml --bundle runs/starter/bundle --output runs/starter/measured
 
 test: $(DEV) ## Lint, check types and layers, run all tests but the long ones
 	@$(call checks,)

@@ -180,20 +180,6 @@ class DataConfig(_Section):
     contradictions: Literal["refuse", "keep", "drop", "majority"] = "keep"
     near_duplicates: Literal["refuse", "keep", "drop", "together"] = "refuse"
     split: SplitConfig = SplitConfig()
-    train_shares: Annotated[
-        dict[str, Annotated[float, Field(gt=0, le=1)]],
-        Field(description="By a source's name: of its rows to train on only so many are kept, by the text's hash."),
-    ] = {}
-    train_weights: Annotated[
-        dict[str, Annotated[float, Field(gt=0)]],
-        Field(description="By a source's name: multiplies the sample weight of its rows to train on."),
-    ] = {}
-
-    @model_validator(mode="after")
-    def _names_sources(self) -> Self:
-        if unknown := {*self.train_shares, *self.train_weights} - {source.name for source in self.sources}:
-            raise ValueError(f"no source is called {min(unknown)!r}")
-        return self
 
     @field_validator("sources")  # min_length would also complain where a source does not fit
     @classmethod

@@ -173,7 +173,7 @@ def disguise(text: str, telling: Set[str] = frozenset()) -> str:
     places = [place for place, word in enumerate(words) if sum(map(str.isalpha, word)) >= SHORTEST]
     kinds = chance.sample(DISGUISES, chance.choice((1, 1, 2)))
     share = chance.uniform(0.1, 1.0)
-    telling_places = [place for place, word in enumerate(words) if telling.intersection(_words(word))]
+    telling_places = [place for place, word in enumerate(words) if not telling.isdisjoint(_words(word))]
     if telling_places and chance.random() < TELLING:
         places, share = telling_places, max(share, 0.5)
     for place in chance.sample(places, min(len(places), max(1, round(share * len(places))))):

@@ -9,7 +9,7 @@ from moderation.labels import LABELS
 from train.config import DataConfig, TrainConfig
 from train.data import checks, overlap
 from train.data.columns import TRUTH_PREFIX
-from train.data.near import fold, in_part, text_key
+from train.data.near import fold, text_key
 from train.data.sources import Part, read_source, read_table, without_same
 from train.data.splits import assign_splits
 
@@ -41,10 +41,8 @@ def load_rows(config: DataConfig) -> pd.DataFrame:
     left_out["contradicting labels"] = len(kept) - len(resolved)
     split, shared = _split(resolved, config)
     left_out["in a more protected split too"] = len(resolved) - len(split)
-    sample = _sampled(split, config)
-    left_out["over data.train_shares"] = len(split) - len(sample)
-    unknown = checks.unknown_labels(sample)
-    rows = sample[list(COLUMNS)].reset_index(drop=True)
+    unknown = checks.unknown_labels(split)
+    rows = split[list(COLUMNS)].reset_index(drop=True)
     rows.attrs[FINDINGS] = {
         "left_out": left_out,
         "contradictions": {label: int(found[label].sum()) for label in LABELS},
@@ -53,15 +51,6 @@ def load_rows(config: DataConfig) -> pd.DataFrame:
         "sources": [_source_findings(part) for part in parts],
     }
     return rows
-
-
-def _sampled(rows: pd.DataFrame, config: DataConfig) -> pd.DataFrame:
-    """Return ``rows``, of those to train on as many of each source and as heavy as the config says."""
-    train = rows["split"] == "train"
-    shares = rows["source"].map(config.train_shares).fillna(1.0).where(train, 1.0)
-    kept = [in_part(text, (0, share)) for text, share in zip(rows["folded"], shares, strict=True)]
-    factors = rows["source"].map(config.train_weights).fillna(1.0).where(train, 1.0)
-    return rows.assign(weight=rows["weight"] * factors)[kept]
 
 
 def _split(rows: pd.DataFrame, config: DataConfig) -> tuple[pd.DataFrame, dict[str, dict[str, int]] | None]:

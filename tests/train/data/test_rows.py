@@ -233,25 +233,3 @@ def test_written_splits_are_disjoint_and_complete(path: Path, tmp_path: Path) ->
     assert json.dumps(written["test"].attrs) == "{}"
     # The gate reads what is written.
     assert read_frozen(tmp_path / "out" / "test.parquet", DataRules(min_positives=1)).labels == LABELS
-
-
-def test_of_the_rows_to_train_on_a_share_of_each_source_is_kept_and_weighted(path: Path) -> None:
-    whole, part = (
-        load_rows(config(table(path))),
-        load_rows(config(table(path), train_shares={path.name: 0.5}, train_weights={path.name: 3})),
-    )
-    for split in SPLITS:
-        before, after = (set(rows.loc[rows["split"] == split, "id"]) for rows in (whole, part))
-        assert after <= before
-        if split == "train":
-            assert 0.3 < len(after) / len(before) < 0.7
-            assert part.attrs[FINDINGS]["left_out"]["over data.train_shares"] == len(before) - len(after)
-        else:
-            assert after == before
-    weight = whole["weight"].iloc[0]
-    assert (part["weight"] == np.where(part["split"] == "train", 3 * weight, weight)).all()
-
-
-def test_a_share_of_no_source_is_refused(path: Path) -> None:
-    with pytest.raises(ValueError, match=r"no source is called 'rows\.csv'"):
-        config(table(path), train_shares={"rows.csv": 0.5})
