@@ -1,7 +1,7 @@
 """The model card: what the manifest states, in words and tables."""
 
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import pandas as pd
@@ -93,6 +93,7 @@ UNDISGUISE = (
     "- The tokenizer undoes look-alike letters, letters set apart, digits for letters and letters repeated "
     "(`train/undisguise.py`): for languages in Latin script only, Cyrillic and Greek are misread."
 )
+START = "- The weights are those of the bundle `{path}`, version `{version}`, trained on."
 AVERAGE = "- The weights are an exponential moving average over the steps of training (decay {decay:g})."
 LAYERS = "- From each layer of the encoder to the one below, the learning rate falls to {decay:g} of it."
 
@@ -148,7 +149,7 @@ def model_card(manifest: Manifest, config: TrainConfig, rows: pd.DataFrame) -> s
         dataset=provenance.dataset,
         digest=provenance.dataset_digest[:16],
         sources=_sources(config.data),
-        recipe=_recipe(config, provenance.config["teachers"]),
+        recipe=_recipe(config, provenance.config),
         rows=", ".join(f"{counts[split]:,} {split}" for split in ("train", "validation", "test")),
         commit=provenance.git_commit[:12],
         exported=provenance.exported_commit[:12],
@@ -192,9 +193,10 @@ def _sources(data: DataConfig) -> str:
     return "\n".join(lines)
 
 
-def _recipe(config: TrainConfig, teachers: Any) -> str:  # noqa: ANN401 - of the manifest, which is plain JSON
-    """Return what there is beyond the labels, as a list; nothing where there is nothing."""
-    said = [_teacher(teacher) for teacher in teachers]
+def _recipe(config: TrainConfig, stated: Mapping[str, Any]) -> str:
+    """Return what there is beyond the labels, as a list, if there is something; ``stated`` is the manifest's."""
+    said = [START.format(path=config.model.start, version=stated["start"][:12])] if stated.get("start") else []
+    said += [_teacher(teacher) for teacher in stated["teachers"] or []]
     if config.disguise is not None:
         said.append(DISGUISES.format(share=config.disguise.share, weight=config.disguise.weight))
     if config.model.undisguise:

@@ -27,6 +27,7 @@ from train.perspective.config import PerspectiveConfig
 
 SplitName = Literal["train", "validation", "test"]
 COLUMNS = ("id", "comment_text", *LABELS, "weight", "language")
+EXTENDS = "extends"
 
 
 def _known_columns(columns: dict[str, str]) -> dict[str, str]:
@@ -203,6 +204,13 @@ class ModelConfig(_Section):
             "with random weights and a vocabulary of the training texts."
         ),
     ]
+    start: Annotated[
+        Path | None,
+        Field(
+            description="A bundle of this encoder, whose weights the training begins with: those of its int8 file as "
+            "floats if it holds no others."
+        ),
+    ] = None
     pooling: Literal["first", "mean", "mean_max"] = "mean"
     max_tokens: Annotated[int, Field(ge=8, le=4096)] = 256
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.1
@@ -423,11 +431,24 @@ class TrainConfig(_Section):
 
 
 def load(path: Path, overrides: Sequence[str] = ()) -> TrainConfig:
-    """Read ``path`` and apply ``overrides`` of the form ``section.key=value`` (value in YAML).
+    """Read ``path``, over the config that it ``extends``, and apply ``overrides`` ``section.key=value`` (in YAML).
 
     Raises:
         ConfigurationError: no such file, no YAML, an unknown key (the nearest one is named), a value that does not fit.
     """
+    raw = _read(path)
+    for override in overrides:
+        _set(raw, override)
+    try:
+        return TrainConfig.model_validate(raw)
+    except ValidationError as error:
+        raise ConfigurationError(
+            f"config {path}: " + "; ".join(explain(found, TrainConfig) for found in error.errors())
+        ) from None
+
+
+def _read(path: Path, above: tuple[Path, ...] = ()) -> dict[str, object]:
+    """Return what ``path`` says, over what the config that it extends says; ``above`` are those that extend it."""
     try:
         raw = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
@@ -438,14 +459,22 @@ def load(path: Path, overrides: Sequence[str] = ()) -> TrainConfig:
         raise ConfigurationError(f"config {path} is not YAML: {' '.join(str(error).split())}") from error
     if not isinstance(raw, dict):
         raise ConfigurationError(f"config {path} holds no mapping")
-    for override in overrides:
-        _set(raw, override)
-    try:
-        return TrainConfig.model_validate(raw)
-    except ValidationError as error:
-        raise ConfigurationError(
-            f"config {path}: " + "; ".join(explain(found, TrainConfig) for found in error.errors())
-        ) from None
+    if EXTENDS not in raw:
+        return raw
+    base = path.parent / str(raw.pop(EXTENDS))
+    if base.resolve() in [each.resolve() for each in (path, *above)]:
+        raise ConfigurationError(f"config {path} extends itself")
+    return _merged(_read(base, (path, *above)), raw)
+
+
+def _merged(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, object]:
+    """Return ``base`` with ``changes``, section by section; a list takes the place of a list."""
+    sections = {
+        key: _merged(base[key], value)
+        for key, value in changes.items()
+        if isinstance(value, dict) and isinstance(base.get(key), dict)
+    }
+    return base | changes | sections
 
 
 def _set(raw: dict[str, object], override: str) -> None:

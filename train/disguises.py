@@ -1,12 +1,15 @@
 """Copies of training rows in which words are written as people write them to get past a filter.
 
 The gate (`train.gate.obfuscation`) and the model's figures disguise texts in their own ways; these are drawn more
-widely, letter by letter, so that a model learns the habit and not one table.
+widely, letter by letter, so that a model learns the habit and not one table. Some copies instead get a harmless text
+before or behind them.
 """
 
 import hashlib
 import random
-from collections.abc import Callable
+import re
+from collections import Counter
+from collections.abc import Callable, Sequence, Set
 
 import numpy as np
 import pandas as pd
@@ -69,6 +72,8 @@ def _dropped(word: str, chance: random.Random) -> str:
 
 
 def _exchanged(word: str, chance: random.Random) -> str:
+    if len(word) < 4:
+        return word
     place = chance.randrange(1, len(word) - 2)
     return word[:place] + word[place + 1] + word[place] + word[place + 2 :]
 
@@ -93,9 +98,16 @@ DISGUISES: tuple[Callable[[str, random.Random], str], ...] = (
     _leet, _alike, _spaced, _split, _repeated, _stretched, _dropped, _exchanged, _masked, _decorated, _studded,
 )  # fmt: skip
 SHORTEST = 4
-"""Letters that a word must have to be disguised."""
+"""Letters that a word must have to be disguised by chance."""
 LONGEST = 60
 """Words of a text that is copied: a disguise is as well learnt from short ones, at less cost."""
+TELLING = 0.75
+"""Share of texts with a telling word of which those alone are disguised, as people do."""
+DILUTED = 0.2
+"""Share of copies that get a harmless text beside them instead, as people hide abuse in small talk."""
+SMALL_TALK = range(5, 25)
+"""Words of such a harmless text."""
+_WORD = re.compile(r"[^\W\d_]{3,}")
 
 
 def disguised(rows: pd.DataFrame, config: DisguiseConfig) -> pd.DataFrame:
@@ -109,21 +121,68 @@ def disguised(rows: pd.DataFrame, config: DisguiseConfig) -> pd.DataFrame:
     count = round(config.share * len(rows))
     with_label = order[has_label][: count // 2]
     chosen = rows.loc[with_label.append(order[~has_label][: count - len(with_label)])]
+    telling, harmless = telling_words(short), small_talk(short)
     copies = chosen.assign(weight=np.minimum(chosen["weight"], 1.0) * config.weight)
-    copies["comment_text"] = [disguise(text) for text in chosen["comment_text"]]
+    copies["comment_text"] = [_copy(text, telling, harmless) for text in chosen["comment_text"]]
     return copies
 
 
-def disguise(text: str) -> str:
-    """Return ``text`` with some of its words disguised in one or two ways; the text decides which."""
+def telling_words(rows: pd.DataFrame) -> frozenset[str]:
+    """Return the words that stand at least eight times as often in rows with a label as in those without.
+
+    A word of three letters or more counts once per row, and three times at least; odds are of counts plus one half
+    (Haldane 1956).
+    """
+    has_label = (rows[list(LABELS)] >= 0.5).any(axis=1)
+    counts = {
+        known: Counter(word for text in rows.loc[has_label == known, "comment_text"] for word in set(_words(text)))
+        for known in (True, False)
+    }
+    odds = (has_label.sum() + 1) / ((~has_label).sum() + 1)
+    return frozenset(
+        word
+        for word, count in counts[True].items()
+        if count >= 3 and (count + 0.5) / (counts[False][word] + 0.5) >= 8 * odds
+    )
+
+
+def small_talk(rows: pd.DataFrame) -> list[str]:
+    """Return short texts that nobody gave a label, in an order by hash; a tenth of them is enough of a choice."""
+    labels = rows[list(LABELS)]
+    words = rows["comment_text"].str.count(r"\s+") + 1
+    harmless = rows[(labels < 0.1).all(axis=1) & words.isin(SMALL_TALK)]
+    texts = sorted(harmless["comment_text"], key=_digest)
+    return texts[: max(100, len(texts) // 10)]
+
+
+def _copy(text: str, telling: frozenset[str], harmless: Sequence[str]) -> str:
+    chance = random.Random(_digest(f"copy\x1f{text}"))  # noqa: S311 - not for secrets
+    if not harmless or chance.random() >= DILUTED:
+        return disguise(text, telling)
+    pair = [text, chance.choice(harmless)]
+    return " ".join(pair if chance.random() < 0.5 else pair[::-1])
+
+
+def disguise(text: str, telling: Set[str] = frozenset()) -> str:
+    """Return ``text`` with some of its words disguised in one or two ways; the text decides which.
+
+    Of a text with ``telling`` words mostly those, else any.
+    """
     chance = random.Random(_digest(text))  # noqa: S311 - not for secrets
     words = text.split(" ")
     places = [place for place, word in enumerate(words) if sum(map(str.isalpha, word)) >= SHORTEST]
     kinds = chance.sample(DISGUISES, chance.choice((1, 1, 2)))
     share = chance.uniform(0.1, 1.0)
+    telling_places = [place for place, word in enumerate(words) if not telling.isdisjoint(_words(word))]
+    if telling_places and chance.random() < TELLING:
+        places, share = telling_places, max(share, 0.5)
     for place in chance.sample(places, min(len(places), max(1, round(share * len(places))))):
         words[place] = chance.choice(kinds)(words[place], chance)
     return " ".join(words)
+
+
+def _words(text: str) -> list[str]:
+    return _WORD.findall(text.casefold())
 
 
 def _digest(text: str) -> str:

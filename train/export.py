@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import onnx
 import torch
+from onnx import helper, numpy_helper
 from onnxruntime.quantization import QuantType, quantize_dynamic
 from torch import Tensor, nn
 from transformers import AttentionInterface, AttentionMaskInterface
@@ -22,6 +23,7 @@ from train.graph import ATTENTION, simplify
 
 OPSET = 17
 BATCH_TOKENS = 2048
+INT8_MOST = 127
 ONE_NODE = "one_node"
 """Name under which transformers knows the attention below."""
 
@@ -29,6 +31,7 @@ ONE_NODE = "one_node"
 def export_int8(model: CommentClassifier, path: Path) -> None:
     """Write ``model`` as ONNX with weights of 7 bits in int8 (per channel) and dynamic int8 activations.
 
+    Embeddings have 8 bits and a scale per row: they enter no integer product.
     The graph reads one window, or several of equal length: it has no mask.
     """
     with tempfile.TemporaryDirectory() as directory:
@@ -41,8 +44,36 @@ def export_int8(model: CommentClassifier, path: Path) -> None:
             per_channel=True,
             weight_type=QuantType.QInt8,
             reduce_range=True,
+            op_types_to_quantize=["MatMul", "Gemm"],
             extra_options={"DefaultTensorType": onnx.TensorProto.FLOAT},  # after an attention, which ONNX does not know
         )
+    quantized = onnx.load(path)
+    _quantize_embeddings(quantized.graph)
+    onnx.save(quantized, path)
+
+
+def _quantize_embeddings(graph: onnx.GraphProto) -> None:
+    """Replace each table of floats that rows are gathered from by int8 rows and their scales."""
+    tables = {tensor.name: tensor for tensor in graph.initializer if len(tensor.dims) == 2}
+    gathered = [node for node in graph.node if node.op_type == "Gather" and node.input[0] in tables]
+    for name in dict.fromkeys(node.input[0] for node in gathered):
+        rows = numpy_helper.to_array(tables[name])
+        scale = np.maximum(np.abs(rows).max(axis=1, keepdims=True), np.finfo(np.float32).tiny) / INT8_MOST
+        graph.initializer.append(numpy_helper.from_array(np.rint(rows / scale).astype(np.int8), f"{name}_quantized"))
+        graph.initializer.append(numpy_helper.from_array(scale.astype(np.float32), f"{name}_scale"))
+        graph.initializer.remove(tables[name])
+    for node in gathered:
+        (name, ids), result = node.input, node.output[0]
+        found = [f"{result}_{part}" for part in ("integers", "floats", "scale")]
+        at = list(graph.node).index(node)
+        graph.node.remove(node)
+        for new in (
+            helper.make_node("Mul", found[1:], [result]),
+            helper.make_node("Gather", [f"{name}_scale", ids], [found[2]]),
+            helper.make_node("Cast", found[:1], found[1:2], to=onnx.TensorProto.FLOAT),
+            helper.make_node("Gather", [f"{name}_quantized", ids], found[:1]),
+        ):
+            graph.node.insert(at, new)
 
 
 def export_fp32(model: CommentClassifier, path: Path) -> None:

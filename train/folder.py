@@ -52,11 +52,11 @@ def alone(config: TrainConfig) -> Iterator[None]:
 
 
 def recipe(
-    config: TrainConfig, digest: str, order: str, processes: int, teachers: list[dict[str, Any]]
+    config: TrainConfig, digest: str, order: str, processes: int, teachers: list[dict[str, Any]], start: str | None
 ) -> dict[str, Any]:
-    """Return everything that decides the weights of a run, by dotted name."""
+    """Return everything that decides the weights of a run, by dotted name; ``start`` is a bundle's version."""
     disguise = config.disguise.model_dump(mode="json") if config.disguise is not None else None
-    augmented = {"disguise": disguise, "teachers": teachers}
+    augmented = {"disguise": disguise, "teachers": teachers, "start": start}
     return {
         "dataset digest": digest,
         "order of rows": order,
@@ -80,13 +80,15 @@ def _defaults() -> dict[str, Any]:
     return {key: value for key, value in defaults.items() if key != "model.encoder"}  # which has none
 
 
-def claim(config: TrainConfig, digest: str, order: str, processes: int, teachers: list[dict[str, Any]]) -> None:
+def claim(
+    config: TrainConfig, digest: str, order: str, processes: int, teachers: list[dict[str, Any]], start: str | None
+) -> None:
     """Make the run's folder, or go on with one that was begun with the same recipe.
 
     Raises:
         ConfigurationError: the folder holds the checkpoints of another run; the differences are named.
     """
-    wanted, path = recipe(config, digest, order, processes, teachers), config.run_dir / RECIPE
+    wanted, path = recipe(config, digest, order, processes, teachers, start), config.run_dir / RECIPE
     if not path.exists():
         config.run_dir.mkdir(parents=True, exist_ok=True)
         write_text(path, json.dumps(wanted, indent=2) + "\n")
@@ -103,9 +105,9 @@ def claim(config: TrainConfig, digest: str, order: str, processes: int, teachers
 
 
 def stated(config: TrainConfig) -> dict[str, Any]:
-    """Return what a bundle states as its config: teachers as the run was begun with, a bundle with its version."""
+    """Return what a bundle states as its config: teachers and start as the run was begun with, with their versions."""
     begun = json.loads((config.run_dir / RECIPE).read_text(encoding="utf-8"))
-    return config.model_dump(mode="json") | {"teachers": begun.get("teachers", [])}
+    return config.model_dump(mode="json") | {key: begun.get(key) for key in ("teachers", "start")}
 
 
 def finish(config: TrainConfig, bundle: Bundle) -> None:

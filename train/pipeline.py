@@ -33,6 +33,7 @@ from train.fit import fit, training_arguments
 from train.folder import alone, claim, finish, finished, restart, save_weights, stated, write_text
 from train.model import build, encoder_path, save_tokenizer
 from train.perspective.reference import require_unseen
+from train.start import begin_with, start_version
 from train.teachers import ask, described, read_answers, softened, write_answers
 from train.tiny import TINY, make_encoder
 from train.tracking import Scored, Tracker, is_main
@@ -65,12 +66,12 @@ def _run(config: TrainConfig, anew: bool) -> Bundle | None:
     if config.perspective is not None:
         require_unseen(config.perspective, rows)
     if is_main():
-        teachers = described(config.teachers, rows)
+        teachers, start = described(config.teachers, rows), start_version(config.model.start)
         if anew:
             _check_encoder(config)  # with the line below the last that can be wrong: no error may cost the earlier run
             Tracker(config.tracking, config.run_dir).check()
             restart(config)
-        claim(config, digest(rows), order(rows), _processes(), teachers)
+        claim(config, digest(rows), order(rows), _processes(), teachers, start)
     earlier = None if anew else finished(config)  # while the first process deletes, the others must not look
     if earlier is not None:
         return _again(config, earlier) if is_main() else None
@@ -141,6 +142,8 @@ def _train(config: TrainConfig, rows: pd.DataFrame, arguments: TrainingArguments
     if not weights.exists():
         set_seed(config.fit.seed)  # of the fresh head
         model = build(config.model, encoder)
+        if config.model.start is not None:
+            begin_with(model, config.model.start, tokenizer)
         fit(config, arguments, model, rows, TextTokenizer(tokenizer, config.model.max_tokens))
         if arguments.process_index == 0:
             save_weights(model, weights)

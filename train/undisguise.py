@@ -19,6 +19,7 @@ _LOOK_ALIKES = {
 }  # fmt: skip
 """The letters that abuse is spelt with; each costs every comment a pass of 5 µs."""
 _DIGITS = {"1": "i", "0": "o", "3": "e", "4": "a", "5": "s", "7": "t", "@": "a", "$": "s"}
+_EMOJI = "[\u2600-\u27bf\ufe0f\u200d\U0001f300-\U0001faff]"
 
 
 def undisguise(tokenizer: Tokenizer) -> None:
@@ -28,11 +29,16 @@ def undisguise(tokenizer: Tokenizer) -> None:
 
 
 def steps() -> list[Normalizer]:
-    """Return the steps: look-alike letters, letters set apart, digits inside words, letters four times or more."""
+    """Return the steps: look-alike letters, emoji in words, letters set apart, digits, letters four times or more."""
     return [
         *(Replace(Regex(f"[{alike}]"), letter) for letter, alike in _LOOK_ALIKES.items()),
+        Replace(Regex(f"(?<={_LETTER}){_EMOJI}{{1,4}}(?={_LETTER})"), ""),
         Replace(Regex(_between_lone_letters(_SIGN, 3)), ""),  # f.u.c.k, and U.S.A.
         Replace(Regex(_between_lone_letters(" ", 4)), ""),  # not "u r a fool", nor "plan B I like"
+        *(Replace(Regex(_at_the_end(sign)), letter) for sign, letter in _DIGITS.items() if sign.isdigit()),
+        Replace(
+            Regex(r"(?<![A-Za-z0-9@$])\$(?=[a-z]{2})|(?<=[a-z]|[a-z]\$)\$(?=\$?(?![A-Za-z0-9$@]))"), "s"
+        ),  # $hit, a$$
         *(Replace(Regex(_inside_a_word(sign)), letter) for sign, letter in _DIGITS.items()),
         Replace(Regex(rf"({_LETTER})\1\K(?=\1\1)\1+"), ""),  # not www, KKK nor World War III
     ]
@@ -46,6 +52,14 @@ def _between_lone_letters(separator: str, letters: int) -> str:
         right = _LETTER + f"{separator}{_LETTER}" * (letters - before - 1)
         places.append(f"(?<={_BEFORE}{left}|^{left}){separator}(?={right}{_AFTER})")
     return "|".join(places)
+
+
+def _at_the_end(sign: str) -> str:
+    """Return a pattern of a digit at the end of a small word that has another sign between its letters: a55h0l35."""
+    signs = "".join(_DIGITS)
+    return (
+        rf"[a-z][{signs}]{{1,3}}[a-z]{{1,{LONGEST_WORD}}}[{signs}]{{0,2}}\K{sign}(?=[{signs}]{{0,2}}(?![A-Za-z0-9.@$]))"
+    )
 
 
 def _inside_a_word(sign: str) -> str:

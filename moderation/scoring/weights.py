@@ -77,6 +77,8 @@ def _matrix(stored: dict[str, onnx.TensorProto], node: onnx.NodeProto) -> dict[s
 
 
 def _floats(stored: dict[str, onnx.TensorProto], name: str) -> Array:
+    """Return a tensor as floats; its scale is one, or one per column (a matrix) or per row (an embedding, no zero)."""
     base = name.removesuffix(QUANTIZED)
-    scale, zero, values = (numpy_helper.to_array(stored[base + end]) for end in ("_scale", "_zero_point", QUANTIZED))
+    scale, values = (numpy_helper.to_array(stored[base + end]) for end in ("_scale", QUANTIZED))
+    zero = numpy_helper.to_array(stored[f"{base}_zero_point"]) if f"{base}_zero_point" in stored else np.int8(0)
     return np.asarray((values.astype(np.float32) - zero.astype(np.float32)) * scale, dtype=np.float32)

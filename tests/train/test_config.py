@@ -78,3 +78,19 @@ def test_on_and_off_can_be_written_bare_though_yaml_takes_them_for_booleans() ->
     assert (fit.compile, fit.padding_free) == ("on", "off")
     with pytest.raises(ConfigurationError, match=r"fit\.compile"):
         load(Path("configs/train/tiny.yaml"), ["fit.compile=perhaps"])
+
+
+def test_a_config_can_extend_another(tmp_path: Path) -> None:
+    (tmp_path / "base.yaml").write_text(STARTER.read_text())
+    (tmp_path / "own.yaml").write_text("extends: base.yaml\nname: own\nfit: {epochs: 4}\nteachers: []\n")
+    base, own = load(tmp_path / "base.yaml"), load(tmp_path / "own.yaml", ["fit.seed=3"])
+    assert (own.name, own.fit.epochs, own.fit.seed, own.teachers) == ("own", 4, 3, ())
+    assert own.data == base.data
+    assert own.fit.learning_rate == base.fit.learning_rate
+
+
+def test_a_config_that_extends_itself_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "one.yaml").write_text("extends: two.yaml")
+    (tmp_path / "two.yaml").write_text("extends: one.yaml")
+    with pytest.raises(ConfigurationError, match="extends itself"):
+        load(tmp_path / "one.yaml")

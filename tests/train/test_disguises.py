@@ -4,7 +4,7 @@ import pytest
 from moderation.labels import LABELS
 from tests.train.dataset import make_rows
 from train.config import DisguiseConfig
-from train.disguises import DISGUISES, LONGEST, disguise, disguised
+from train.disguises import DILUTED, DISGUISES, LONGEST, disguise, disguised, small_talk, telling_words
 
 TEXT = "every single editor around this wonderful village disagrees with yesterday"
 
@@ -50,3 +50,39 @@ def test_texts_without_a_word_to_disguise_stay(text: str) -> None:
 
 def test_a_text_is_disguised_in_the_same_way_every_time() -> None:
     assert disguise(TEXT) == disguise(TEXT) != TEXT
+
+
+def table(*texts: tuple[str, float]) -> pd.DataFrame:
+    rows = pd.DataFrame({"comment_text": [text for text, _ in texts], **dict.fromkeys(LABELS, 0.0)})
+    return rows.assign(toxic=[label for _, label in texts], weight=1.0)
+
+
+def test_telling_words_are_those_that_labels_go_with() -> None:
+    rows = table(
+        *[(f"you zorp there, {n}", 1.0) for n in range(9)], *[(f"you look there at it {n}", 0.0) for n in range(90)]
+    )
+    assert telling_words(rows) == {"zorp"}
+
+
+def test_telling_words_are_disguised_and_mostly_alone() -> None:
+    texts = [f"please read chapter number {n} again, zorpzorp, before answering everybody" for n in range(200)]
+    changed = [disguise(text, {"zorpzorp"}).split(" ") for text in texts]
+    differing = [
+        [old for old, new in zip(text.split(" "), words, strict=False) if old != new]
+        for text, words in zip(texts, changed, strict=True)
+        if len(text.split(" ")) == len(words)
+    ]
+    alone = sum(set(words) <= {"zorpzorp,"} for words in differing) / len(differing)
+    assert 0.6 < alone < 0.9
+
+
+def test_some_copies_get_a_harmless_text_beside_them() -> None:
+    bad = [(f"zorpzorp anybody number {n}", 1.0) for n in range(300)]
+    plain = [(f"the ferry leaves from pier number {n} today", 0.0) for n in range(600)]
+    rows = table(*bad, *plain)
+    talk = small_talk(rows)
+    assert set(talk) <= {text for text, _ in plain}
+    copies = disguised(rows, DisguiseConfig(share=0.6))
+    beside = [any(text in copy and len(copy) > len(text) for text in talk) for copy in copies["comment_text"]]
+    assert DILUTED - 0.08 < sum(beside) / len(beside) < DILUTED + 0.08
+    assert copies.loc[rows.loc[copies.index, "toxic"] == 1, "toxic"].eq(1).all()

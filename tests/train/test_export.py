@@ -73,6 +73,24 @@ def test_int8_is_near_and_its_exact_form_nearer(tmp_path: Path) -> None:
     assert np.abs(exact - expected).mean() < np.abs(int8 - expected).mean()
 
 
+def test_each_row_of_an_embedding_has_its_own_scale(tmp_path: Path) -> None:
+    model = build("bert", "mean")
+    table = model.encoder.embeddings.word_embeddings.weight
+    with torch.no_grad():
+        table[7] *= 1000  # an outlier, which with one scale would leave the others a few steps
+    export_int8(model, tmp_path / "model.onnx")
+    stored = {
+        tensor.name: onnx.numpy_helper.to_array(tensor)
+        for tensor in onnx.load(tmp_path / "model.onnx").graph.initializer
+    }
+    name = "model.encoder.embeddings.word_embeddings.weight"
+    assert stored[f"{name}_quantized"].dtype == np.int8
+    found = stored[f"{name}_quantized"] * stored[f"{name}_scale"]
+    exact = table.detach().numpy()
+    assert (np.abs(found - exact).max(1) <= np.abs(exact).max(1) / 254 * 1.001).all()
+    assert name not in stored
+
+
 def test_export_leaves_the_model_as_it_is(tmp_path: Path) -> None:
     model = build("bert", "mean")
     before = torch_logits(model, IDS)

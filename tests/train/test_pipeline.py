@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -161,3 +162,18 @@ def test_an_encoder_that_is_not_there_is_one_clear_line(tmp_path: Path) -> None:
     assert str(error.value) == (
         "encoder package:no_such_encoder: no_such_encoder is not installed; run `make install-train`"
     )
+
+
+def test_a_run_goes_on_from_the_bundle_of_another(trained: tuple[Path, Bundle]) -> None:
+    directory, first = trained
+    still = ["fit.max_steps=1", "fit.learning_rate=1.0e-9", "fit.head_learning_rate=1.0e-9"]
+    quick = ["baseline=false", "publish=false", "tracking.mode=disabled"]
+    begun = [f"output_dir={directory / 'runs'}", "name=second", f"model.start={first.path}"]
+    process = start(*begun, *still, *quick, state_dir=directory)
+    _, errors = process.communicate(timeout=600)
+    assert process.returncode == 0, errors
+    second = read_bundle(directory / "runs" / "second" / "bundle", expected_labels=LABELS)
+    assert second.manifest.provenance.config["start"] == first.version
+    assert f"version `{first.version[:12]}`, trained on" in (second.path / "README.md").read_text()
+    one, other = (Scorer.load(each) for each in (first, second))
+    np.testing.assert_allclose(one.logits(one.tokenize(THINGS)), other.logits(other.tokenize(THINGS)), atol=0.3)

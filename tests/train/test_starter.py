@@ -113,7 +113,7 @@ def test_the_recipe_ends_in_a_measured_bundle_that_states_it(trained: tuple[Path
     teacher = read_bundle(folder / "runs" / "graded" / "bundle", LABELS)
     assert [each["kind"] for each in config["teachers"]] == ["tfidf", "bundle"]  # type: ignore[attr-defined]
     assert config["teachers"][1]["version"] == teacher.version  # type: ignore[index]
-    assert config["disguise"] == {"share": 0.12, "weight": 0.7}
+    assert config["disguise"] == {"share": 0.3, "weight": 1.0}
     assert config["model"]["undisguise"] is True  # type: ignore[index]
     assert bundle.perspective is not None
     assert "quality" in bundle.manifest.metrics
@@ -132,7 +132,7 @@ def test_its_card_says_what_it_was_trained_on_and_how(trained: tuple[Path, Bundl
     assert "TF-IDF with logistic regression, answering out of fold (3 folds)" in card
     assert "Latin script only" in card
     assert "exponential moving average over the steps of training (decay 0.9)" in card
-    assert "disguised copies, as many as 12% of them, at 0.7 of their weight" in card
+    assert "disguised copies, as many as 30% of them, at 1 of their weight" in card
 
 
 def test_the_bundle_that_teaches_has_not_seen_what_it_teaches(trained: tuple[Path, Bundle]) -> None:

@@ -29,6 +29,9 @@ def tokenizer() -> Tokenizer:
         ("a$$hole b@d", "asshole bad"),
         ("stooooop nooo", "stoop nooo"),
         ("SH1T HAPPENS", "shit happens"),
+        ("a55h0l35 and b1tch35", "assholes and bitches"),
+        ("$hit a$$", "shit ass"),
+        ("f\U0001f525uck st\u2764\ufe0fupid", "fuck stupid"),
     ],
 )
 def test_disguises_are_undone(tokenizer: Tokenizer, text: str, read: str) -> None:
@@ -51,6 +54,9 @@ def test_disguises_are_undone(tokenizer: Tokenizer, text: str, read: str) -> Non
         "A$50k or US$5m for H1N1 and MP3s",
         "mail user@example.com or see www.example.com",
         "KKK, World War III, Henry VIII",
+        "nice\U0001f600 job \U0001f44d\U0001f3fd ok",
+        "$50, 50$, US$ and $AAPL",
+        "from 5km to 7pm, 3com",
     ],
 )
 def test_plain_texts_stay(tokenizer: Tokenizer, text: str) -> None:
