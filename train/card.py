@@ -196,7 +196,7 @@ def _sources(data: DataConfig) -> str:
 def _recipe(config: TrainConfig, stated: Mapping[str, Any]) -> str:
     """Return what there is beyond the labels, as a list, if there is something; ``stated`` is the manifest's."""
     said = [START.format(path=config.model.start, version=stated["start"][:12])] if stated.get("start") else []
-    said += [_teacher(teacher) for teacher in stated["teachers"] or []]
+    said += [_teacher(teacher) for teacher in stated["teachers"]]
     if config.disguise is not None:
         said.append(DISGUISES.format(share=config.disguise.share, weight=config.disguise.weight))
     if config.model.undisguise:

@@ -448,7 +448,11 @@ def load(path: Path, overrides: Sequence[str] = ()) -> TrainConfig:
 
 
 def _read(path: Path, above: tuple[Path, ...] = ()) -> dict[str, object]:
-    """Return what ``path`` says, over what the config that it extends says; ``above`` are those that extend it."""
+    """Return what ``path`` says, over what the config that it extends says; ``above`` are those that extend it.
+
+    Raises:
+        ConfigurationError: no such file, no YAML, one that extends itself.
+    """
     try:
         raw = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:

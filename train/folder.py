@@ -107,7 +107,7 @@ def claim(
 def stated(config: TrainConfig) -> dict[str, Any]:
     """Return what a bundle states as its config: teachers and start as the run was begun with, with their versions."""
     begun = json.loads((config.run_dir / RECIPE).read_text(encoding="utf-8"))
-    return config.model_dump(mode="json") | {key: begun.get(key) for key in ("teachers", "start")}
+    return config.model_dump(mode="json") | {"teachers": begun.get("teachers", []), "start": begun.get("start")}
 
 
 def finish(config: TrainConfig, bundle: Bundle) -> None:
