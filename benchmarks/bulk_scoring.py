@@ -18,7 +18,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -76,11 +76,12 @@ def _ours(
 ) -> tuple[dict[str, list[float]], dict[str, tuple[float, float]]]:
     """Return rates by name, and each engine's highest memory (MiB) of the command and of its tree."""
     scorer = Scorer.load(read_bundle(bundle))
-    expected = scorer.score(texts).scores
     rates: dict[str, list[float]] = {"engine alone": [], **{engine: [] for engine in engines}}
     peaks: dict[str, tuple[float, float]] = dict.fromkeys(engines, (0.0, 0.0))
     for _ in range(rounds):
-        rates["engine alone"].append(_rate(len(texts), lambda: scorer.score(texts)))
+        begun = time.perf_counter()
+        expected = scorer.score(texts).scores
+        rates["engine alone"].append(len(texts) / (time.perf_counter() - begun))
         for engine in engines:
             output = source.parent / engine
             command = [sys.executable, "-m", "cli", "score", str(source), "--text-column", "text", "--overwrite"]
@@ -131,12 +132,6 @@ def _check(folder: Path, expected: npt.NDArray[np.float32], labels: Sequence[str
     np.testing.assert_array_equal(np.stack([found.column(label).to_numpy() for label in labels], axis=1), expected)
 
 
-def _rate(count: int, call: Callable[[], object]) -> float:
-    begun = time.perf_counter()
-    call()
-    return count / (time.perf_counter() - begun)
-
-
 def _pipeline(source: Path, model_dir: Path, batch_size: int) -> float:
     import torch
     from datasets import load_dataset
@@ -151,7 +146,10 @@ def _pipeline(source: Path, model_dir: Path, batch_size: int) -> float:
     classify = pipeline("text-classification", model=model, tokenizer=tokenizer, top_k=None, device="cpu")
     rows = load_dataset("parquet", data_files=str(source), split="train", cache_dir=str(source.parent / "cache"))
     options = {"truncation": True, "function_to_apply": "sigmoid", "batch_size": batch_size}
-    return _rate(len(rows), lambda: list(classify(KeyDataset(rows, "text"), **options)))
+    begun = time.perf_counter()
+    for _ in classify(KeyDataset(rows, "text"), **options):
+        pass
+    return len(rows) / (time.perf_counter() - begun)
 
 
 if __name__ == "__main__":
