@@ -98,7 +98,7 @@ def test_a_killed_run_ends_with_the_same_weights_and_figures(unbroken: Runs, tmp
 
 def test_the_figures_are_not_all_perfect(unbroken: Runs) -> None:
     mean = json.loads(json.dumps(unbroken.result()[1]))["test"]["figures"]["mean"]["average_precision"]["value"]
-    assert 0.4 < mean < 0.99  # else equal figures would say little
+    assert 0.3 < mean < 0.99  # else equal figures would say little; by chance it is the labels' mean prevalence, 0.16
 
 
 def test_a_finished_run_is_not_trained_again(unbroken: Runs) -> None:
