@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BufferedReader, TextIOWrapper
-from itertools import accumulate, chain, islice
+from itertools import accumulate, islice
 from pathlib import Path
 from typing import Protocol, TypeVar
 
@@ -30,8 +30,6 @@ SUFFIXES = (".csv", ".jsonl", ".parquet")
 CHUNK_ROWS = 1024
 CHUNK_BYTES = 8 << 20
 """A chunk of wide rows ends once it holds as much (of parquet: by the average row), so that memory stays bounded."""
-RUN_BYTES = 16 << 20
-"""Of row groups that are read together: Arrow keeps what it read of each until it has read all."""
 MOST_CHARS = 16 << 20
 """Of a line or cell: a quote that is never closed makes one cell of all that follows."""
 Item = TypeVar("Item")
@@ -248,29 +246,13 @@ def _parquet_chunks(location: Location, schema: pa.Schema, span: Span) -> Iterat
         ends = list(accumulate(file.metadata.row_group(group).num_rows for group in range(file.num_row_groups)))
         first = bisect_right(ends, span.first_row)
         skipped, left = span.first_row - (ends[first - 1] if first else 0), span.num_rows
-        batch_rows = _batch_rows(file.metadata)
-        for batch in chain.from_iterable(file.iter_batches(batch_rows, run) for run in _runs(file.metadata, first)):
+        for batch in file.iter_batches(_batch_rows(file.metadata), range(first, file.num_row_groups)):
             part = batch.slice(skipped, left)
             skipped, left = max(0, skipped - batch.num_rows), left - part.num_rows
             if part.num_rows:
                 yield pa.RecordBatch.from_arrays(part.columns, schema=schema)
             if not left:
                 return
-
-
-def _runs(footer: pq.FileMetaData, first: int) -> Iterator[list[int]]:
-    """Yield the row groups from ``first`` on, together as long as they hold at most `RUN_BYTES`."""
-    run: list[int] = []
-    held_bytes = 0
-    for group in range(first, footer.num_row_groups):
-        size = footer.row_group(group).total_byte_size
-        if held_bytes and held_bytes + size > RUN_BYTES:
-            yield run
-            run, held_bytes = [], 0
-        run.append(group)
-        held_bytes += size
-    if run:
-        yield run
 
 
 def _batch_rows(footer: pq.FileMetaData) -> int:
@@ -284,8 +266,8 @@ def _batch_rows(footer: pq.FileMetaData) -> int:
 def _parquet(location: Location) -> Iterator[pq.ParquetFile]:
     with location.open() as source:
         try:
-            # By blocks: else a column of a whole row group is read at once.
-            file = pq.ParquetFile(source, buffer_size=BLOCK_BYTES)
+            # By blocks and not ahead: else Arrow holds whole row groups, also those that were read.
+            file = pq.ParquetFile(source, buffer_size=BLOCK_BYTES, pre_buffer=False)
         except pa.ArrowException:
             raise InvalidInputError(f"{location.name} is not a parquet file, or is damaged") from None
         yield file

@@ -185,11 +185,10 @@ def _read_part(output: Location, plan: Plan, digest: str, shard: Shard) -> Part 
     location = output.child(part_name(shard.number))
     try:
         with location.open() as source:
-            file = pq.ParquetFile(source, buffer_size=BLOCK_BYTES, page_checksum_verification=True)
+            file = pq.ParquetFile(source, buffer_size=BLOCK_BYTES, pre_buffer=False, page_checksum_verification=True)
             footer = file.metadata
-            for group in range(file.num_row_groups):  # one by one: Arrow keeps what it read of several
-                for _ in file.iter_batches(row_groups=[group]):
-                    pass
+            for _ in file.iter_batches():
+                pass
         stated = json.loads((footer.metadata or {}).get(METADATA, b"{}"))
     except (pa.ArrowException, OSError, ValueError):  # cut off, damaged inside, or not ours
         return None

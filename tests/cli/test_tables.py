@@ -224,6 +224,14 @@ def test_row_groups_that_were_read_are_not_kept(tmp_path: Path) -> None:
     assert max(held) < 50_000_000  # of 100: two chunks and the page of a group
 
 
+def test_a_row_group_is_read_by_pages(tmp_path: Path) -> None:
+    path = tmp_path / "one_group.parquet"
+    pq.write_table(pa.table({"text": [os.urandom(500).hex() for _ in range(60_000)]}), path)
+    before = pa.total_allocated_bytes()
+    held = [pa.total_allocated_bytes() - before for _ in open_table(path).chunks()]
+    assert max(held) < 15_000_000  # of 60
+
+
 def test_small_row_groups_are_read_together(tmp_path: Path) -> None:
     path = tmp_path / "table.parquet"
     pq.write_table(pa.table({"text": [str(number) for number in range(3000)]}), path, row_group_size=10)
