@@ -12,13 +12,18 @@ LONGEST_WORD = 30
 """Characters after a sign in a word: more would let a text without an end take quadratic time."""
 _LETTER = "[A-Za-z]"
 _SIGN = r"[.\-_*~|/]"
+_VOWEL, _CONSONANT = "[AEIOUYaeiouy]", "[B-DF-HJ-NP-TV-XZb-df-hj-np-tv-xz]"
+_NEVER_TWICE = "AHIJKQUVWXYahijkquvwxy"
+"""No English word has them twice in a row, nor any consonant that follows another or begins a word."""
 _BEFORE, _AFTER = "[^A-Za-z0-9'’]", "(?![A-Za-z0-9])"
 _LOOK_ALIKES = {
-    "a": "аɑαАΑ", "c": "сϲСϹ", "e": "еЕΕ", "i": "іıІΙ", "k": "κкКΚ", "o": "оοОΟ", "p": "рρРΡ", "s": "ѕЅ", "t": "τТΤ",
+    "a": "аɑαАΑ", "b": "ВΒ", "c": "сϲСϹ", "e": "еЕΕ", "h": "һНΗ", "i": "іıІΙ", "k": "κкКΚ", "m": "МΜ", "n": "ոΝ", "o": "оοОΟ", "p": "рρРΡ", "s": "ѕЅ", "t": "τТΤ",
     "u": "υ", "x": "хχХΧ", "y": "уγУΥ",
 }  # fmt: skip
 """The letters that abuse is spelt with; each costs every comment a pass of 5 µs."""
 _DIGITS = {"1": "i", "0": "o", "3": "e", "4": "a", "5": "s", "7": "t", "@": "a", "$": "s"}
+_SIGNS = "".join(_DIGITS)
+_BEFORE_WORD, _END = "[^A-Za-z0-9@$.]", r"(?![A-Za-z0-9@]|\.[A-Za-z0-9])"
 _EMOJI = "[\u2600-\u27bf\ufe0f\u200d\U0001f300-\U0001faff]"
 
 
@@ -39,8 +44,12 @@ def steps() -> list[Normalizer]:
         Replace(
             Regex(r"(?<![A-Za-z0-9@$])\$(?=[a-z]{2})|(?<=[a-z]|[a-z]\$)\$(?=\$?(?![A-Za-z0-9$@]))"), "s"
         ),  # $hit, a$$
-        *(Replace(Regex(_inside_a_word(sign)), letter) for sign, letter in _DIGITS.items()),
-        Replace(Regex(rf"({_LETTER})\1\K(?=\1\1)\1+"), ""),  # not www, KKK nor World War III
+        *(Replace(Regex(_at_the_start(sign)), letter) for sign, letter in _DIGITS.items() if sign.isdigit()),
+        *(Replace(Regex(_among("a-z", sign)), letter) for sign, letter in _DIGITS.items()),
+        *(Replace(Regex(_among("A-Z", sign)), letter.upper()) for sign, letter in _DIGITS.items()),
+        # Four times or more: not www, KKK nor World War III.
+        Replace(Regex(rf"([{_NEVER_TWICE}]|(?<!{_VOWEL}){_CONSONANT})\K\1{{3,}}"), ""),
+        Replace(Regex(rf"({_LETTER})\1\K(?=\1\1)\1+"), ""),
     ]
 
 
@@ -56,21 +65,25 @@ def _between_lone_letters(separator: str, letters: int) -> str:
 
 def _at_the_end(sign: str) -> str:
     """Return a pattern of a digit at the end of a small word that has another sign between its letters: a55h0l35."""
-    signs = "".join(_DIGITS)
-    return (
-        rf"[a-z][{signs}]{{1,3}}[a-z]{{1,{LONGEST_WORD}}}[{signs}]{{0,2}}\K{sign}(?=[{signs}]{{0,2}}(?![A-Za-z0-9.@$]))"
-    )
+    return rf"[a-z][{_SIGNS}]{{1,3}}[a-z]{{1,{LONGEST_WORD}}}[{_SIGNS}]{{0,2}}\K{sign}(?=[{_SIGNS}]{{0,2}}{_END})"
 
 
-def _inside_a_word(sign: str) -> str:
-    """Return a pattern of a sign between letters, in a word that holds nothing but letters and such signs after it.
+def _at_the_start(sign: str) -> str:
+    """Return a pattern of a digit that a small word begins with, if there is another between its letters: 5m3ll5.
 
-    Not in H1N1, MP3s, US$5m nor an address; in capitals two letters have to stand before, as in SH1T.
+    Not in 4th, 5km, 3com or 7eleven.
     """
-    signs = "".join(_DIGITS)
+    return rf"(?<![A-Za-z0-9@$.,:/\-]){sign}(?=[{_SIGNS}]{{0,2}}[a-z]{{1,10}}[{_SIGNS}]{{1,3}}[a-z])"
 
-    def rest(letters: str) -> str:
-        return f"(?=[{letters}{signs}]{{0,{LONGEST_WORD}}}[{letters}](?![A-Za-z0-9.@]))"
 
-    small = f"(?<=[a-z]|[a-z][{signs}])[{sign}]{rest('a-z')}"
-    return f"{small}|(?<=[A-Z][A-Z]|[A-Z][A-Z][{signs}])[{sign}]{rest('A-Z')}"
+def _among(letters: str, sign: str) -> str:
+    """Return a pattern of a sign between ``letters``, in a word of nothing but those and such signs after it.
+
+    Not in H1N1, MP3s, US$5m nor an address: of capitals, and after one, two letters have to stand on one side, as in
+    SH1T, B1TCH and B1tch.
+    """
+    rest = f"(?=[{letters}{_SIGNS}]{{0,{LONGEST_WORD}}}[{letters}]{_END})"
+    capital = f"(?<={_BEFORE_WORD}[A-Z]|^[A-Z]|{_BEFORE_WORD}[A-Z][{_SIGNS}]|^[A-Z][{_SIGNS}])"
+    two = f"(?=[{_SIGNS}]?[{letters}][{_SIGNS}]{{0,2}}[{letters}][{letters}{_SIGNS}]{{0,{LONGEST_WORD}}}{_END})"
+    before = "[a-z]" if letters == "a-z" else "[A-Z][A-Z]"
+    return f"(?<={before}|{before}[{_SIGNS}])[{sign}]{rest}|{capital}[{sign}]{two}"
