@@ -71,7 +71,11 @@ def score(  # noqa: PLR0913, PLR0917 - an argument per option
 
         places = (Location.find(source), Location.find(output))
         request = Request(*places, text_column, prefix, overwrite, engine.value, address, workers)
-        manifest = score_folder(request, find_served(settings, bundle, alias), settings)
+        try:
+            manifest = score_folder(request, find_served(settings, bundle, alias), settings)
+        except KeyboardInterrupt:
+            typer.echo("stopped; the same command goes on from the parts that are written", err=True)
+            raise
         typer.echo(summary(output, manifest["decisions"], manifest["without_text"], manifest["version"]))
         return
     if engine is EngineName.RAY or "://" in source or Path(source).is_dir():

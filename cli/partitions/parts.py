@@ -5,6 +5,7 @@ A folder belongs to the run that opened it last: an earlier one that still lives
 """
 
 import json
+import os
 import re
 import tempfile
 from collections import Counter
@@ -86,6 +87,18 @@ class Output:
                 f"{owner.name} is not of this run: another one has taken over {self.location.name}, or it is not the "
                 "same folder on every machine"
             )
+
+
+def check_writable(output: Location) -> None:
+    """Check that a folder of this machine can be made or written to: better known before hours of reading.
+
+    Raises:
+        InvalidInputError: the system refuses.
+    """
+    if output.is_local:
+        folder = next(path for path in (Path(output.path), *Path(output.path).parents) if path.exists())
+        if folder.is_dir() and not os.access(folder, os.W_OK | os.X_OK):
+            raise InvalidInputError(f"cannot write {output.name}: {folder} is not writable")
 
 
 def open_output(output: Location, plan: Plan, overwrite: bool) -> Output:

@@ -24,6 +24,8 @@ from moderation.release import VERSION
 
 FEWEST_PARTS = 64
 """Of a file with as many chunks: workers share parts, and wait at the end for the last one."""
+MOST_FAULTS = 5
+"""Files whose faults are said in full."""
 MOST_PARTITION_ROWS = 16 * CHUNK_ROWS
 """Of one part, which is what each worker loses in a crash: a minute's work for two cores with the starter."""
 
@@ -160,10 +162,13 @@ def make_plan(how: How, inspected: Iterable[InputFile | ModerationError]) -> Pla
         else:
             wrong.append(each)
     if wrong:
-        more = (
-            f" ({counted(len(wrong) - 1, 'file')} more of {len(wrong) + len(files)} with a fault)" if wrong[1:] else ""
+        said = "; ".join(map(str, wrong[:MOST_FAULTS]))
+        more = f", and {counted(len(wrong) - MOST_FAULTS, 'file')} more" if wrong[MOST_FAULTS:] else ""
+        raise InvalidInputError(
+            f"{len(wrong)} of {counted(len(wrong) + len(files), 'file')} cannot be scored: {said}{more}"
+            if len(wrong) + len(files) > 1
+            else said
         )
-        raise InvalidInputError(f"{wrong[0]}{more}")
     schema = common_schema({file.name: file.schema for file in files})
     check_text_column(schema, how.text_column)
     for file in files:

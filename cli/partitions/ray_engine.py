@@ -57,7 +57,7 @@ def ray_cluster(address: str | None) -> Iterator[Any]:
         ray.init(address=address or "local", log_to_driver=False, logging_level=logging.ERROR, **own)
     except Exception as error:  # noqa: BLE001 - Ray raises it bare where its processes do not come up in time
         failed = f"no Ray cluster at {address}" if address else "Ray did not start here"
-        raise UnavailableError(f"{failed}: {str(error).partition(chr(10))[0]}") from None
+        raise UnavailableError(f"{failed}: {str(error).partition(chr(10))[0]}{_token_hint(address)}") from None
     try:
         yield ray
     finally:
@@ -76,6 +76,13 @@ def _check_listens(address: str) -> None:
             socket.create_connection((host, int(port)), CONNECT_S).close()
         except OSError as error:
             raise UnavailableError(f"no Ray cluster at {address}: {error.strerror or error}") from None
+
+
+def _token_hint(address: str | None) -> str:
+    """Say what may be wrong where somebody listens: Ray sends its token to a stated address only if it is told to."""
+    if address in (None, "auto") or "RAY_AUTH_MODE" in os.environ:
+        return ""
+    return "; one that asks for a token needs RAY_AUTH_MODE=token here, and the token in ~/.ray/auth_token"
 
 
 class RayEngine:

@@ -10,7 +10,7 @@ from tqdm import tqdm
 
 from cli.bulk import extended, new_fields
 from cli.locations import Location
-from cli.partitions.parts import Part, finished_parts, open_output, withdraw_manifest, write_manifest
+from cli.partitions.parts import Part, check_writable, finished_parts, open_output, withdraw_manifest, write_manifest
 from cli.partitions.plan import How, InputFile, Shard, find_files, make_plan
 from cli.partitions.ray_engine import RayEngine, ray_cluster
 from cli.partitions.worker import Job, LocalEngine
@@ -60,6 +60,7 @@ def score_folder(request: Request, bundle: Bundle, settings: ApiSettings) -> dic
     source, output = request.source, request.output
     if output.is_in(source):
         raise InvalidInputError(f"{output.name} lies in the input; give another output")
+    check_writable(output)
     files = find_files(source)
     with ExitStack() as stack:
         engine: Engine = LocalEngine()

@@ -20,6 +20,7 @@ def test_the_tables_of_the_plan_are_what_its_script_computes_of_what_was_measure
     assert f"\n{plan['sizes']()}\n" in page
     assert f"\n{plan['costs']()}\n" in page
     assert [stands for _, stands in plan["MEASURED"].values() if stands not in measured] == []
+    assert plan["WITHOUT_AMX"][1] in measured
     lines = re.findall(r"^\| 8 \| ([\d,]+) \| ([\d,]+) \| \d+ \| ([\d,]+) \|$", measured, re.MULTILINE)
     assert [(f"{rows:,}", f"{rate:,}", f"{size:,}") for rows, (rate, size) in plan["WRITERS"].items()] == lines
     assert plan["LINGER_S"] == LINGER_S

@@ -101,18 +101,24 @@ def test_an_output_is_written_anew_where_that_is_asked_for(score: ScoreFolder, s
     assert all(path.stat().st_mtime_ns > before[path] for path in output.iterdir())
 
 
-def test_a_killed_process_goes_on_where_it_was(
-    score: ScoreFolder, bundle: Path, tmp_path: Path, environment: dict[str, str], moderation: Moderation
+@pytest.mark.parametrize(
+    ("sent", "code", "said"), [(signal.SIGKILL, -9, ""), (signal.SIGINT, 130, "stopped; the same command goes on")]
+)
+def test_a_run_that_was_ended_goes_on_where_it_was(
+    bundle: Path, tmp_path: Path, environment: dict[str, str], moderation: Moderation, sent: int, code: int, said: str
 ) -> None:
     write_parquet(tmp_path / "in.parquet", rows_of(0, 40_000))
     output = tmp_path / "out"
     command = ("score", tmp_path / "in.parquet", "--text-column", "text", "--output", output, "--bundle", bundle)
-    process = subprocess.Popen([sys.executable, "-m", "cli", *map(str, command)], cwd=ROOT, env=environment)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "cli", *map(str, command)], cwd=ROOT, env=environment, stderr=subprocess.PIPE, text=True
+    )
     while not (output / "part-00000000.parquet").exists():
         assert process.poll() is None
         time.sleep(0.005)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
+    process.send_signal(sent)
+    assert said in process.communicate()[1]
+    assert process.returncode == code
     assert not (output / MANIFEST).exists()
     first = (output / "part-00000000.parquet").stat().st_mtime_ns
     done = moderation(*command)
@@ -255,7 +261,8 @@ def test_a_file_that_cannot_be_read_among_many_stops_before_anything_is_written(
     (source / "0042.parquet").write_bytes(damaged)
     (source / "0077.parquet").write_text("secret")
     with pytest.raises(
-        InvalidInputError, match=r"0042\.parquet, rows 1 to 50 .*\(1 file more of 100 with a fault\)"
+        InvalidInputError,
+        match=r"^2 of 100 files cannot be scored: .*0042\.parquet, rows 1 to 50 .*; .*0077\.parquet is not",
     ) as raised:
         score(source, tmp_path / "out")
     assert "secret" not in str(raised.value)
@@ -401,3 +408,10 @@ def test_wide_rows_are_written_in_several_row_groups(score: ScoreFolder, tmp_pat
     part = pq.ParquetFile(tmp_path / "out" / "part-00000000.parquet")
     assert part.metadata.num_row_groups > 1
     assert part.read().column("blob").to_pylist() == rows.column("blob").to_pylist()
+
+
+def test_an_output_that_cannot_be_written_is_known_before_the_input_is_read(score: ScoreFolder, tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "a.parquet").write_text("no parquet")
+    with pytest.raises(InvalidInputError, match=r"cannot write /proc/self/a/b: /proc/self is not writable"):
+        score(tmp_path / "in", "/proc/self/a/b")
