@@ -58,7 +58,7 @@ REQUEST_BYTES = 2_000
 
 
 def servers(rate: int, speed: float = 1.0) -> int:
-    """Return how many API servers answer ``rate`` comments per second, each ``speed`` times as fast as the measured one."""
+    """Return how many API servers answer ``rate`` comments per second; ``speed`` is theirs over the measured one's."""
     return max(2, ceil(rate / (MEASURED["API, 8 clients"][0] * speed * BUSY)))
 
 
