@@ -169,6 +169,16 @@ class SplitConfig(_Section):
         return self
 
 
+class TaughtConfig(_Section):
+    """How the rows of a source that are trained on differ from what the source says of all its rows."""
+
+    part: Annotated[HashRange, Field(description="Only texts whose hash lies from the one share to the other.")] = (
+        0.0,
+        1.0,
+    )
+    weight: Annotated[float, Field(gt=0, description="Multiplies the source's weight.")] = 1.0
+
+
 class DataConfig(_Section):
     """Which rows, what is checked in them, and how they are split."""
 
@@ -176,6 +186,10 @@ class DataConfig(_Section):
     exclude: Annotated[
         tuple[Path, ...], Field(description="Tables whose ids and texts (comment_text or text) are left out.")
     ] = ()
+    taught: Annotated[
+        dict[str, TaughtConfig],
+        Field(description="By a source's name; validation and test stay as they are. For a stage of a training."),
+    ] = {}
     empty_texts: Literal["refuse", "drop"] = "refuse"
     contradictions: Literal["refuse", "keep", "drop", "majority"] = "keep"
     near_duplicates: Literal["refuse", "keep", "drop", "together"] = "refuse"

@@ -17,8 +17,8 @@ _NEVER_TWICE = "AHIJKQUVWXYahijkquvwxy"
 """No English word has them twice in a row, nor any consonant that follows another or begins a word."""
 _BEFORE, _AFTER = "[^A-Za-z0-9'’]", "(?![A-Za-z0-9])"
 _LOOK_ALIKES = {
-    "a": "аɑαАΑ", "b": "ВΒ", "c": "сϲСϹ", "e": "еЕΕ", "h": "һНΗ", "i": "іıІΙ", "k": "κкКΚ", "m": "МΜ", "n": "ոΝ", "o": "оοОΟ", "p": "рρРΡ", "s": "ѕЅ", "t": "τТΤ",
-    "u": "υ", "x": "хχХΧ", "y": "уγУΥ",
+    "a": "аɑαАΑ", "b": "ВΒ", "c": "сϲСϹ", "e": "еЕΕ", "h": "һНΗ", "i": "іıІΙ", "k": "κкКΚ", "m": "МΜ", "n": "ոΝ",
+    "o": "оοОΟ", "p": "рρРΡ", "s": "ѕЅ", "t": "τТΤ", "u": "υ", "x": "хχХΧ", "y": "уγУΥ",
 }  # fmt: skip
 """The letters that abuse is spelt with; each costs every comment a pass of 5 µs."""
 _DIGITS = {"1": "i", "0": "o", "3": "e", "4": "a", "5": "s", "7": "t", "@": "a", "$": "s"}

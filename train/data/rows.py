@@ -9,7 +9,7 @@ from moderation.labels import LABELS
 from train.config import DataConfig, TrainConfig
 from train.data import checks, overlap
 from train.data.columns import TRUTH_PREFIX
-from train.data.near import fold, text_key
+from train.data.near import fold, in_part, text_key
 from train.data.sources import Part, read_source, read_table, without_same
 from train.data.splits import assign_splits
 
@@ -41,8 +41,10 @@ def load_rows(config: DataConfig) -> pd.DataFrame:
     left_out["contradicting labels"] = len(kept) - len(resolved)
     split, shared = _split(resolved, config)
     left_out["in a more protected split too"] = len(resolved) - len(split)
-    unknown = checks.unknown_labels(split)
-    rows = split[list(COLUMNS)].reset_index(drop=True)
+    rows = _taught(split, config)
+    left_out["not in data.taught"] = len(split) - len(rows)
+    unknown = checks.unknown_labels(rows)
+    rows = rows[list(COLUMNS)].reset_index(drop=True)
     rows.attrs[FINDINGS] = {
         "left_out": left_out,
         "contradictions": {label: int(found[label].sum()) for label in LABELS},
@@ -69,6 +71,17 @@ def _split(rows: pd.DataFrame, config: DataConfig) -> tuple[pd.DataFrame, dict[s
         return overlap.drop_overlap(rows, found), counts
     overlap.refuse_overlap(rows, found, counts)
     return rows, counts
+
+
+def _taught(rows: pd.DataFrame, config: DataConfig) -> pd.DataFrame:
+    """Return ``rows`` with those of the train split chosen and weighted as ``data.taught`` says."""
+    for name, taught in config.taught.items():
+        own = (rows["split"] == "train") & (rows["source"] == name)
+        if not own.any():
+            raise InvalidInputError(f"data.taught: no row to train on comes from {name}")
+        chosen = rows["folded"].map(lambda folded: in_part(folded, taught.part))  # noqa: B023 - called at once
+        rows = rows.assign(weight=rows["weight"].where(~own, rows["weight"] * taught.weight))[~own | chosen]
+    return rows
 
 
 def count_overlap(rows: pd.DataFrame) -> dict[str, dict[str, int]]:

@@ -11,6 +11,7 @@ from tests.train.data.files import distinct_rows, one_letter_off, write_jigsaw, 
 from train.config import DataConfig, load
 from train.data.card import digest
 from train.data.columns import TRUTH_PREFIX
+from train.data.near import fold, in_part
 from train.data.rows import COLUMNS, FINDINGS, load_rows, write_split
 from train.data.splits import SPLITS
 from train.gate.frozen import read_frozen
@@ -233,3 +234,28 @@ def test_written_splits_are_disjoint_and_complete(path: Path, tmp_path: Path) ->
     assert json.dumps(written["test"].attrs) == "{}"
     # The gate reads what is written.
     assert read_frozen(tmp_path / "out" / "test.parquet", DataRules(min_positives=1)).labels == LABELS
+
+
+def test_what_is_taught_of_a_source_leaves_validation_and_test_as_they_are(path: Path, tmp_path: Path) -> None:
+    other = write(tmp_path / "other.parquet", distinct_rows(seed=1))
+    sources = (table(path), table(other, weight=0.5))
+    whole = load_rows(config(*sources))
+    rows = load_rows(config(*sources, taught={"rows.parquet": {"part": [0, 0.4]}, "other.parquet": {"weight": 4}}))
+    in_training = rows["split"] == "train"
+    pd.testing.assert_frame_equal(
+        rows[~in_training].reset_index(drop=True), whole[whole["split"] != "train"].reset_index(drop=True)
+    )
+    was = whole[(whole["split"] == "train") & (whole["source"] == "rows.parquet")]
+    part = [text for text in was["comment_text"] if in_part(fold(text), (0, 0.4))]
+    assert 0 < len(part) < len(was)
+    assert rows.loc[in_training & (rows["source"] == "rows.parquet"), "comment_text"].tolist() == part
+    assert rows.loc[in_training].groupby("source")["weight"].unique().map(list).to_dict() == {
+        "rows.parquet": [1.0],
+        "other.parquet": [2.0],
+    }
+    assert rows.attrs[FINDINGS]["left_out"]["not in data.taught"] == len(was) - len(part)
+
+
+def test_a_source_that_is_not_there_cannot_be_taught(path: Path) -> None:
+    with pytest.raises(InvalidInputError, match=r"data\.taught: no row to train on comes from other\.csv"):
+        load_rows(config(table(path), taught={"other.csv": {"part": [0, 0.4]}}))
