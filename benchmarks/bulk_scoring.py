@@ -1,6 +1,6 @@
 """Comments per second and peak memory of `moderation score` into a folder, beside the engine alone and transformers.
 
-    .venv/bin/python -m benchmarks.bulk_scoring [--rows FILE] [--count N] [--rounds N] [--no-ray]
+    .venv/bin/python -m benchmarks.bulk_scoring [--rows FILE] [--count N] [--rounds N] [--no-ray] [--api]
         [--pipeline-batches 1 8 32]
 
 All read the same comments from one parquet file, on all cores. `engine alone` is one call of the `Scorer` with all of
@@ -8,11 +8,13 @@ them, in memory. `local` and `ray` are whole commands, from start to exit: proce
 the read-back of what was written; so the fewer comments, the more of their time is the start. Their answers must hold
 every id once and in order, with the scores of the engine alone bit for bit, and both engines' files the same bytes.
 Memory is what was resident at once, of the command and of it with all processes below it (memory that they share counts
-in each), looked at every fifth of a second. The `transformers` pipeline, torch in float32 with the same weights, goes
-over a `datasets` data set; its default is a batch of 1.
+in each), looked at every fifth of a second. With `--api` a server of its own is asked for all comments as well, 64 at
+a time, its cache off, and must answer with the same scores. The `transformers` pipeline, torch in float32 with the
+same weights, goes over a `datasets` data set; its default is a batch of 1.
 """
 
 import argparse
+import json
 import statistics
 import subprocess
 import sys
@@ -20,7 +22,9 @@ import tempfile
 import time
 from collections.abc import Sequence
 from contextlib import suppress
+from http import HTTPStatus
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -29,7 +33,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from benchmarks.comments import comments
-from benchmarks.processes import ROOT, exit_with, inherited
+from benchmarks.processes import ROOT, api, exit_with, inherited, post
 from benchmarks.rivals.weights import write_model
 from cli.partitions.parts import MANIFEST
 from moderation.bundle import read_bundle
@@ -38,6 +42,8 @@ from moderation.scoring.onnx import available_cores
 from moderation.scoring.scorer import Scorer
 
 LOOK_S = 0.2
+BATCH = 64
+"""Comments of a request."""
 
 
 def main() -> int:
@@ -48,6 +54,7 @@ def main() -> int:
     parser.add_argument("--count", type=int, default=20_000, help="comments (default %(default)s)")
     parser.add_argument("--rounds", type=int, default=3, help="rounds of ours, in turns (default %(default)s)")
     parser.add_argument("--no-ray", action="store_true", help="leave Ray out")
+    parser.add_argument("--api", action="store_true", help="ask /predict/batch for all comments too")
     parser.add_argument("--pipeline-batches", type=int, nargs="*", default=[1, 8, 32], metavar="SIZE")
     arguments = parser.parse_args()
     texts = comments(arguments.rows, arguments.count)
@@ -55,7 +62,10 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as folder:
         source = Path(folder, "in.parquet")
         pq.write_table(pa.table({"id": range(len(texts)), "text": texts}), source)
-        rates, peaks_mib = _ours(source, arguments.bundle.resolve(), texts, arguments.rounds, engines)
+        bundle = arguments.bundle.resolve()
+        rates, peaks_mib = _ours(source, bundle, texts, arguments.rounds, engines)
+        if arguments.api:
+            rates["/predict/batch"] = [_api(bundle, Path(folder, "api"), texts, Path(folder, "local"))]
         if arguments.pipeline_batches:
             write_model(arguments.bundle, Path(folder, "model"))
         for size in arguments.pipeline_batches:
@@ -130,6 +140,30 @@ def _check(folder: Path, expected: npt.NDArray[np.float32], labels: Sequence[str
     found = pq.read_table(folder, columns=["id", *labels])
     np.testing.assert_array_equal(found.column("id").to_numpy(), np.arange(len(expected)))
     np.testing.assert_array_equal(np.stack([found.column(label).to_numpy() for label in labels], axis=1), expected)
+
+
+def _api(bundle: Path, folder: Path, texts: Sequence[str], scored: Path) -> float:
+    """Return how many comments per second a server answers, whose scores must be those in the folder ``scored``."""
+    labels = read_bundle(bundle).manifest.label_names
+    with api(bundle, folder, cache_texts=0) as server:
+        begun = time.perf_counter()
+        answers = [
+            answer
+            for start in range(0, len(texts), BATCH)
+            for answer in _batch(server.port, texts[start : start + BATCH])
+        ]
+        rate = len(texts) / (time.perf_counter() - begun)
+    found = np.array([[answer["scores"][label] for label in labels] for answer in answers], dtype=np.float32)
+    _check(scored, found, labels)
+    return rate
+
+
+def _batch(port: int, texts: Sequence[str]) -> list[dict[str, Any]]:
+    status, body = post(port, "/predict/batch", {"comment_texts": list(texts)})
+    if status != HTTPStatus.OK:
+        raise ValueError(f"/predict/batch answered {status}")
+    predictions: list[dict[str, Any]] = json.loads(body)["predictions"]
+    return predictions
 
 
 def _pipeline(source: Path, model_dir: Path, batch_size: int) -> float:

@@ -1,6 +1,7 @@
 """Servers to measure, each a process of its own on a free port of loopback, its output in a file."""
 
 import http.client
+import json
 import os
 import shutil
 import signal
@@ -137,9 +138,18 @@ def free_port() -> int:
 
 def get(port: int, path: str, timeout_s: float = 10.0) -> tuple[int, bytes]:
     """Return status and body of a GET."""
+    return _ask(port, "GET", path, None, timeout_s)
+
+
+def post(port: int, path: str, payload: object, timeout_s: float = 60.0) -> tuple[int, bytes]:
+    """Return status and body of a POST of JSON."""
+    return _ask(port, "POST", path, json.dumps(payload).encode(), timeout_s)
+
+
+def _ask(port: int, method: str, path: str, body: bytes | None, timeout_s: float) -> tuple[int, bytes]:
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=timeout_s)
     try:
-        connection.request("GET", path)
+        connection.request(method, path, body, {"Content-Type": "application/json"} if body is not None else {})
         answer = connection.getresponse()
         return answer.status, answer.read()
     finally:
