@@ -30,12 +30,12 @@ install-ray: $(RAY) ## Install what `moderation score --engine ray` needs
 up: $(UP) ## Start the API, both apps and the worker; Ctrl-C stops them
 	@$(PYTHON) -m cli up
 
-starter: $(TRAIN) ## Train the starter from its data: two models, then its figures (docs/training.md; hours)
+starter: $(TRAIN) ## Train the starter from its data: two stages, each with a teacher, then its figures (docs/training.md; hours)
 	@$(PYTHON) -m train.data configs/train/starter.yaml --split train --output runs/starter-train.parquet
-	@$(PYTHON) -m train configs/train/graded.yaml
-	@$(PYTHON) -m train configs/train/starter.yaml
-	@rm -rf runs/starter/measured
-	@$(PYTHON) -m train.quality configs/train/starter.yaml --bundle runs/starter/bundle --output runs/starter/measured
+	@for stage in graded starter graded-second starter-second; do $(PYTHON) -m train configs/train/$$stage.yaml || exit 1; done
+	@rm -rf runs/starter-second/measured
+	@$(PYTHON) -m train.quality configs/train/starter-second.yaml --bundle runs/starter-second/bundle \
+		--output runs/starter-second/measured
 
 test: $(DEV) ## Lint, check types and layers, run all tests but the long ones
 	@$(call checks,)

@@ -188,7 +188,7 @@ def with_section(card: str, heading: str, section: str) -> str:
 def _sources(data: DataConfig) -> str:
     lines = ["| source | taken as | licence |", "|---|---|---|"]
     for source in data.sources:
-        taken = taken_as(assigned(source)) or "it stands"
+        taken = taken_as(assigned(source, data.taught)) or "it stands"
         lines.append(f"| {linked(source.name, source.link)} | {taken} | {source.licence} |")
     return "\n".join(lines)
 

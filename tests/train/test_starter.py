@@ -19,7 +19,10 @@ from train.teachers import read_answers
 
 pytestmark = pytest.mark.timeout(900)  # twenty seconds on an idle machine
 ROOT = Path(__file__).parents[2]
-STARTER, GRADED = (str(ROOT / "configs" / "train" / f"{name}.yaml") for name in ("starter", "graded"))
+STARTER, GRADED, GRADED_SECOND, SECOND = (
+    str(ROOT / "configs" / "train" / f"{name}.yaml")
+    for name in ("starter", "graded", "graded-second", "starter-second")
+)
 SYLLABLES = ("ba", "ko", "mi", "ru", "te", "fal", "gin", "lop", "sed", "nur", "pir", "dol", "kem", "vas")
 TINY = ['model.encoder="tiny:"', "model.max_tokens=32", "fit.max_steps=120", "fit.interval=60", "fit.average=0.9"]
 RATES = ["fit.learning_rate=0.003", "fit.head_learning_rate=0.01"]
@@ -102,26 +105,37 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Bundle]:
         assert write_data([STARTER, "--split", "train", "--output", "runs/starter-train.parquet", "--set", *small]) == 0
         assert train([GRADED, "--set", *TINY, *RATES, *QUIET, *small]) == 0
         assert train([STARTER, "--set", *TINY, *RATES, *QUIET, *small]) == 0
+        # A tiny encoder's vocabulary is that of its texts: the first stage's, as a folder.
+        ours = ["model.encoder=runs/starter/encoder", *TINY[1:], *RATES, *QUIET, *small]
+        assert train([GRADED_SECOND, "--set", *ours]) == 0
+        assert train([SECOND, "--set", *ours]) == 0
         parts = ["--without", "bias", "spans", "obfuscation", "speed", "--resamples", "20", "--output", "runs/measured"]
-        assert measure([STARTER, "--bundle", "runs/starter/bundle", *parts, "--set", *small]) == 0
+        assert measure([SECOND, "--bundle", "runs/starter-second/bundle", *parts, "--set", *small]) == 0
     return folder, read_bundle(folder / "runs" / "measured", LABELS)
 
 
 def test_the_recipe_ends_in_a_measured_bundle_that_states_it(trained: tuple[Path, Bundle]) -> None:
     folder, bundle = trained
+    first, teacher = (read_bundle(folder / "runs" / name / "bundle", LABELS) for name in ("starter", "graded-second"))
     config = bundle.manifest.provenance.config
-    teacher = read_bundle(folder / "runs" / "graded" / "bundle", LABELS)
-    assert [each["kind"] for each in config["teachers"]] == ["tfidf", "bundle"]  # type: ignore[attr-defined]
-    assert config["teachers"][1]["version"] == teacher.version  # type: ignore[index]
-    assert config["disguise"] == {"share": 0.3, "weight": 1.0}
+    assert [each["version"] for each in config["teachers"]] == [first.version, teacher.version]  # type: ignore[attr-defined]
+    assert config["disguise"] == {"share": 0.4, "weight": 1.0}
     assert config["model"]["undisguise"] is True  # type: ignore[index]
     assert bundle.perspective is not None
     assert "quality" in bundle.manifest.metrics
+    assert [each["kind"] for each in first.manifest.provenance.config["teachers"]] == ["tfidf", "bundle"]  # type: ignore[attr-defined]
 
 
-def test_its_card_says_what_it_was_trained_on_and_how(trained: tuple[Path, Bundle]) -> None:
+def test_both_stages_are_judged_on_the_same_rows(trained: tuple[Path, Bundle]) -> None:
     folder, bundle = trained
-    card = (bundle.path / "README.md").read_text()
+    first = read_bundle(folder / "runs" / "starter" / "bundle", LABELS)
+    rows = [each.manifest.metrics["test"]["rows"] for each in (first, bundle)]
+    assert rows[0] == rows[1]
+
+
+def test_the_cards_say_what_they_were_trained_on_and_how(trained: tuple[Path, Bundle]) -> None:
+    folder, bundle = trained
+    card = (folder / "runs" / "starter" / "bundle" / "README.md").read_text()
     assert (
         "[davidson.parquet](https://github.com/t-davidson/hate-speech-and-offensive-language) | labels toxic 1" in card
     )
@@ -133,6 +147,16 @@ def test_its_card_says_what_it_was_trained_on_and_how(trained: tuple[Path, Bundl
     assert "Latin script only" in card
     assert "exponential moving average over the steps of training (decay 0.9)" in card
     assert "disguised copies, as many as 30% of them, at 1 of their weight" in card
+    second, version = (
+        (bundle.path / "README.md").read_text(),
+        read_bundle(folder / "runs" / "starter" / "bundle").version,
+    )
+    assert "taught part 0.06 to 0.3984" in second
+    assert "weight 0.3; split train; taught weight 2" in second
+    assert (
+        f"- The weights are those of the bundle `runs/starter/bundle`, version `{version[:12]}`, trained on." in second
+    )
+    assert "30% of the target of all labels is a teacher's: the bundle `runs/starter/bundle`" in second
 
 
 def test_the_bundle_that_teaches_has_not_seen_what_it_teaches(trained: tuple[Path, Bundle]) -> None:

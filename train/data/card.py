@@ -1,7 +1,7 @@
 """What a dataset version is: its digest, and a card with counts, lengths, sources and what was found in it."""
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -11,13 +11,13 @@ from pydantic import BaseModel, ConfigDict
 from moderation.errors import InvalidInputError
 from moderation.exports import Export, file_digest
 from moderation.labels import LABELS
-from train.config import DataConfig, HubSource, Source
+from train.config import DataConfig, HubSource, Source, TaughtConfig
 from train.data.near import THRESHOLD
 from train.data.rows import FINDINGS, count_overlap
 from train.data.splits import SPLITS, hard_labels
 
 OVERLAP = "Texts that a more protected split holds too (near: Jaccard similarity of 5-character shingles"
-ASSIGNED = ("columns", "labels", "only", "part", "weights", "weight", "split")
+ASSIGNED = ("columns", "labels", "only", "part", "weights", "weight", "split", "taught")
 """Keys of a source that say which of its rows are taken, and what each is given."""
 QUANTILES = (0.0, 0.25, 0.5, 0.75, 0.95, 0.99, 1.0)
 
@@ -158,7 +158,7 @@ def dataset_card(rows: pd.DataFrame, config: DataConfig) -> DatasetCard:
                 layout=source.layout,
                 licence=source.licence,
                 link=source.link,
-                assigned=assigned(source),
+                assigned=assigned(source, config.taught),
                 rows=found["rows"],
                 left_out=found["left_out"],
                 files={Path(path).name: file_digest(Path(path)) for path in found["files"]},
@@ -177,9 +177,11 @@ def dataset_card(rows: pd.DataFrame, config: DataConfig) -> DatasetCard:
     )
 
 
-def assigned(source: Source) -> dict[str, object]:
+def assigned(source: Source, taught: Mapping[str, TaughtConfig]) -> dict[str, object]:
     """Return what ``source`` takes of its rows and gives to each, by the config's keys; of columns those of labels."""
     said = source.model_dump(mode="json", include=set(ASSIGNED), exclude_defaults=True)
+    if source.name in taught:
+        said["taught"] = taught[source.name].model_dump(mode="json", exclude_defaults=True)
     if "columns" in said:
         said["columns"] = {ours: theirs for ours, theirs in said["columns"].items() if ours in LABELS}
     return {key: said[key] for key in ASSIGNED if said.get(key)}
@@ -192,7 +194,7 @@ def taken_as(said: dict[str, object]) -> str:
 
 def _plain(value: object, between: str) -> str:
     if isinstance(value, dict):
-        return ", ".join(f"{key} {_plain(each, between)}" for key, each in value.items())
+        return ", ".join(f"{key} {_plain(each, ' to ' if key == 'part' else between)}" for key, each in value.items())
     if isinstance(value, list):
         return between.join(_plain(each, between) for each in value)
     return f"{value:g}" if isinstance(value, float) else str(value)

@@ -134,9 +134,11 @@ def test_the_command_ends_with_one_line_for_data_that_cannot_be_used(
 def test_the_card_says_what_a_source_takes_and_gives(config: Path) -> None:
     taken = {"only": {"kind": ["a", 1]}, "part": [0.25, 1], "weight": 0.3, "split": "train", "labels": {"insult": 0.5}}
     source = {"layout": "table", "path": "b.csv", "licence": "CC0", "columns": {"id": "n", "toxic": "share"}} | taken
-    given = DataConfig.model_validate({"sources": [source, {"layout": "jigsaw", "path": "b", "licence": "CC0"}]})
-    first, second = map(assigned, given.sources)
-    assert first == {"columns": {"toxic": "share"}} | taken
-    said = "columns toxic share; labels insult 0.5; only kind a or 1; part 0.25 to 1; weight 0.3; split train"
+    sources = [source, {"layout": "jigsaw", "path": "b", "licence": "CC0"}]
+    given = DataConfig.model_validate({"sources": sources, "taught": {"b.csv": {"part": [0, 0.4], "weight": 2}}})
+    first, second = (assigned(source, given.taught) for source in given.sources)
+    assert first == {"columns": {"toxic": "share"}, "taught": {"part": [0.0, 0.4], "weight": 2.0}} | taken
+    said = "columns toxic share; labels insult 0.5; only kind a or 1; part 0.25 to 1; weight 0.3; split train; "
+    said += "taught part 0 to 0.4, weight 2"
     assert taken_as(first) == said
     assert second == {}
