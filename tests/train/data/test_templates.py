@@ -104,7 +104,7 @@ def test_a_folder_without_templates_is_refused(tmp_path: Path) -> None:
 def test_those_of_the_repository_share_no_sentence_with_the_gate() -> None:
     rows = read_templates(SHIPPED)
     assert len(rows) > 5000
-    assert 0.35 < (rows["toxic"] >= 0.5).mean() < 0.5
+    assert 0.3 < (rows["toxic"] >= 0.5).mean() < 0.5
     cases = {fold(text) for case in read_cases(ROOT / "train" / "gate" / "cases") for text in case.texts}
     assert not cases & set(rows["comment_text"].map(fold))
 
