@@ -57,7 +57,7 @@ def test_the_api_alone_prints_a_key_and_asks_for_it() -> None:
             assert "<!doctype html>" in http.get("/").text
             assert http.post("/predict", json={"comment_text": "hello"}).status_code == 401
             body, headers = {"comment_text": "You are disgusting."}, {"X-API-Key": key}
-            assert http.post("/predict", json=body, headers=headers).json()["decision"] == "review"
+            assert http.post("/predict", json=body, headers=headers).json()["decision"] != "allow"
             docker("restart", api)
             wait_for(lambda: http.get("/ready").is_success)
             assert http.post("/predict", json=body, headers=headers).status_code == 200
@@ -108,4 +108,4 @@ def test_the_gpu_image_has_torch_and_answers_without_a_gpu() -> None:
         docker("exec", api, "python", "-c", "import torch")
         with httpx.Client(base_url=f"http://localhost:{port}", timeout=30, trust_env=False) as http:
             wait_for(lambda: http.get("/ready").is_success)
-            assert http.post("/predict", json={"comment_text": "You are disgusting."}).json()["decision"] == "review"
+            assert http.post("/predict", json={"comment_text": "You are disgusting."}).json()["decision"] != "allow"
