@@ -172,10 +172,9 @@ class SplitConfig(_Section):
 class TaughtConfig(_Section):
     """How the rows of a source that are trained on differ from what the source says of all its rows."""
 
-    part: Annotated[HashRange, Field(description="Only texts whose hash lies from the one share to the other.")] = (
-        0.0,
-        1.0,
-    )
+    part: Annotated[
+        HashRange | None, Field(description="Only texts whose hash lies from the one share to the other; null: all.")
+    ] = None
     weight: Annotated[float, Field(gt=0, description="Multiplies the source's weight.")] = 1.0
 
 
@@ -289,7 +288,7 @@ class TfidfTeacher(_Teacher):
 
 
 class BundleTeacher(_Teacher):
-    """A bundle that was not trained on the rows it teaches; its answers are taken before its calibration."""
+    """A bundle, its answers before its calibration: one not trained on the rows it teaches, or an earlier stage."""
 
     kind: Literal["bundle"]
     path: Path

@@ -1,6 +1,6 @@
 """Steps before a tokenizer's own normaliser that undo common disguises: they lie in the bundle's ``tokenizer.json``.
 
-A model learns others from examples (`train.disguises`); a rule costs no parameters, 0.1 to 0.2 ms per comment, and
+A model learns others from examples (`train.disguises`); a rule costs no parameters, 0.2 ms per comment, and
 works on words that were never seen. For languages in Latin script only: look-alikes of Cyrillic and Greek become Latin
 letters wherever they stand.
 """

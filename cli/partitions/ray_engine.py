@@ -13,9 +13,7 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, replace
-from importlib import import_module
 from pathlib import Path
-from threading import Thread
 from typing import Any
 
 from cli.locations import Location
@@ -98,8 +96,6 @@ class RayEngine:
     def inspected(self, files: Mapping[str, Location], how: How) -> Iterator[InputFile | ModerationError]:
         """Yield what `inspect` finds in each file, in order."""
         self._room("CPU", 1)
-        # Four seconds, which the driver has while others read the files.
-        Thread(target=import_module, args=("ray.data",), daemon=True).start()
         task = self._ray.remote(_inspected)
         with self._ray_errors():
             for reference in [task.remote(name, location, how) for name, location in files.items()]:

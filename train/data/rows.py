@@ -79,8 +79,9 @@ def _taught(rows: pd.DataFrame, config: DataConfig) -> pd.DataFrame:
         own = (rows["split"] == "train") & (rows["source"] == name)
         if not own.any():
             raise InvalidInputError(f"data.taught: no row to train on comes from {name}")
-        chosen = rows["folded"].map(lambda folded: in_part(folded, taught.part))  # noqa: B023 - called at once
-        rows = rows.assign(weight=rows["weight"].where(~own, rows["weight"] * taught.weight))[~own | chosen]
+        rows = rows.assign(weight=rows["weight"].where(~own, rows["weight"] * taught.weight))
+        if (part := taught.part) is not None:
+            rows = rows[[not its or in_part(folded, part) for its, folded in zip(own, rows["folded"], strict=True)]]
     return rows
 
 
