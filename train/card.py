@@ -91,7 +91,8 @@ DISGUISES = (
 )
 UNDISGUISE = (
     "- The tokenizer undoes look-alike letters, letters set apart, digits for letters and letters repeated "
-    "(`train/undisguise.py`): for languages in Latin script only, Cyrillic and Greek are misread."
+    "(`train/undisguise.py`), and knows emoji and misspelt or masked abusive words if it is a WordPiece "
+    "(`train/vocabulary.py`): for languages in Latin script only, Cyrillic and Greek are misread."
 )
 START = "- The weights are those of the bundle `{path}`, version `{version}`, trained on."
 AVERAGE = "- The weights are an exponential moving average over the steps of training (decay {decay:g})."

@@ -233,7 +233,8 @@ class ModelConfig(_Section):
         bool,
         Field(
             description="The bundle's tokenizer undoes look-alike letters, spaced and repeated letters and digits for "
-            "letters; for languages in Latin script only."
+            "letters, and knows emoji and disguised words as words if it is a WordPiece; for languages in Latin script "
+            "only."
         ),
     ] = False
     backend: Annotated[

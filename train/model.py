@@ -3,7 +3,8 @@
 import importlib
 from pathlib import Path
 
-from transformers import AutoConfig, AutoModel, AutoTokenizer, PreTrainedConfig
+from tokenizers import Tokenizer
+from transformers import AutoConfig, AutoModel, AutoTokenizer, PreTrainedConfig, PreTrainedModel
 
 from moderation.errors import ConfigurationError
 from moderation.labels import LABELS
@@ -11,6 +12,7 @@ from moderation.scoring.classifier import CommentClassifier, without_pooler
 from moderation.scoring.packed import require_packable
 from train.config import ModelConfig
 from train.undisguise import undisguise
+from train.vocabulary import extend, give_meaning
 
 PACKAGE = "package:"
 DROPOUTS = ("hidden_dropout_prob", "attention_probs_dropout_prob", "dropout", "attention_dropout")
@@ -31,8 +33,10 @@ def encoder_path(name: str) -> Path | str:
         raise ConfigurationError(f"encoder {name}: {package} is not installed; run `make install-train`") from error
 
 
-def build(config: ModelConfig, path: Path | str) -> CommentClassifier:
+def build(config: ModelConfig, path: Path | str, tokenizer: Path | None = None) -> CommentClassifier:
     """Load the pretrained encoder from ``path`` and put a fresh head on it.
+
+    It gets word embeddings for all tokens of ``tokenizer``, the new ones with what they stand for.
 
     Raises:
         ConfigurationError: the encoder cannot be found or reached, reads fewer tokens than the config asks for, or is
@@ -51,7 +55,17 @@ def build(config: ModelConfig, path: Path | str) -> CommentClassifier:
         )
     except OSError as error:
         raise ConfigurationError(f"encoder {config.encoder}: {str(error).splitlines()[0]}") from error
+    if tokenizer is not None:
+        _widen(encoder, Tokenizer.from_file(str(tokenizer)))
     return CommentClassifier(encoder, config.pooling, len(LABELS), config.dropout)
+
+
+def _widen(encoder: PreTrainedModel, tokenizer: Tokenizer) -> None:
+    known = encoder.get_input_embeddings().num_embeddings
+    rows = 1 + max(tokenizer.get_vocab(with_added_tokens=True).values())
+    if rows > known:
+        encoder.resize_token_embeddings(rows, mean_resizing=False)
+        give_meaning(encoder.get_input_embeddings(), tokenizer, known)
 
 
 def _set_dropout(config: PreTrainedConfig, dropout: float) -> None:
@@ -69,7 +83,7 @@ def _positions(config: PreTrainedConfig) -> int:
 
 
 def save_tokenizer(config: ModelConfig, encoder: Path | str, path: Path) -> None:
-    """Write the encoder's tokenizer as ``tokenizer.json``.
+    """Write the encoder's tokenizer as ``tokenizer.json``, with more words and steps if the config undoes disguises.
 
     Raises:
         ConfigurationError: the encoder has no fast tokenizer, or cannot be found.
@@ -82,5 +96,6 @@ def save_tokenizer(config: ModelConfig, encoder: Path | str, path: Path) -> None
         raise ConfigurationError(f"encoder {config.encoder} has no fast tokenizer, which serving needs")
     backend = tokenizer.backend_tokenizer
     if config.undisguise:
+        backend = extend(backend, AutoConfig.from_pretrained(encoder).vocab_size)
         undisguise(backend)
     backend.save(str(path))

@@ -81,7 +81,7 @@ def _run(config: TrainConfig, anew: bool) -> Bundle | None:
     if arguments.process_index > 0:
         return None
     # A fresh one: accelerate leaves autocast around the forward of the trained one.
-    model = build(config.model, encoder)
+    model = build(config.model, encoder, config.run_dir / TOKENIZER)
     model.load_state_dict(load_file(config.run_dir / TORCH_WEIGHTS))
     rival = _baseline(config, rows) if config.baseline else None
     begun = json.loads((config.run_dir / RUN).read_text(encoding="utf-8"))
@@ -141,7 +141,7 @@ def _train(config: TrainConfig, rows: pd.DataFrame, arguments: TrainingArguments
             rows = _augmented(config, rows)
     if not weights.exists():
         set_seed(config.fit.seed)  # of the fresh head
-        model = build(config.model, encoder)
+        model = build(config.model, encoder, tokenizer)
         if config.model.start is not None:
             begin_with(model, config.model.start, tokenizer)
         fit(config, arguments, model, rows, TextTokenizer(tokenizer, config.model.max_tokens))

@@ -10,6 +10,7 @@ from moderation.errors import BundleError, ConfigurationError
 from moderation.labels import LABELS
 from moderation.scoring.classifier import CommentClassifier
 from moderation.scoring.weights import read_weights
+from train.vocabulary import give_meaning
 
 
 def start_version(path: Path | None) -> str | None:
@@ -27,17 +28,27 @@ def start_version(path: Path | None) -> str | None:
 def begin_with(model: CommentClassifier, path: Path, tokenizer: Path) -> None:
     """Give ``model`` the weights of the bundle in ``path``, in place; of an int8 file, as floats.
 
+    Words of ``tokenizer`` that the bundle lacks begin as what they stand for; those that it has beyond are left out.
+
     Raises:
         ConfigurationError: no bundle, one of another architecture, or of another vocabulary than ``tokenizer``.
     """
     try:
-        if _vocabulary(path / TOKENIZER) != _vocabulary(tokenizer):
+        own, theirs = (Tokenizer.from_file(str(file)) for file in (tokenizer, path / TOKENIZER))
+        if not _is_one_the_others_beginning(own, theirs):
             raise ConfigurationError(f"model.start: {path} has another vocabulary than the encoder")
-        weights = read_weights(read_bundle(path, LABELS).path)
-        model.load_state_dict({name: torch.tensor(values) for name, values in weights.items()})
+        weights = {name: torch.tensor(values) for name, values in read_weights(read_bundle(path, LABELS).path).items()}
+        embeddings = model.encoder.get_input_embeddings()
+        name = next(name for name, values in model.named_parameters() if values is embeddings.weight)
+        known = min(len(weights[name]), embeddings.num_embeddings)
+        weights[name] = torch.cat([weights[name][:known], embeddings.weight.detach()[known:]])
+        model.load_state_dict(weights)
+        give_meaning(embeddings, own, known)
     except (BundleError, RuntimeError) as error:  # torch's of a missing name, or another shape
         raise ConfigurationError(f"model.start: {path} does not fit ({str(error).splitlines()[0]})") from error
 
 
-def _vocabulary(path: Path) -> dict[str, int]:
-    return Tokenizer.from_file(str(path)).get_vocab(with_added_tokens=True)
+def _is_one_the_others_beginning(*tokenizers: Tokenizer) -> bool:
+    """Return whether the smaller vocabulary's tokens have the same numbers in the larger one."""
+    smaller, larger = sorted((each.get_vocab(with_added_tokens=True).items() for each in tokenizers), key=len)
+    return smaller <= larger

@@ -24,7 +24,16 @@ _LOOK_ALIKES = {
 _DIGITS = {"1": "i", "0": "o", "3": "e", "4": "a", "5": "s", "7": "t", "@": "a", "$": "s"}
 _SIGNS = "".join(_DIGITS)
 _BEFORE_WORD, _END = "[^A-Za-z0-9@$.]", r"(?![A-Za-z0-9@]|\.[A-Za-z0-9])"
-_EMOJI = "[\u2600-\u27bf\ufe0f\u200d\U0001f300-\U0001faff]"
+EMOJI_RANGES = ((0x2600, 0x27BF), (0x1F1E6, 0x1F1FF), (0x1F300, 0x1FAFF))
+"""First and last code points."""
+EMOJI = f"[{''.join(f'{chr(first)}-{chr(last)}' for first, last in EMOJI_RANGES)}]"
+_SHAPES = "\ufe0f\u200d\U0001f3fb-\U0001f3ff"
+"""What only shapes the emoji before it, the colours of skin among them."""
+_IN_WORDS = f"[{EMOJI[1:-1]}{_SHAPES}]"
+MASK = "\u2217"
+"""Stands for a letter that is not told. An asterisk of mathematics, which tokenizers leave in its word."""
+_STAR = "[*#]"
+_MOST_STARS = 6
 
 
 def undisguise(tokenizer: Tokenizer) -> None:
@@ -34,12 +43,14 @@ def undisguise(tokenizer: Tokenizer) -> None:
 
 
 def steps() -> list[Normalizer]:
-    """Return the steps: look-alike letters, emoji in words, letters set apart, digits, letters four times or more."""
+    """Return the steps: look-alikes, emoji in words, letters set apart, masked, digits, letters four times or more."""
     return [
         *(Replace(Regex(f"[{alike}]"), letter) for letter, alike in _LOOK_ALIKES.items()),
-        Replace(Regex(f"(?<={_LETTER}){_EMOJI}{{1,4}}(?={_LETTER})"), ""),
+        Replace(Regex(f"(?<={_LETTER}){_IN_WORDS}{{1,4}}(?={_LETTER})"), ""),
+        Replace(Regex(f"[{_SHAPES}]"), ""),
         Replace(Regex(_between_lone_letters(_SIGN, 3)), ""),  # f.u.c.k, and U.S.A.
         Replace(Regex(_between_lone_letters(" ", 4)), ""),  # not "u r a fool", nor "plan B I like"
+        Replace(Regex(_masks()), MASK),
         *(Replace(Regex(_at_the_end(sign)), letter) for sign, letter in _DIGITS.items() if sign.isdigit()),
         Replace(
             Regex(r"(?<![A-Za-z0-9@$])\$(?=[a-z]{2})|(?<=[a-z]|[a-z]\$)\$(?=\$?(?![A-Za-z0-9$@]))"), "s"
@@ -61,6 +72,19 @@ def _between_lone_letters(separator: str, letters: int) -> str:
         right = _LETTER + f"{separator}{_LETTER}" * (letters - before - 1)
         places.append(f"(?<={_BEFORE}{left}|^{left}){separator}(?={right}{_AFTER})")
     return "|".join(places)
+
+
+def _masks() -> str:
+    """Return a pattern of each sign that hides a letter: f*ck, sh!t, f***, *sshole; not of *this*, x*, #1 or no!!"""
+    among = [
+        f"(?<={_LETTER}{_STAR * before}){_STAR}(?={_STAR}{{0,{_MOST_STARS}}}{_LETTER})" for before in range(_MOST_STARS)
+    ]
+    alone = [
+        f"(?<={start}{_LETTER}{_STAR * before}){_STAR}{'' if before else f'(?={_STAR})'}"
+        for start in ("^", "[^A-Za-z0-9*#]")
+        for before in range(_MOST_STARS)
+    ]
+    return "|".join([*among, *alone, f"(?<={_LETTER})!(?={_LETTER})", rf"(?<![\w*])\*(?=({_CONSONANT})\1)"])
 
 
 def _at_the_end(sign: str) -> str:

@@ -110,9 +110,12 @@ def test_a_run_that_was_ended_goes_on_where_it_was(
     write_parquet(tmp_path / "in.parquet", rows_of(0, 40_000))
     output = tmp_path / "out"
     command = ("score", tmp_path / "in.parquet", "--text-column", "text", "--output", output, "--bundle", bundle)
+    # Tests that run in the background ignore the signal, and what they start would inherit that.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     process = subprocess.Popen(
         [sys.executable, "-m", "cli", *map(str, command)], cwd=ROOT, env=environment, stderr=subprocess.PIPE, text=True
     )
+    signal.signal(signal.SIGINT, before)
     while not (output / "part-00000000.parquet").exists():
         assert process.poll() is None
         time.sleep(0.005)

@@ -1,0 +1,203 @@
+"""Emoji and disguised words as tokens: what they are read as, and what their rows begin with."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
+from torch import nn
+from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
+
+from moderation.bundle import ONNX_WEIGHTS, TOKENIZER
+from moderation.errors import ConfigurationError
+from moderation.scoring.classifier import CommentClassifier
+from moderation.scoring.tokens import TextTokenizer
+from tests.train.dataset import make_encoder
+from train.config import ModelConfig
+from train.export import export_int8, torch_logits
+from train.model import build, save_tokenizer
+from train.start import begin_with
+from train.undisguise import MASK, undisguise
+from train.vocabulary import additions, extend, give_meaning
+
+PIECES = (
+    "[PAD]",
+    "[UNK]",
+    "idiot",
+    "stupid",
+    "shit",
+    "niger",
+    "face",
+    "great",
+    "word",
+    "pu",
+    "##king",
+    "with",
+    "☺",
+    "##∗",
+    "f",
+    "##o",
+)
+ROWS = 40
+"""More than there are pieces, as in encoders whose rows are padded to a round number."""
+
+
+def wordpiece() -> Tokenizer:
+    made = Tokenizer(models.WordPiece({piece: n for n, piece in enumerate(PIECES)}, unk_token="[UNK]"))
+    made.normalizer = normalizers.BertNormalizer()
+    made.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    return made
+
+
+@pytest.fixture(scope="module")
+def tokenizer() -> Tokenizer:
+    extended = extend(wordpiece(), ROWS)
+    undisguise(extended)
+    return Tokenizer.from_str(extended.to_str())
+
+
+@pytest.mark.parametrize(
+    ("text", "meant"),
+    [
+        ("idot", "idiot"),
+        ("stpuid", "stupid"),
+        ("sh*t", "shit"),
+        ("s**t", "shit"),
+        ("sh!t", "shit"),
+        ("SH#T", "shit"),
+        ("st*p*d", "stupid"),
+        ("s***", "shit"),
+        ("i*iot", "idiot"),
+        ("fcuk", "fuck"),
+        ("😀", "grinning face"),
+    ],
+)
+def test_a_disguise_is_a_token_that_stands_for_a_word(tokenizer: Tokenizer, text: str, meant: str) -> None:
+    (token,) = tokenizer.encode(text).tokens
+    assert additions(wordpiece().get_vocab())[token] == meant
+
+
+@pytest.mark.parametrize(
+    ("text", "tokens"),
+    [
+        ("great😀😀 word", ["great", "😀", "😀", "word"]),
+        ("😀great", ["😀", "great"]),
+        ("great ❤️‍🔥", ["great", "❤", "🔥"]),
+        ("👍🏽", ["👍"]),
+        ("☺", ["☺"]),
+        ("f*o", ["f", "##∗", "##o"]),
+        ("niger puking", ["niger", "pu", "##king"]),
+    ],
+)
+def test_other_words_are_read_as_before_and_beside_emoji(tokenizer: Tokenizer, text: str, tokens: list[str]) -> None:
+    assert tokenizer.encode(text).tokens == tokens
+
+
+def test_new_tokens_come_behind_all_rows_and_no_word_begins_with_one(tokenizer: Tokenizer) -> None:
+    found = additions(wordpiece().get_vocab())
+    numbers = [tokenizer.token_to_id(token) for token in found]
+    assert numbers == list(range(ROWS, ROWS + len(found)))
+    assert {"niger", "as"}.isdisjoint(found)
+    words = [piece for piece in PIECES if not piece.startswith(("[", "#"))]
+    assert not [token for token in found for word in (*words, *found.values()) if word.startswith(token)]
+    assert all(token != meant for token, meant in found.items())
+
+
+def test_a_masked_word_is_the_first_of_those_it_may_be() -> None:
+    found = additions({})
+    assert found[f"f{MASK * 3}"] == "fuck"
+    assert found[f"d{MASK}ck"] == "dick"
+    assert found[f"b{MASK}tch"] == "bitch"
+
+
+def test_a_row_begins_as_what_it_stands_for(tokenizer: Tokenizer) -> None:
+    embeddings = nn.Embedding(1 + max(tokenizer.get_vocab().values()), 8)
+    before = embeddings.weight.detach().clone()
+    padded = Tokenizer.from_str(tokenizer.to_str())
+    padded.enable_padding(length=128)
+    give_meaning(embeddings, padded, ROWS)
+
+    def row(token: str) -> torch.Tensor:
+        return embeddings.weight[tokenizer.token_to_id(token)].detach()
+
+    assert torch.equal(embeddings.weight[:ROWS], before[:ROWS])
+    torch.testing.assert_close(row("idot"), row("idiot"))
+    face, unknown = row("face"), row("[UNK]")  # the vocabulary has no "grinning"
+    mean = (face + unknown) / 2
+    torch.testing.assert_close(row("😀"), mean * (face.norm() + unknown.norm()) / 2 / mean.norm())
+
+
+def test_a_tokenizer_of_another_kind_stays(tmp_path: Path) -> None:
+    other = PreTrainedTokenizerFast.from_pretrained(make_encoder(tmp_path)).backend_tokenizer
+    assert extend(other, 100).to_str() == other.to_str()
+
+
+def bert(path: Path) -> Path:
+    """Write a small BERT and its WordPiece tokenizer; return its folder."""
+    torch.manual_seed(0)
+    sizes = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64}
+    BertModel(BertConfig(vocab_size=ROWS, max_position_embeddings=32, **sizes)).save_pretrained(path)
+    PreTrainedTokenizerFast(tokenizer_object=wordpiece(), pad_token="[PAD]", unk_token="[UNK]").save_pretrained(path)
+    return path
+
+
+def made(encoder: Path, folder: Path, chosen: bool) -> tuple[CommentClassifier, Path]:
+    """Return a model of ``encoder`` and the tokenizer file beside it, with or without rules and new words."""
+    config = ModelConfig(encoder=str(encoder), undisguise=chosen, max_tokens=32)
+    path = folder / f"{chosen}.json"
+    save_tokenizer(config, encoder, path)
+    return build(config, encoder, path).eval(), path
+
+
+@pytest.fixture
+def bundle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[CommentClassifier, Path]:
+    """Return a model without new words and its exported files; nothing else of a bundle is read."""
+    monkeypatch.setattr("train.start.read_bundle", lambda path, _: type("Bundle", (), {"path": path}))
+    model, tokenizer = made(bert(tmp_path / "bert"), tmp_path, chosen=False)
+    folder = tmp_path / "bundle"
+    folder.mkdir()
+    export_int8(model, folder / ONNX_WEIGHTS)
+    tokenizer.rename(folder / TOKENIZER)
+    return model, folder
+
+
+def test_a_start_without_the_new_words_gives_them_their_meaning(
+    bundle: tuple[CommentClassifier, Path], tmp_path: Path
+) -> None:
+    earlier, folder = bundle
+    model, tokenizer = made(tmp_path / "bert", tmp_path, chosen=True)
+    with torch.no_grad():
+        for weights in model.parameters():
+            weights.normal_()
+    begin_with(model, folder, tokenizer)
+    read = TextTokenizer(tokenizer, 32)
+    plain, disguised = (torch_logits(model, read.encode([text]).ids) for text in ("stupid word", "st*p*d word"))
+    torch.testing.assert_close(torch.tensor(plain), torch.tensor(disguised))
+    expected = torch_logits(earlier, TextTokenizer(folder / TOKENIZER, 32).encode(["stupid word"]).ids)
+    torch.testing.assert_close(torch.tensor(plain), torch.tensor(expected), atol=0.05, rtol=0.05)
+
+
+def test_a_start_with_new_words_gives_a_model_without_the_others(tmp_path: Path, bundle: object) -> None:
+    wide, tokenizer = made(tmp_path / "bert", tmp_path, chosen=True)
+    folder = tmp_path / "wide"
+    folder.mkdir()
+    export_int8(wide, folder / ONNX_WEIGHTS)
+    tokenizer.rename(folder / TOKENIZER)
+    model, plain = made(tmp_path / "bert", tmp_path, chosen=False)
+    begin_with(model, folder, plain)
+    assert model.encoder.get_input_embeddings().num_embeddings == ROWS
+    ids = TextTokenizer(plain, 32).encode(["great stupid word"]).ids
+    torch.testing.assert_close(
+        torch.tensor(torch_logits(model, ids)), torch.tensor(torch_logits(wide, ids)), atol=0.05, rtol=0.05
+    )
+
+
+def test_a_vocabulary_with_other_numbers_is_refused(bundle: tuple[CommentClassifier, Path], tmp_path: Path) -> None:
+    _, folder = bundle
+    model, tokenizer = made(tmp_path / "bert", tmp_path, chosen=True)
+    swapped = (
+        tokenizer.read_text().replace('"stupid":', '"_":').replace('"great":', '"stupid":').replace('"_":', '"great":')
+    )
+    tokenizer.write_text(swapped)
+    with pytest.raises(ConfigurationError, match="another vocabulary"):
+        begin_with(model, folder, tokenizer)
