@@ -103,8 +103,8 @@ LONGEST = 60
 """Words of a text that is copied: a disguise is as well learnt from short ones, at less cost."""
 TELLING = 0.75
 """Share of texts with a telling word of which those alone are disguised, as people do."""
-DILUTED = 0.35
-"""Share of copies with a label that get a harmless text beside them instead, as people hide abuse in small talk."""
+DILUTED = 0.3
+"""Share of copies that get a harmless text beside them instead, as people hide abuse in small talk."""
 SMALL_TALK = range(5, 40)
 """Words of such a harmless text."""
 _WORD = re.compile(r"[^\W\d_]{3,}")
@@ -123,10 +123,7 @@ def disguised(rows: pd.DataFrame, config: DisguiseConfig) -> pd.DataFrame:
     chosen = rows.loc[with_label.append(order[~has_label][: count - len(with_label)])]
     telling, harmless = telling_words(short), small_talk(short)
     copies = chosen.assign(weight=np.minimum(chosen["weight"], 1.0) * config.weight)
-    copies["comment_text"] = [
-        _copy(text, telling, harmless if labelled else ())
-        for text, labelled in zip(chosen["comment_text"], has_label[chosen.index], strict=True)
-    ]
+    copies["comment_text"] = [_copy(text, telling, harmless) for text in chosen["comment_text"]]
     return copies
 
 

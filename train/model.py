@@ -98,4 +98,6 @@ def save_tokenizer(config: ModelConfig, encoder: Path | str, path: Path) -> None
     if config.undisguise:
         backend = extend(backend, AutoConfig.from_pretrained(encoder).vocab_size)
         undisguise(backend)
-    backend.save(str(path))
+    staging = path.with_suffix(".part")
+    backend.save(str(staging))
+    staging.replace(path)

@@ -133,7 +133,7 @@ def _train(config: TrainConfig, rows: pd.DataFrame, arguments: TrainingArguments
     weights, tokenizer = config.run_dir / TORCH_WEIGHTS, config.run_dir / TOKENIZER
     with arguments.main_process_first(local=False):
         encoder = _encoder(config, rows)
-        if arguments.process_index == 0:
+        if arguments.process_index == 0 and not tokenizer.exists():  # weights of an earlier release keep their words
             save_tokenizer(config.model, encoder, tokenizer)
         if not tokenizer.exists():  # of several machines, this one does not see what the first wrote
             raise ConfigurationError(f"{tokenizer} is not here: output_dir has to be a folder that all machines share")

@@ -44,7 +44,7 @@ def begin_with(model: CommentClassifier, path: Path, tokenizer: Path) -> None:
         weights[name] = torch.cat([weights[name][:known], embeddings.weight.detach()[known:]])
         model.load_state_dict(weights)
         give_meaning(embeddings, own, known)
-    except (BundleError, RuntimeError) as error:  # torch's of a missing name, or another shape
+    except (BundleError, KeyError, RuntimeError) as error:  # a missing name, or torch's of one or of another shape
         raise ConfigurationError(f"model.start: {path} does not fit ({str(error).splitlines()[0]})") from error
 
 

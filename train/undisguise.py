@@ -24,25 +24,27 @@ _LOOK_ALIKES = {
 _DIGITS = {"1": "i", "0": "o", "3": "e", "4": "a", "5": "s", "7": "t", "@": "a", "$": "s"}
 _SIGNS = "".join(_DIGITS)
 _BEFORE_WORD, _END = "[^A-Za-z0-9@$.]", r"(?![A-Za-z0-9@]|\.[A-Za-z0-9])"
-EMOJI_RANGES = ((0x2600, 0x27BF), (0x1F1E6, 0x1F1FF), (0x1F300, 0x1FAFF))
-"""First and last code points."""
-EMOJI = f"[{''.join(f'{chr(first)}-{chr(last)}' for first, last in EMOJI_RANGES)}]"
-_SHAPES = "\ufe0f\u200d\U0001f3fb-\U0001f3ff"
+EMOJI = (
+    "[\u231a\u231b\u23e9-\u23fa\u25aa\u25ab\u25b6\u25c0\u25fb-\u25fe\u2600-\u27bf\u2b05-\u2b07\u2b1b\u2b1c\u2b50\u2b55"
+    "\U0001f004\U0001f0cf\U0001f170-\U0001f19a\U0001f1e6-\U0001f1ff\U0001f300-\U0001faff]"
+)
+_SHAPES = "\ufe0f\u200d\u20e3\U0001f3fb-\U0001f3ff"
 """What only shapes the emoji before it, the colours of skin among them."""
 _IN_WORDS = f"[{EMOJI[1:-1]}{_SHAPES}]"
 MASK = "\u2217"
-"""Stands for a letter that is not told. An asterisk of mathematics, which tokenizers leave in its word."""
-_STAR = "[*#]"
+"""Stands for a letter that is not told. An asterisk of mathematics, which a WordPiece tokenizer leaves in its word."""
+_STAR = r"\*"
 _MOST_STARS = 6
+"""Of which each has a pattern, as what stands before a match has a fixed length."""
 
 
 def undisguise(tokenizer: Tokenizer) -> None:
-    """Put the steps before the normaliser of ``tokenizer``, in place."""
+    """Put the steps before the normaliser of ``tokenizer``, in place; masked words are joined if it knows `MASK`."""
     own: list[Normalizer] = [tokenizer.normalizer] if tokenizer.normalizer is not None else []
-    tokenizer.normalizer = Sequence([*steps(), *own])
+    tokenizer.normalizer = Sequence([*steps(masks=tokenizer.token_to_id(f"##{MASK}") is not None), *own])
 
 
-def steps() -> list[Normalizer]:
+def steps(masks: bool) -> list[Normalizer]:
     """Return the steps: look-alikes, emoji in words, letters set apart, masked, digits, letters four times or more."""
     return [
         *(Replace(Regex(f"[{alike}]"), letter) for letter, alike in _LOOK_ALIKES.items()),
@@ -50,7 +52,7 @@ def steps() -> list[Normalizer]:
         Replace(Regex(f"[{_SHAPES}]"), ""),
         Replace(Regex(_between_lone_letters(_SIGN, 3)), ""),  # f.u.c.k, and U.S.A.
         Replace(Regex(_between_lone_letters(" ", 4)), ""),  # not "u r a fool", nor "plan B I like"
-        Replace(Regex(_masks()), MASK),
+        *([Replace(Regex(_masked()), MASK)] if masks else []),
         *(Replace(Regex(_at_the_end(sign)), letter) for sign, letter in _DIGITS.items() if sign.isdigit()),
         Replace(
             Regex(r"(?<![A-Za-z0-9@$])\$(?=[a-z]{2})|(?<=[a-z]|[a-z]\$)\$(?=\$?(?![A-Za-z0-9$@]))"), "s"
@@ -74,17 +76,23 @@ def _between_lone_letters(separator: str, letters: int) -> str:
     return "|".join(places)
 
 
-def _masks() -> str:
-    """Return a pattern of each sign that hides a letter: f*ck, sh!t, f***, *sshole; not of *this*, x*, #1 or no!!"""
-    among = [
-        f"(?<={_LETTER}{_STAR * before}){_STAR}(?={_STAR}{{0,{_MOST_STARS}}}{_LETTER})" for before in range(_MOST_STARS)
+def _masked() -> str:
+    """Return a pattern of each sign that hides a letter: f*ck, sh!t, f***, *sshole; not *this*, C#, A** or evil!the.
+
+    An asterisk hides a letter between letters, or with two more behind one letter; ! and # behind one or two
+    consonants, with which few sentences end.
+    """
+    inside = [f"(?<={_LETTER}{_STAR * n}){_STAR}(?={_STAR}{{0,{_MOST_STARS}}}{_LETTER})" for n in range(_MOST_STARS)]
+    behind_one = [
+        f"(?<={start}{_LETTER}{_STAR * n}){_STAR}(?={_STAR * max(0, 2 - n)})"
+        for start in ("^", "[^A-Za-z0-9*'’]")
+        for n in range(_MOST_STARS)
     ]
-    alone = [
-        f"(?<={start}{_LETTER}{_STAR * before}){_STAR}{'' if before else f'(?={_STAR})'}"
-        for start in ("^", "[^A-Za-z0-9*#]")
-        for before in range(_MOST_STARS)
+    others = [
+        rf"(?<![A-Za-z0-9]){_CONSONANT}{{{before}}}\K[!#](?=[a-z]{{{after},7}}(?![A-Za-z0-9.]))"
+        for before, after in ((1, 2), (2, 1))
     ]
-    return "|".join([*among, *alone, f"(?<={_LETTER})!(?={_LETTER})", rf"(?<![\w*])\*(?=({_CONSONANT})\1)"])
+    return "|".join([*inside, *behind_one, *others, rf"(?<![\w*]){_STAR}(?=ss(?:es|holes?)?(?![\w*]))"])
 
 
 def _at_the_end(sign: str) -> str:

@@ -84,7 +84,5 @@ def test_some_copies_get_a_harmless_text_beside_them() -> None:
     assert set(talk) <= {text for text, _ in plain}
     copies = disguised(rows, DisguiseConfig(share=0.6))
     beside = [any(text in copy and len(copy) > len(text) for text in talk) for copy in copies["comment_text"]]
-    share = pd.Series(beside, copies.index).groupby(copies["toxic"]).mean()
-    assert share[0] == 0
-    assert DILUTED - 0.08 < share[1] < DILUTED + 0.08
+    assert DILUTED - 0.08 < sum(beside) / len(beside) < DILUTED + 0.08
     assert copies.loc[rows.loc[copies.index, "toxic"] == 1, "toxic"].eq(1).all()

@@ -7,12 +7,12 @@ from tokenizers import Tokenizer, models, normalizers
 from tests.train.dataset import make_encoder
 from train.config import ModelConfig
 from train.model import save_tokenizer
-from train.undisguise import undisguise
+from train.undisguise import MASK, undisguise
 
 
 @pytest.fixture(scope="module")
 def tokenizer() -> Tokenizer:
-    made = Tokenizer(models.WordLevel({"[UNK]": 0}, unk_token="[UNK]"))
+    made = Tokenizer(models.WordLevel({"[UNK]": 0, f"##{MASK}": 1}, unk_token="[UNK]"))
     made.normalizer = normalizers.Lowercase()
     undisguise(made)
     return Tokenizer.from_str(made.to_str())  # as a bundle's file gives it
@@ -37,7 +37,7 @@ def tokenizer() -> Tokenizer:
         ("$hit a$$", "shit ass"),
         ("f\U0001f525uck st\u2764\ufe0fupid", "fuck stupid"),
         ("f*ck sh*tty B**CH m#ron", "f∗ck sh∗tty b∗∗ch m∗ron"),
-        ("what a sh!t", "what a sh∗t"),
+        ("what a sh!t, b!tch", "what a sh∗t, b∗tch"),
         ("f*** off, n*****", "f∗∗∗ off, n∗∗∗∗∗"),
         ("you *sshole", "you ∗sshole"),
         ("f*u*c*k", "fuck"),
@@ -68,6 +68,8 @@ def test_disguises_are_undone(tokenizer: Tokenizer, text: str, read: str) -> Non
         "*this* is **bold**, a* of 5*3 or 2**10",
         "* item one *item two",
         "c# and f#, #1, #tag, wow! no!! what?!",
+        "wow!nice evil!the NOT#FORUM talk#thanks a.html#top ok!asshole",
+        "**option a** grade a** max's*** *llama* c#m int *p",
         "$50, 50$, US$ and $AAPL",
         "from 5km to 7pm, 3com, 7eleven and 4chan",
         "H5N1, B17s, A1C, M4A1, 10x10 at 1080p",
@@ -95,3 +97,9 @@ def test_the_config_decides_whether_a_bundles_tokenizer_undoes_them(tmp_path: Pa
         tokens = Tokenizer.from_file(str(tmp_path / "tokenizer.json")).encode("i.d.i.o.t").tokens
         read[chosen] = "idiot" in tokens
     assert read == {False: False, True: True}
+
+
+def test_a_tokenizer_that_does_not_know_the_mask_keeps_the_signs() -> None:
+    made = Tokenizer(models.WordLevel({"[UNK]": 0}, unk_token="[UNK]"))
+    undisguise(made)
+    assert made.normalizer.normalize_str("sh*t") == "sh*t"

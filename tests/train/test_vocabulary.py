@@ -18,7 +18,7 @@ from train.export import export_int8, torch_logits
 from train.model import build, save_tokenizer
 from train.start import begin_with
 from train.undisguise import MASK, undisguise
-from train.vocabulary import additions, extend, give_meaning
+from train.vocabulary import FILE, additions, extend, give_meaning
 
 PIECES = (
     "[PAD]",
@@ -64,7 +64,8 @@ def tokenizer() -> Tokenizer:
         ("sh*t", "shit"),
         ("s**t", "shit"),
         ("sh!t", "shit"),
-        ("SH#T", "shit"),
+        ("SH*T", "shit"),
+        ("sh#t", "shit"),
         ("st*p*d", "stupid"),
         ("s***", "shit"),
         ("i*iot", "idiot"),
@@ -87,21 +88,27 @@ def test_a_disguise_is_a_token_that_stands_for_a_word(tokenizer: Tokenizer, text
         ("☺", ["☺"]),
         ("f*o", ["f", "##∗", "##o"]),
         ("niger puking", ["niger", "pu", "##king"]),
+        ("great⭐ 1️⃣ 🆘", ["great", "⭐", "[UNK]", "🆘"]),
     ],
 )
 def test_other_words_are_read_as_before_and_beside_emoji(tokenizer: Tokenizer, text: str, tokens: list[str]) -> None:
     assert tokenizer.encode(text).tokens == tokens
 
 
-def test_new_tokens_come_behind_all_rows_and_no_word_begins_with_one(tokenizer: Tokenizer) -> None:
+def test_new_tokens_come_behind_all_rows_in_the_files_order(tokenizer: Tokenizer) -> None:
     found = additions(wordpiece().get_vocab())
-    numbers = [tokenizer.token_to_id(token) for token in found]
-    assert numbers == list(range(ROWS, ROWS + len(found)))
-    assert {"niger", "as"}.isdisjoint(found)
-    words = [piece for piece in PIECES if not piece.startswith(("[", "#"))]
-    words += [meant for token, meant in found.items() if len(token) > 1]
+    assert [tokenizer.token_to_id(token) for token in found] == list(range(ROWS, ROWS + len(found)))
+    lines = FILE.read_text(encoding="utf-8").splitlines()
+    assert [line.split("\t")[0] for line in lines if line.split("\t")[0] not in PIECES] == list(found)
+    assert len(lines) == len(set(lines)) == len(found) + len(set(PIECES) & {line.split("\t")[0] for line in lines})
+
+
+def test_no_word_that_is_meant_begins_with_a_token() -> None:
+    """WordPiece takes the longest token that a word begins with."""
+    found = additions({})
+    words = {meant for token, meant in found.items() if len(token) > 1}
     assert not [token for token in found for word in words if word.startswith(token)]
-    assert all(token != meant for token, meant in found.items())
+    assert {"cut", "as", "niger", "inane", "tolls", "raed"}.isdisjoint(found)
 
 
 def test_a_masked_word_is_the_first_of_those_it_may_be() -> None:
@@ -124,7 +131,10 @@ def test_a_row_begins_as_what_it_stands_for(tokenizer: Tokenizer) -> None:
     assert torch.equal(embeddings.weight[:ROWS], before[:ROWS])
     torch.testing.assert_close(row("idot"), row("idiot"))
     face, unknown = row("face"), row("[UNK]")  # the vocabulary has no "grinning"
-    mean = (face + unknown) / 2
+    mean = (unknown + face) / 2
+    again = nn.Embedding.from_pretrained(before.clone())
+    give_meaning(again, tokenizer, ROWS)
+    assert torch.equal(again.weight, embeddings.weight), "padding or the order of a dictionary decides nothing"
     torch.testing.assert_close(row("😀"), mean * (face.norm() + unknown.norm()) / 2 / mean.norm())
 
 
