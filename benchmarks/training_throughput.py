@@ -131,13 +131,14 @@ def _ours(config: Any, rows: pd.DataFrame) -> tuple[Any, Any]:  # noqa: ANN401 -
     keep_freed_memory()
     encoder = encoder_path(config.model.encoder)
     config.run_dir.mkdir(parents=True)
-    save_tokenizer(config.model, encoder, config.run_dir / "tokenizer.json")
-    model = build(config.model, encoder)
+    path = config.run_dir / "tokenizer.json"
+    save_tokenizer(config.model, encoder, path)
+    model = build(config.model, encoder, path)
     arguments = training_arguments(config)
     arguments.eval_strategy = arguments.save_strategy = "no"
     arguments.load_best_model_at_end = False
     arguments.disable_tqdm = True
-    tokenizer = TextTokenizer(config.run_dir / "tokenizer.json", config.model.max_tokens)
+    tokenizer = TextTokenizer(path, config.model.max_tokens)
 
     def trainer(part: pd.DataFrame) -> CommentTrainer:
         return CommentTrainer(

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from moderation.bundle import TORCH_WEIGHTS, read_bundle
+from moderation.bundle import TOKENIZER, TORCH_WEIGHTS, read_bundle
 from moderation.errors import ConfigurationError
 from moderation.labels import LABELS
 from moderation.scoring.scorer import Scorer, has_gpu
@@ -172,6 +172,15 @@ def test_a_run_of_a_release_that_knew_fewer_keys_is_finished_and_goes_on(finishe
     assert read_bundle(finished.run_dir / "bundle").version == version
     assert finished.finish("model.undisguise=true") == 1
     assert "model.undisguise was False and is now True" in finished.error()
+
+
+def test_a_run_goes_on_with_the_tokenizer_that_it_began_with(finished: Runs) -> None:
+    tokenizer = finished.run_dir / TOKENIZER
+    kept = tokenizer.read_text() + "\n"  # as another release might have written it
+    tokenizer.write_text(kept)
+    shutil.rmtree(finished.run_dir / "bundle")
+    assert finished.finish() == 0, finished.log.read_text()
+    assert (finished.run_dir / "bundle" / TOKENIZER).read_text() == kept
 
 
 def test_a_restart_deletes_the_old_run(tmp_path: Path) -> None:
