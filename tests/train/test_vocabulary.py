@@ -8,10 +8,11 @@ from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
 from torch import nn
 from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
 
-from moderation.bundle import ONNX_WEIGHTS, TOKENIZER
+from moderation.bundle import ONNX_WEIGHTS, TOKENIZER, read_bundle, write_manifest
 from moderation.errors import ConfigurationError
 from moderation.scoring.classifier import CommentClassifier
 from moderation.scoring.tokens import TextTokenizer
+from tests.bundles import build_tiny_bundle
 from tests.train.dataset import make_encoder
 from train.config import ModelConfig
 from train.export import export_int8, torch_logits
@@ -164,16 +165,20 @@ def made(encoder: Path, folder: Path, chosen: bool) -> tuple[CommentClassifier, 
     return build(config, encoder, path).eval(), path
 
 
-@pytest.fixture
-def bundle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[CommentClassifier, Path]:
-    """Return a model without new words and its exported files; nothing else of a bundle is read."""
-    monkeypatch.setattr("train.start.read_bundle", lambda path, _: type("Bundle", (), {"path": path}))
-    model, tokenizer = made(bert(tmp_path / "bert"), tmp_path, chosen=False)
-    folder = tmp_path / "bundle"
-    folder.mkdir()
-    export_int8(model, folder / ONNX_WEIGHTS)
+def as_bundle(model: CommentClassifier, tokenizer: Path, folder: Path) -> Path:
+    """Write a bundle of ``model`` and of the tokenizer file, which is moved; return its folder."""
+    manifest = read_bundle(build_tiny_bundle(folder)).manifest
     tokenizer.rename(folder / TOKENIZER)
-    return model, folder
+    export_int8(model, folder / ONNX_WEIGHTS)
+    write_manifest(folder, manifest)
+    return folder
+
+
+@pytest.fixture
+def bundle(tmp_path: Path) -> tuple[CommentClassifier, Path]:
+    """Return a model without new words, and its bundle."""
+    model, tokenizer = made(bert(tmp_path / "bert"), tmp_path, chosen=False)
+    return model, as_bundle(model, tokenizer, tmp_path / "bundle")
 
 
 def test_a_start_without_the_new_words_gives_them_their_meaning(
@@ -192,12 +197,9 @@ def test_a_start_without_the_new_words_gives_them_their_meaning(
     torch.testing.assert_close(torch.tensor(plain), torch.tensor(expected), atol=0.05, rtol=0.05)
 
 
-def test_a_start_with_new_words_gives_a_model_without_the_others(tmp_path: Path, bundle: object) -> None:
-    wide, tokenizer = made(tmp_path / "bert", tmp_path, chosen=True)
-    folder = tmp_path / "wide"
-    folder.mkdir()
-    export_int8(wide, folder / ONNX_WEIGHTS)
-    tokenizer.rename(folder / TOKENIZER)
+def test_a_start_with_new_words_gives_a_model_without_the_others(tmp_path: Path) -> None:
+    wide, tokenizer = made(bert(tmp_path / "bert"), tmp_path, chosen=True)
+    folder = as_bundle(wide, tokenizer, tmp_path / "wide")
     model, plain = made(tmp_path / "bert", tmp_path, chosen=False)
     begin_with(model, folder, plain)
     assert model.encoder.get_input_embeddings().num_embeddings == ROWS
