@@ -2,8 +2,10 @@
 
 import importlib
 from pathlib import Path
+from typing import cast
 
 from tokenizers import Tokenizer
+from torch import nn
 from transformers import AutoConfig, AutoModel, AutoTokenizer, PreTrainedConfig, PreTrainedModel
 
 from moderation.errors import ConfigurationError
@@ -61,11 +63,11 @@ def build(config: ModelConfig, path: Path | str, tokenizer: Path | None = None) 
 
 
 def _widen(encoder: PreTrainedModel, tokenizer: Tokenizer) -> None:
-    known = encoder.get_input_embeddings().num_embeddings
+    known = cast(nn.Embedding, encoder.get_input_embeddings()).num_embeddings
     rows = 1 + max(tokenizer.get_vocab(with_added_tokens=True).values())
     if rows > known:
         encoder.resize_token_embeddings(rows, mean_resizing=False)
-        give_meaning(encoder.get_input_embeddings(), tokenizer, known)
+        give_meaning(cast(nn.Embedding, encoder.get_input_embeddings()), tokenizer, known)
 
 
 def _set_dropout(config: PreTrainedConfig, dropout: float) -> None:

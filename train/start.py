@@ -1,9 +1,11 @@
 """The weights of a bundle as the start of a training: of one that was shipped, or of an earlier stage."""
 
 from pathlib import Path
+from typing import cast
 
 import torch
 from tokenizers import Tokenizer
+from torch import nn
 
 from moderation.bundle import TOKENIZER, read_bundle
 from moderation.errors import BundleError, ConfigurationError
@@ -38,7 +40,7 @@ def begin_with(model: CommentClassifier, path: Path, tokenizer: Path) -> None:
         if not _is_one_the_others_beginning(own, theirs):
             raise ConfigurationError(f"model.start: {path} has another vocabulary than the encoder")
         weights = {name: torch.tensor(values) for name, values in read_weights(read_bundle(path, LABELS).path).items()}
-        embeddings = model.encoder.get_input_embeddings()
+        embeddings = cast(nn.Embedding, model.encoder.get_input_embeddings())
         name = next(name for name, values in model.named_parameters() if values is embeddings.weight)
         known = min(len(weights[name]), embeddings.num_embeddings)
         weights[name] = torch.cat([weights[name][:known], embeddings.weight.detach()[known:]])
