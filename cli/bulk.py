@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 
 from moderation.errors import InvalidInputError
-from moderation.perspective_scale import ATTRIBUTES, PerspectiveScale
+from moderation.perspective import PerspectiveScorer
+from moderation.perspective_scale import ATTRIBUTES
 from moderation.policy import Policy
 from moderation.scoring.scorer import Scored, Scorer
 from moderation.scoring.tokens import TextTokens
@@ -41,11 +41,11 @@ def check_text_column(schema: pa.Schema, name: str, table: str = "the input") ->
         raise InvalidInputError(f"column {name!r} holds {stated} in {table}, expected text")
 
 
-def new_fields(labels: Sequence[str], prefix: str = "", scale: PerspectiveScale | None = None) -> list[pa.Field]:
-    """Return the columns that scoring adds, named with ``prefix`` in front."""
+def new_fields(labels: Sequence[str], prefix: str = "", attributes: Sequence[str] = ()) -> list[pa.Field]:
+    """Return the columns that scoring adds, named with ``prefix`` in front; ``attributes`` are of `ATTRIBUTES`."""
     return [
         *(pa.field(prefix + label, pa.float32()) for label in labels),
-        *(pa.field(prefix + ATTRIBUTES[label], pa.float64()) for label in (scale.labels if scale else ())),
+        *(pa.field(prefix + attribute, pa.float64()) for attribute in attributes),
         pa.field(prefix + "decision", pa.string()),
         pa.field(prefix + "reasons", pa.string()),
         pa.field(prefix + "version", pa.string()),
@@ -85,10 +85,11 @@ def overlapped(function: Callable[[Item], Result], items: Iterable[Item], thread
 
 @dataclass(frozen=True)
 class _Part:
-    """Rows of a table, and of those with a text the numbers and tokens, longest text first."""
+    """Rows of a table, and of those with a text the numbers, texts and tokens, longest text first."""
 
     chunk: pa.RecordBatch
     rows: Sequence[int]
+    texts: Sequence[str]
     tokens: Sequence[TextTokens]
 
 
@@ -101,17 +102,18 @@ class TableScorer:
         policy: Policy,
         text_column: str,
         prefix: str = "",
-        scale: PerspectiveScale | None = None,
+        perspective: PerspectiveScorer | None = None,
     ) -> None:
-        """Name the new columns with ``prefix`` in front; ``scale`` adds one per attribute of Perspective's."""
+        """Name the new columns with ``prefix`` in front; ``perspective`` adds one per attribute of Perspective's."""
         self.version = scorer.bundle.version
         self.decisions: Counter[str] = Counter()
         self.without_text = 0
         self._scorer = scorer
         self._policy = policy
         self._text_column = text_column
-        self._scale = scale
-        self._new_fields = new_fields(scorer.labels, prefix, scale)
+        self._perspective = perspective
+        self._mapped = perspective.scale.labels if perspective else ()
+        self._new_fields = new_fields(scorer.labels, prefix, [ATTRIBUTES[label] for label in self._mapped])
 
     def output_schema(self, schema: pa.Schema) -> pa.Schema:
         """Return ``schema`` with the new columns at its end.
@@ -141,7 +143,8 @@ class TableScorer:
         tokens = self._scorer.tokenize_normalized([texts[row] for row in rows])
         # The longest first: so all cores are busy until nearly the same moment.
         order = sorted(range(len(rows)), key=lambda number: -tokens[number].cost_tokens)
-        return _Part(chunk, [rows[number] for number in order], [tokens[number] for number in order])
+        rows, tokens = [rows[number] for number in order], [tokens[number] for number in order]
+        return _Part(chunk, rows, [texts[row] for row in rows], tokens)
 
     def _infer(self, part: _Part) -> tuple[_Part, Scored]:
         return part, self._scorer.infer(part.tokens)
@@ -152,19 +155,19 @@ class TableScorer:
         places = np.full(chunk.num_rows, -1)
         places[part.rows] = np.arange(len(part.rows))
         found = pa.array(places, mask=places < 0)  # no place: null
-        new = [column.take(found) for column in self._columns(scored)]
+        new = [column.take(found) for column in self._columns(part.texts, scored)]
         return pa.RecordBatch.from_arrays([*chunk.columns, *new], schema=self.output_schema(chunk.schema))
 
-    def _columns(self, scored: Scored) -> list[pa.Array]:
-        labels, truncated = self._scorer.labels, scored.truncated.tolist()
-        decided = [
-            self._policy.decide(dict(zip(labels, row, strict=True)), cut)
-            for row, cut in zip(scored.scores.tolist(), truncated, strict=True)
-        ]
+    def _columns(self, texts: Sequence[str], scored: Scored) -> list[pa.Array]:
+        truncated = scored.truncated.tolist()
+        rows = [dict(zip(self._scorer.labels, row, strict=True)) for row in scored.scores.tolist()]
+        decided = [self._policy.decide(row, cut) for row, cut in zip(rows, truncated, strict=True)]
+        known = self._perspective
+        mapped = [known.scores(text, row) for text, row in zip(texts, rows, strict=True)] if known else []
         self.decisions.update(verdict.decision for verdict in decided)
         values = [
             *scored.scores.T,
-            *self._mapped(scored.scores),
+            *([found[label] for found in mapped] for label in self._mapped),
             [verdict.decision for verdict in decided],
             [", ".join(verdict.reasons) for verdict in decided],
             [self.version] * len(decided),
@@ -172,11 +175,3 @@ class TableScorer:
             truncated,
         ]
         return [pa.array(column, field.type) for column, field in zip(values, self._new_fields, strict=True)]
-
-    def _mapped(self, scores: npt.NDArray[np.float32]) -> list[list[float]]:
-        """Return each attribute's column of scores on Perspective's scale."""
-        columns = dict(zip(self._scorer.labels, scores.T.tolist(), strict=True))
-        scale = self._scale
-        return (
-            [[scale.to_perspective(label, each) for each in columns[label]] for label in scale.labels] if scale else []
-        )

@@ -12,6 +12,8 @@ from moderation.labels import LABELS
 from moderation.perspective_scale import ATTRIBUTES
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import numpy as np
 
     from cli.perspective_log import PerspectiveLog
@@ -74,7 +76,7 @@ def migrate_check(
     _say_bad(log)
     found = find_bundle(open_registry(), bundle) if bundle else find_served(settings, None, None)
     own = _scored(found, log, settings.threads, settings.backend)
-    scores = _on_scale(found, own)
+    scores = _on_scale(found, log.texts, own)
     report = _report(found, log, scores, threshold)
     typer.echo(json.dumps(report, indent=2) if as_json else _page(report))
     if plot is not None:  # after the report, which a disk that refuses the picture must not cost
@@ -115,15 +117,15 @@ def _scored(bundle: "Bundle", log: "PerspectiveLog", threads: int, backend: str)
     return np.concatenate(parts)
 
 
-def _on_scale(bundle: "Bundle", own: "np.ndarray[Any, Any]") -> dict[str, list[float]]:
+def _on_scale(bundle: "Bundle", texts: "Sequence[str]", own: "np.ndarray[Any, Any]") -> dict[str, list[float]]:
     """Return each label's scores on Perspective's scale, or as they are where the bundle has none for it."""
-    scale = bundle.perspective
-    columns = dict(zip(bundle.manifest.label_names, own.astype(float).T.tolist(), strict=True))
-    mapped = scale.labels if scale is not None else ()
-    return {
-        label: [scale.to_perspective(label, each) for each in scores] if scale and label in mapped else scores
-        for label, scores in columns.items()
-    }
+    from moderation.perspective import PerspectiveScorer
+
+    labels, known = bundle.manifest.label_names, PerspectiveScorer.load(bundle)
+    rows = [dict(zip(labels, row, strict=True)) for row in own.tolist()]
+    if known:
+        rows = [{**row, **known.scores(text, row)} for text, row in zip(texts, rows, strict=True)]
+    return {label: [row[label] for row in rows] for label in labels}
 
 
 def _report(

@@ -39,6 +39,7 @@ def rescore(
     from cli.names import find_bundle
     from cli.registry import open_registry
     from cli.score import TextFile, check_file, score_file, summary
+    from moderation.perspective import PerspectiveScorer
     from moderation.settings import ApiSettings, load
 
     settings = load(ApiSettings)
@@ -48,7 +49,7 @@ def rescore(
     bundle = find_bundle(open_registry(), version)
     if perspective and bundle.perspective is None:
         raise InvalidInputError(f"version {bundle.version[:12]} has no scale to Perspective's scores")
-    scorer = score_file(file, bundle, settings, bundle.perspective if perspective else None, _provenance)
+    scorer = score_file(file, bundle, settings, PerspectiveScorer.load(bundle) if perspective else None, _provenance)
     typer.echo(summary(str(output), scorer.decisions, scorer.without_text, scorer.version))
 
 

@@ -15,7 +15,7 @@ from moderation.errors import InvalidInputError
 if TYPE_CHECKING:
     from cli.bulk import TableScorer
     from moderation.bundle import Bundle
-    from moderation.perspective_scale import PerspectiveScale
+    from moderation.perspective import PerspectiveScorer
     from moderation.scoring.scorer import Scorer
     from moderation.settings import ApiSettings, RegistrySettings
 
@@ -124,12 +124,12 @@ def score_file(
     file: TextFile,
     bundle: "Bundle",
     settings: "ApiSettings",
-    scale: "PerspectiveScale | None" = None,
+    perspective: "PerspectiveScorer | None" = None,
     header: "Callable[[Scorer], Mapping[str, object]] | None" = None,
 ) -> "TableScorer":
     """Write the rows of ``file`` with their scores; return what scored them, with its counts.
 
-    With ``scale``, columns of Perspective's attributes follow the labels; ``header`` says what stands above the rows.
+    With ``perspective``, columns of its attributes follow the labels; ``header`` says what stands above the rows.
     """
     from cli.bulk import TableScorer
     from cli.output import replaced_when_complete
@@ -141,7 +141,7 @@ def score_file(
     table = open_table(file.source)
     policy = read_policy(settings.policy_path, bundle.manifest.thresholds)
     loaded = Scorer.load(bundle, settings.threads, settings.backend)
-    scorer = TableScorer(loaded, policy, file.text_column, file.prefix, scale)
+    scorer = TableScorer(loaded, policy, file.text_column, file.prefix, perspective)
     schema = scorer.output_schema(table.schema)
     above = header(loaded) if header else None
     with (

@@ -224,6 +224,12 @@ class Manifest(_Part):
             raise ValueError(f"labels repeat: {', '.join(names)}")
         if self.perspective and (unknown := [label for label in self.perspective.labels if label not in names]):
             raise ValueError(f"a Perspective scale for {', '.join(unknown)}, which the bundle does not score")
+        scale = self.perspective
+        if scale and scale.indices and scale.words_sha256 not in {entry.sha256 for entry in self.files.values()}:
+            raise ValueError("the words of the Perspective scale are no file of the bundle")
+        for label, index in (scale.indices if scale else {}).items():
+            if unknown := [each for each in index.log_scores if each not in names]:
+                raise ValueError(f"the index of {label} has {', '.join(unknown)}, which the bundle does not score")
         for number, probe in enumerate(self.probes.examples):
             for scores in (probe.scores, probe.exact_scores, probe.torch_scores):
                 if scores is not None and len(scores) != len(names):

@@ -17,7 +17,7 @@ from moderation.db.log import VersionRecord
 from moderation.errors import BundleError, NotFoundError, RegistryError, UnavailableError
 from moderation.labels import LABELS
 from moderation.language import NO_SCRIPT, UNDETERMINED, language_tag
-from moderation.perspective_scale import PerspectiveScale
+from moderation.perspective import PerspectiveScorer
 from moderation.policy import Policy
 from moderation.policy_file import read_policy
 from moderation.registry.cache import BundleCache
@@ -74,7 +74,7 @@ class Model:
     """How many tokens a call of ``infer`` should have; 0: one text."""
     calibration: str = ""
     """Twelve hex digits that change with what makes probabilities of logits."""
-    perspective: PerspectiveScale | None = None
+    perspective: PerspectiveScorer | None = None
     languages: tuple[str, ...] = ("en",)
     """Primary language subtags (BCP 47) that it was trained for."""
     usual_unsure: str = f"{UNDETERMINED}-Latn"
@@ -208,7 +208,7 @@ def _load(path: Path, version: str, settings: ApiSettings, alias: str) -> Model:
         *_stages(scorer),
         call_tokens=scorer.call_tokens,
         calibration=bundle.manifest.calibration_id,
-        perspective=bundle.manifest.perspective,
+        perspective=PerspectiveScorer.load(bundle),
         languages=_languages(bundle.manifest),
         usual_unsure=_usual_unsure(bundle.manifest),
     )

@@ -14,6 +14,7 @@ from cli.perspective_log import read_log
 from moderation.bundle import read_bundle
 from moderation.errors import InvalidInputError, NotFoundError
 from moderation.labels import LABELS
+from moderation.perspective import PerspectiveScorer
 from moderation.scoring.scorer import Scorer
 from tests.cli.conftest import Moderation
 from tests.cli.scaled import build_scaled_bundle
@@ -29,10 +30,10 @@ def scaled(tmp_path: Path) -> Path:
 
 def served(bundle: Path, label: str) -> list[float]:
     found = read_bundle(bundle)
-    scale = found.perspective
-    assert scale is not None
-    column = Scorer.load(found).score(TEXTS).scores[:, LABELS.index(label)].tolist()
-    return [scale.to_perspective(label, each) for each in column]
+    scorer = PerspectiveScorer.load(found)
+    assert scorer is not None
+    rows = [dict(zip(LABELS, row, strict=True)) for row in Scorer.load(found).score(TEXTS).scores.tolist()]
+    return [scorer.scores(text, own)[label] for text, own in zip(TEXTS, rows, strict=True)]
 
 
 def write(path: Path, rows: list[dict[str, Any]]) -> Path:

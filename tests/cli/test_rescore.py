@@ -9,12 +9,16 @@ import httpx
 import pyarrow.parquet as pq
 import pytest
 
+from moderation.bundle import read_bundle
 from moderation.labels import LABELS
+from moderation.perspective import PerspectiveScorer
+from moderation.perspective_scale import ATTRIBUTES
 from moderation.registry.local import LocalRegistry
 from moderation.registry.registry import Move
 from moderation.registry.starter import STARTER_DIR
 from tests.cli.conftest import Moderation
-from tests.cli.scaled import CURVE, build_scaled_bundle
+from tests.cli.scaled import build_scaled_bundle
+from tests.serve.compat.asking import body
 from tests.serve.process import environment as server_environment
 from tests.serve.process import running
 
@@ -47,7 +51,15 @@ def test_the_scores_are_those_that_a_server_answered_in_any_batch_bit_for_bit(
         httpx.Client(trust_env=False) as http,
     ):
         alone = [http.post(f"{url}/predict", json={"comment_text": text}).json() for text in TEXTS[:6]]
-        stated = http.post(f"{url}/v1/moderations", json={"input": "a"}).headers["x-moderation-calibration"]
+        plain = http.post(f"{url}/v1/moderations", json={"input": "a"}).headers["x-moderation-calibration"]
+        analyzed = [
+            http.post(f"{url}/v1alpha1/comments:analyze", json=body(text, *ATTRIBUTES.values())) for text in TEXTS
+        ]
+        mapped = analyzed[0].headers["x-moderation-calibration"]
+        on_scale = [
+            {name: found["summaryScore"]["value"] for name, found in each.json()["attributeScores"].items()}
+            for each in analyzed
+        ]
         sizes = (1, 7, len(TEXTS))
         batches = [
             http.post(f"{url}/predict/batch", json={"comment_texts": TEXTS[start : start + size]}).json()["predictions"]
@@ -62,12 +74,14 @@ def test_the_scores_are_those_that_a_server_answered_in_any_batch_bit_for_bit(
     source = write(tmp_path / "in.csv", [TEXTS[place] for place in order])
     # Another version is served meanwhile; another process, and each text in another company.
     registry.point("production", before, Move("test", "rolled back"))
-    done = moderation("rescore", source, "--version", version[:10], "--out", tmp_path / "out.jsonl")
+    done = moderation("rescore", source, "--version", version[:10], "--out", tmp_path / "out.jsonl", "--perspective")
     assert done.returncode == 0, done.stderr
     header, *rows = map(json.loads, (tmp_path / "out.jsonl").read_text().splitlines())
     assert [{label: row[label] for label in LABELS} for row in rows] == [answered[place] for place in order]
+    assert [{name: row[name] for name in on_scale[0]} for row in rows] == [on_scale[place] for place in order]
     assert {row["version"] for row in rows} == {version} == {header["provenance"]["version"]}
-    assert stated == f"probability-{header['provenance']['calibration']}"
+    calibration, scale = header["provenance"]["calibration"], header["provenance"]["perspective_scale"]
+    assert (plain, mapped) == (f"probability-{calibration}", f"probability-{calibration}+perspective-{scale}")
 
 
 @pytest.mark.parametrize("suffix", [".csv", ".jsonl", ".parquet"])
@@ -90,9 +104,12 @@ def test_the_head_of_the_output_says_what_scored(moderation: Moderation, tmp_pat
     assert (header["name"], header["backend"], header["device"]) == ("scaled", "int8", "cpu")
     assert len(header["code"]["git_commit"]) == 40
     assert [row["text"] for row in rows] == TEXTS[:3]
-    probability, score = float(rows[0]["toxic"]), float(rows[0]["TOXICITY"])
-    assert score == pytest.approx(0.8 + (probability - 0.5) * 0.4)
-    assert CURVE.scores[2] < score < 1
+    own = {label: float(rows[0][label]) for label in LABELS}
+    scorer = PerspectiveScorer.load(read_bundle(bundle))
+    assert scorer is not None
+    assert {name: float(rows[0][name]) for name in ("TOXICITY", "INSULT")} == {
+        ATTRIBUTES[label]: pytest.approx(score, rel=1e-6) for label, score in scorer.scores(TEXTS[0], own).items()
+    }
 
 
 def test_the_output_lies_beside_the_input_and_a_scale_that_is_not_there_is_said(

@@ -1,6 +1,7 @@
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -10,6 +11,7 @@ from moderation.bundle import MANIFEST, ONNX_WEIGHTS, TOKENIZER, OperatingPoint,
 from moderation.errors import BundleError
 from moderation.labels import LABELS
 from tests.bundles import build_tiny_bundle
+from tests.cli.scaled import build_scaled_bundle
 
 
 @pytest.fixture
@@ -97,6 +99,28 @@ def test_a_manifest_that_does_not_hold_is_refused_with_its_place(
     change_manifest(bundle, change)
     with pytest.raises(BundleError, match=named):
         read_bundle(bundle)
+
+
+def of_toxic(manifest: Any) -> dict[str, Any]:
+    return manifest["perspective"]["indices"]["toxic"]  # type: ignore[no-any-return]
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        (lambda m: m["perspective"].update(words_sha256="1" * 64), "words of the Perspective scale are no file"),
+        (lambda m: [of_toxic(m)[part].update(rude=0.1) for part in ("log_scores", "log_complements")], "has rude"),
+        (lambda m: of_toxic(m)["log_scores"].update(toxic=-0.1), "falls where its own score rises"),
+    ],
+)
+def test_a_scale_that_does_not_fit_its_bundle_is_refused(
+    tmp_path: Path, change: Callable[[dict[str, object]], object], named: str
+) -> None:
+    scaled = build_scaled_bundle(tmp_path / "scaled")
+    assert read_bundle(scaled).perspective is not None
+    change_manifest(scaled, change)
+    with pytest.raises(BundleError, match=named):
+        read_bundle(scaled)
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b"\xff\xfe", b"null"])

@@ -1,4 +1,6 @@
+import math
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import pytest
@@ -9,7 +11,8 @@ from pydantic import ValidationError
 from moderation.bundle import read_bundle
 from moderation.errors import InvalidInputError
 from moderation.labels import LABELS
-from moderation.perspective_scale import AttributeScale, PerspectiveScale
+from moderation.perspective import PerspectiveScorer
+from moderation.perspective_scale import AttributeIndex, AttributeScale, PerspectiveScale
 from moderation.registry.starter import STARTER_DIR
 
 
@@ -120,10 +123,66 @@ def test_the_id_is_that_of_the_content() -> None:
     assert len(BENT.id) == 12
 
 
-def test_the_starter_has_a_map_of_every_label_and_its_card_says_which() -> None:
+def index(**changed: Any) -> AttributeIndex:
+    weights = dict.fromkeys(("toxic", "insult"), 0.5)
+    stated = {"intercept": 0.0, "log_scores": weights, "log_complements": weights, "words": 1.0, "scale": CURVE}
+    return AttributeIndex.model_validate(stated | changed)
+
+
+def with_index(**changed: Any) -> PerspectiveScale:
+    stated = {**BENT.model_dump(), "indices": {"toxic": index().model_dump()}, "words_sha256": "0" * 64}
+    return PerspectiveScale.model_validate(stated | changed)
+
+
+def test_an_index_is_the_logistic_function_of_log_scores_and_words() -> None:
+    own = {"toxic": 0.2, "insult": 0.6}
+    log_odds = sum(0.5 * math.log(score / (1 - score)) for score in own.values())
+    for words in (-0.7, 0.0, 3.0):
+        assert index().value(own, words) == pytest.approx(1 / (1 + math.exp(-log_odds - words)))
+    assert index(intercept=-1e4).value(own, 0.0) == 0.0
+    assert index(intercept=1e4).value(own, 0.0) == 1.0
+
+
+def test_with_indices_they_are_answered_and_thresholds_are_still_translated_by_the_maps() -> None:
+    own = {"toxic": 0.02, "insult": 0.02}
+    scale = with_index()
+    assert scale.scores(own, 1.0) == {"toxic": index().value(own, 1.0)} != scale.scores(own, 0.0)
+    assert scale.from_perspective("toxic", 0.5) == 0.02
+    assert BENT.scores(own, 1.0) == {"toxic": 0.5}
+
+
+def test_a_scale_of_before_keeps_its_id_and_indices_and_words_change_it() -> None:
+    assert BENT.id == "a9efbfd1bab2"
+    assert len({BENT.id, with_index().id, with_index(words_sha256="1" * 64).id}) == 3
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"words_sha256": None}, "need the digest"),
+        ({"indices": {"insult": index().model_dump()}}, "one for each attribute"),
+        ({"indices": {"toxic": index(log_scores={"toxic": -0.1, "insult": 1.0}).model_dump()}}, "falls where its own"),
+        ({"indices": {"toxic": index(log_scores={"toxic": 0.1}).model_dump()}}, "both weights of the same labels"),
+        ({"indices": {"toxic": {**index().model_dump(), "words": -1.0}}}, "greater than or equal to 0"),
+    ],
+)
+def test_indices_that_cannot_be_used_are_refused(changed: dict[str, Any], said: str) -> None:
+    with pytest.raises(ValidationError, match=said):
+        with_index(**changed)
+
+
+def test_the_starter_has_an_index_of_every_label_and_its_card_says_which_scale() -> None:
     starter = read_bundle(STARTER_DIR, LABELS)
     assert starter.perspective is not None
     assert starter.perspective.labels == LABELS
+    assert set(starter.perspective.indices) == set(LABELS)
+    scorer = PerspectiveScorer.load(starter)
+    assert scorer is not None
+    own = dict.fromkeys(LABELS, 0.01)
+    plain, harsh = (
+        scorer.scores(text, own)["toxic"] for text in ("Thank you for the kind words.", "You stupid idiot.")
+    )
+    assert harsh > 2 * plain
     assert f"Scale `{starter.perspective.id}`" in (STARTER_DIR / "README.md").read_text()
     for label in LABELS:
         own = starter.perspective.from_perspective(label, 0.8)

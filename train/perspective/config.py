@@ -23,8 +23,12 @@ class PerspectiveSource(BaseModel):
 
 
 class PerspectiveConfig(BaseModel):
-    """What the maps to Perspective's scores are fitted on: half of each file; the other half tests them."""
+    """What Perspective's scores are learned from: half of each file of ``sources``; the other half tests."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     sources: Annotated[tuple[PerspectiveSource, ...], Field(min_length=1)]
+    words: Annotated[
+        tuple[PerspectiveSource, ...],
+        Field(description="More scored comments, for what single words say: training may have seen them."),
+    ] = ()

@@ -1,4 +1,4 @@
-"""The map of one label: equal shares of comments above a score of ours and above the one of Perspective's it gets.
+"""The map of one label or index: as many comments above a number of ours as above the score of Perspective's it gets.
 
 A quantile map, not a regression: a regression draws towards the mean, so that at Perspective's thresholds too few
 comments would be flagged (measured, docs/perspective_scale.md).
@@ -10,7 +10,7 @@ import numpy.typing as npt
 from moderation.errors import InvalidInputError
 from moderation.perspective_scale import LEAST_SLOPE, AttributeScale
 
-METHOD = "quantile map, 20 even shares and 16 falling ones"
+METHOD = "logistic regression, then a quantile map with 20 even shares and 16 falling ones"
 EVEN, FALLING = 20, 16
 FEWEST_ABOVE = 5
 """Comments above the highest knot."""

@@ -10,10 +10,10 @@ HEADING = "## On Perspective's scale"
 
 TEMPLATE = """{heading}
 
-A rising map per label carries a score over to what Perspective's would be, so that a threshold of Perspective's can be
-kept. Scale `{id}`: {method}; fitted on {rows:,} comments, of which those count for a label that its source scores:
-{fitted_on}.
-Measured on others that neither the maps nor training saw, with 95 % bootstrap intervals. Precision and recall take
+Per attribute an index of all the bundle's scores and of the text's words, and a rising map from it, give what
+Perspective's score would be, so that a threshold of Perspective's can be kept. Scale `{id}`: {method}; fitted on
+{rows:,} comments, of which those count for a label that its source scores: {fitted_on}.
+Measured on others that neither they nor training saw, with 95 % bootstrap intervals. Precision and recall take
 Perspective's decision at the same threshold for the truth. Left out: {left_out}.
 {sources}
 ### The same share flagged

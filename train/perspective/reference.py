@@ -4,6 +4,7 @@ One half of the comments fits the maps and the other tests them; near duplicates
 both, nor a slightly changed copy of one.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,8 @@ from train.data.sources import read_table
 from train.perspective.config import PerspectiveConfig, PerspectiveSource
 
 LEFT_OUT = "left_out"
+FOLDS = 5
+"""Of the half that fits: what is fitted on the values of an earlier fit needs them of comments that it did not see."""
 MOST_SEEN = 0.01
 """Short remarks such as thanks stand everywhere: of 10,089 comments of another site 16 were in the starter's data."""
 DIGITS = 6
@@ -25,22 +28,24 @@ DIGITS = 6
 
 
 def read_reference(config: PerspectiveConfig, rows: pd.DataFrame) -> pd.DataFrame:
-    """Return comments with columns source, comment_text, half ("fit" or "test") and Perspective's score per label.
+    """Return comments with columns source, comment_text, half, fold and Perspective's score per label.
 
-    A label is NaN where its source has no score. ``rows`` are those of the bundle's data; comments that equal or nearly
-    equal one of them, have no text or stand twice are left out, and counted in ``attrs["left_out"]``.
+    ``half`` is "fit" or "test", ``fold`` below `FOLDS`; near duplicates share both. A label is NaN where its source has
+    no score. ``rows`` are those of the bundle's data; comments that equal or nearly equal one of them, have no text or
+    stand twice are left out, and counted in ``attrs["left_out"]``.
 
     Raises:
         InvalidInputError: a file or column that is missing, a score outside [0, 1], or a file of which more than
             `MOST_SEEN` is among ``rows``.
     """
-    found, seen = _folded(config), set(rows["comment_text"].map(fold))
+    found, seen = _folded(config.sources), set(rows["comment_text"].map(fold))
     empty = found["folded"] == ""
     twice = found.duplicated("folded") & ~empty
     known = _seen(found, seen) & ~twice
     kept = found[~empty & ~twice & ~known].reset_index(drop=True)
     group, near = _groups(kept["folded"].tolist(), sorted(seen))
     kept["half"] = np.where([int(key[:8], 16) % 2 for key in group], "fit", "test")
+    kept["fold"] = [int(key[8:16], 16) % FOLDS for key in group]
     result = kept[~near].drop(columns="folded").reset_index(drop=True)
     result.attrs[LEFT_OUT] = {
         "without text": int(empty.sum()),
@@ -51,9 +56,25 @@ def read_reference(config: PerspectiveConfig, rows: pd.DataFrame) -> pd.DataFram
     return result
 
 
+def read_words(config: PerspectiveConfig, label: str, reference: pd.DataFrame) -> pd.DataFrame:
+    """Return comment_text and Perspective's score of ``label`` in the files for words.
+
+    Comments that stand twice, or that equal or nearly equal one of ``reference``, are left out.
+
+    Raises:
+        InvalidInputError: as `read_reference`.
+    """
+    if not config.words:
+        return pd.DataFrame({"comment_text": pd.Series(dtype=str), label: pd.Series(dtype=float)})
+    found = _folded(config.words)
+    found = found[(found["folded"] != "") & found[label].notna() & ~found.duplicated("folded")].reset_index(drop=True)
+    _, near = _groups(found["folded"].tolist(), sorted(set(reference["comment_text"].map(fold))))
+    return found.loc[~near, ["comment_text", label]].reset_index(drop=True)
+
+
 def digests(config: PerspectiveConfig) -> dict[str, str]:
     """Return the SHA-256 of each file, by its name."""
-    return {source.path.name: file_digest(source.path) for source in config.sources}
+    return {source.path.name: file_digest(source.path) for source in (*config.sources, *config.words)}
 
 
 def require_unseen(config: PerspectiveConfig, rows: pd.DataFrame) -> None:
@@ -62,11 +83,11 @@ def require_unseen(config: PerspectiveConfig, rows: pd.DataFrame) -> None:
     Raises:
         InvalidInputError: as `read_reference`.
     """
-    _seen(_folded(config), set(rows["comment_text"].map(fold)))
+    _seen(_folded(config.sources), set(rows["comment_text"].map(fold)))
 
 
-def _folded(config: PerspectiveConfig) -> pd.DataFrame:
-    return pd.concat([_part(_read(source), source.part) for source in config.sources], ignore_index=True)
+def _folded(sources: Sequence[PerspectiveSource]) -> pd.DataFrame:
+    return pd.concat([_part(_read(source), source.part) for source in sources], ignore_index=True)
 
 
 def _part(found: pd.DataFrame, part: tuple[float, float] | None) -> pd.DataFrame:

@@ -67,7 +67,7 @@ class Analyzer:
         answers = await self._answers(request, call, spans, kept, models)
         used = {answered.model.served.version: answered.model for answered in answers.values()}
         headers |= bundle_headers(list(used.values()), scale == "perspective")
-        return _body(request, spans, kept, answers, scale), headers
+        return await asyncio.to_thread(_body, request, spans, kept, answers, scale), headers
 
     def _detect(self, text: str) -> str:
         return self._current().likely_language(language_tag(normalize(text)))
@@ -147,17 +147,17 @@ def _body(
     scale: Scale,
 ) -> dict[str, Any]:
     offsets = utf16_spans(request.text, spans) or [(0, utf16_length(request.text))]
+    texts = [request.text, *(request.text[start:end] for start, end in spans if len(spans) > 1)]
+    values = {pinned: _values(answered, texts, scale) for pinned, answered in answers.items()}
     scores: dict[str, Any] = {}
     for attribute in kept:
-        answered = answers[attribute.pinned]
-        summary = _value(answered, answered.predictions[0].scores, attribute.label, scale)
+        summary, *parts = (found[attribute.label] for found in values[attribute.pinned])
         if attribute.threshold is not None and summary < attribute.threshold:
             continue
-        parts = [_value(answered, part, attribute.label, scale) for part in answered.part_scores] or [summary]
         scores[attribute.name] = {
             "spanScores": [
                 {"begin": begin, "end": end, "score": _score(value)}
-                for (begin, end), value in zip(offsets, parts, strict=True)
+                for (begin, end), value in zip(offsets, parts or [summary], strict=True)
             ],
             "summaryScore": _score(summary),
         }
@@ -167,11 +167,13 @@ def _body(
     return _with_languages({"attributeScores": scores} if scores else {}, request, detected)
 
 
-def _value(answered: Answered, scores: Mapping[str, float], label: str, scale: Scale) -> float:
-    known = answered.model.perspective
-    if scale == "perspective" and known is not None and label in known.attributes:
-        return known.to_perspective(label, scores[label])
-    return scores[label]
+def _values(answered: Answered, texts: Sequence[str], scale: Scale) -> list[dict[str, float]]:
+    """Return what is answered of the whole text and of each of its parts, by our label."""
+    own = [answered.predictions[0].scores, *answered.part_scores]
+    known = answered.model.perspective if scale == "perspective" else None
+    return [
+        {**scores, **(known.scores(text, scores) if known else {})} for text, scores in zip(texts, own, strict=True)
+    ]
 
 
 def _score(value: float) -> dict[str, Any]:

@@ -8,10 +8,16 @@ from pathlib import Path
 
 import pytest
 
+from moderation.bundle import read_bundle
+from moderation.labels import LABELS
+from moderation.perspective import PerspectiveScorer
 from moderation.perspective_scale import AttributeScale, PerspectiveScale
+from moderation.registry.local import LocalRegistry
+from moderation.registry.registry import Move
 from serve.model import Model, TextScores
+from tests.cli.scaled import build_scaled_bundle
 from tests.serve.compat.asking import body, refused, score, send
-from tests.serve.server import Score, Server, served, settings_in, tiny_model, with_scoring
+from tests.serve.server import Score, Server, current_model, served, settings_in, tiny_model, with_scoring
 
 SCALE = PerspectiveScale(
     method="by hand",
@@ -27,7 +33,7 @@ TEXT = "Good morning to all of you here"
 def scaled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     folder = tmp_path_factory.mktemp("scaled")
     settings = settings_in(folder, perspective_strict=True, public_url="https://moderation.example.org/api")
-    with served(settings, replace(tiny_model(settings, folder), perspective=SCALE)) as server:
+    with served(settings, replace(tiny_model(settings, folder), perspective=PerspectiveScorer(SCALE))) as server:
         yield server
 
 
@@ -48,6 +54,26 @@ def test_scores_are_on_perspectives_scale_as_far_as_the_bundle_has_one(scaled: S
     assert found == {"TOXICITY": SCALE.to_perspective("toxic", plain), "INSULT": score(scaled, TEXT, "insult")}
     assert found["TOXICITY"] > 10 * plain
     assert calibration == f"probability-{scaled.model.calibration}+perspective-{SCALE.id}"
+
+
+def test_with_indices_the_words_of_the_whole_and_of_each_sentence_count(tmp_path: Path) -> None:
+    bundle = build_scaled_bundle(tmp_path / "bundle")
+    settings = settings_in(tmp_path)
+    registry = LocalRegistry(settings.resolved_registry_dir())
+    registry.point(settings.alias, registry.publish(bundle), Move("test", "with indices"))
+    scorer = PerspectiveScorer.load(read_bundle(bundle))
+    assert scorer is not None
+    sentences = ["Good morning to all of you here.", "What a fine and pleasant garden!"]
+    with served(settings, current_model(settings)) as server:
+
+        def expected(text: str) -> float:
+            return scorer.scores(text, {label: score(server, text, label) for label in LABELS})["toxic"]
+
+        found = send(server, body(" ".join(sentences), "TOXICITY", spanAnnotations=True)).json()["attributeScores"]
+        spans = [span["score"]["value"] for span in found["TOXICITY"]["spanScores"]]
+        assert spans == [expected(sentence) for sentence in sentences]
+        assert found["TOXICITY"]["summaryScore"]["value"] == expected(" ".join(sentences))
+        assert len({*spans, found["TOXICITY"]["summaryScore"]["value"]}) == 3  # our scores of the three are the same
 
 
 @pytest.mark.parametrize(("path", "headers"), [("?scale=probability", {}), ("", {"X-Moderation-Scale": "probability"})])

@@ -4,19 +4,23 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
 from moderation.bundle import Bundle, read_bundle
 from moderation.errors import InvalidInputError
+from moderation.hashed_ngrams import FILE
+from moderation.labels import LABELS
+from moderation.perspective import PerspectiveScorer
 from moderation.scoring.scorer import Scorer
 from tests.bundles import build_tiny_bundle
 from tests.train.perspective.comments import rows_without, scored_comments
 from train.config import Source
 from train.data.sources import read_source
 from train.perspective.config import PerspectiveConfig
-from train.perspective.reference import LEFT_OUT, read_reference
+from train.perspective.reference import FOLDS, LEFT_OUT, read_reference, read_words
 from train.perspective.scale import add_scale
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -63,6 +67,63 @@ def test_the_bundle_gets_a_new_version_with_maps_that_carry_the_scores_over(bund
     own = report["fitted_on"]
     assert max(own.values()) <= scale.rows
     assert f"TOXICITY {own['toxic']:,}, INSULT {own['insult']:,}" in card
+
+
+def test_what_is_answered_is_an_index_of_all_scores_and_words(bundle: Path, comments: Path) -> None:
+    written, _ = fitted(bundle, comments)
+    scale, scorer = written.perspective, PerspectiveScorer.load(written)
+    assert scale is not None
+    assert scorer is not None
+    assert set(scale.indices) == {"toxic", "insult"}
+    assert scale.words_sha256 == written.manifest.files[FILE].sha256
+    texts = pd.read_csv(comments)["text"].tolist()[:50]
+    own = [dict(zip(LABELS, row, strict=True)) for row in Scorer.load(written).score(texts).scores.tolist()]
+    found = [scorer.scores(text, scores) for text, scores in zip(texts, own, strict=True)]
+    theirs = pd.read_csv(comments)["TOXICITY"].to_numpy()[:50]
+    assert np.abs(np.array([each["toxic"] for each in found]) - theirs).mean() < 0.05
+
+
+def test_words_that_only_perspective_minds_are_learned(tmp_path: Path, bundle: Path, comments: Path) -> None:
+    table = pd.read_csv(comments)
+    minded = pd.Series(np.arange(len(table)) % 2 == 0)  # by a word that the bundle does not know
+    table["text"] = np.where(minded, "zounds ", "") + table["text"]
+    table["TOXICITY"] = (table["TOXICITY"] * 0.3 + 0.5 * minded).clip(0, 0.99).round(2)
+    table.to_csv(comments, index=False)
+    _, report = fitted(bundle, comments)
+    answered = report["sources"]["comments.csv"]["toxic"]["figures"]["spearman"]["value"]
+    scores = Scorer.load(read_bundle(bundle)).score(table["text"].tolist()).scores[:, 0]
+    assert answered > 0.8 > pd.Series(scores).corr(table["TOXICITY"], method="spearman") + 0.2
+    assert report["fitted_on"]["toxic"] > 0
+
+
+def test_words_come_from_their_files_too_without_what_tests(tmp_path: Path, bundle: Path, comments: Path) -> None:
+    more = scored_comments(bundle, 200, seed=1)
+    near = pd.read_csv(comments)["text"]
+    longest = near.loc[near.str.len().idxmax()]
+    doubled = pd.DataFrame({"text": [longest + "s", near[3].upper(), more["text"][0]], "TOXICITY": 0.5, "INSULT": 0.5})
+    pd.concat([more, doubled]).to_csv(tmp_path / "more.csv", index=False)
+    source = {"path": tmp_path / "more.csv", "text_column": "text", "scores": {"toxic": "TOXICITY"}}
+    both = PerspectiveConfig.model_validate({"sources": config(comments).model_dump()["sources"], "words": [source]})
+    reference = read_reference(both, rows_without(*more["text"]))  # training may have seen those for words
+    found = read_words(both, "toxic", reference)
+    assert sorted(found["comment_text"]) == sorted(more["text"])
+    assert read_words(config(comments), "toxic", reference).empty
+    written = add_scale(Scorer.load(read_bundle(bundle)), both, rows_without(*more["text"]))
+    alone, _ = fitted(build_tiny_bundle(tmp_path / "alone"), comments)
+    assert written.perspective is not None
+    assert alone.perspective is not None
+    assert set(written.perspective.sources) == {"comments.csv", "more.csv"}
+    assert written.perspective.words_sha256 != alone.perspective.words_sha256
+
+
+def test_near_duplicates_share_their_fold(tmp_path: Path, bundle: Path) -> None:
+    table = scored_comments(bundle, 120)
+    longer = table["text"] + " " + " ".join(["a sentence that all of them share"] * 3) + table.index.astype(str) * 9
+    pd.concat([table.assign(text=longer), table.assign(text=longer + "!")]).to_csv(tmp_path / "near.csv", index=False)
+    found = read_reference(config(tmp_path / "near.csv"), rows_without())
+    folds = found.assign(base=found["comment_text"].str.rstrip("!")).groupby("base")["fold"].nunique()
+    assert set(folds) == {1}
+    assert set(found["fold"]) == set(range(FOLDS))
 
 
 def test_each_label_states_the_comments_that_it_was_fitted_on(bundle: Path, comments: Path) -> None:
