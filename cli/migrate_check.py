@@ -12,12 +12,13 @@ from moderation.labels import LABELS
 from moderation.perspective_scale import ATTRIBUTES
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     import numpy as np
 
     from cli.perspective_log import PerspectiveLog
     from moderation.bundle import Bundle
+    from train.perspective.agreement import Nearest
 
 RESAMPLES = 200
 FEWEST = 10
@@ -77,7 +78,7 @@ def migrate_check(
     found = find_bundle(open_registry(), bundle) if bundle else find_served(settings, None, None)
     own = _scored(found, log, settings.threads, settings.backend)
     scores = _on_scale(found, log.texts, own)
-    report = _report(found, log, scores, threshold)
+    report = _report(found, log, dict(zip(found.manifest.label_names, own.T, strict=True)), scores, threshold)
     typer.echo(json.dumps(report, indent=2) if as_json else _page(report))
     if plot is not None:  # after the report, which a disk that refuses the picture must not cost
         from cli.migrate_plot import draw
@@ -129,9 +130,15 @@ def _on_scale(bundle: "Bundle", texts: "Sequence[str]", own: "np.ndarray[Any, An
 
 
 def _report(
-    bundle: "Bundle", log: "PerspectiveLog", scores: dict[str, list[float]], threshold: float
+    bundle: "Bundle",
+    log: "PerspectiveLog",
+    own: "Mapping[str, np.ndarray[Any, Any]]",
+    scores: dict[str, list[float]],
+    threshold: float,
 ) -> dict[str, Any]:
     import numpy as np
+
+    from train.perspective.agreement import nearest_threshold
 
     attributes = {}
     for label in LABELS:
@@ -140,8 +147,8 @@ def _report(
         if known.sum() >= FEWEST:
             attributes[label] = _compared(np.array(scores[label])[known], theirs[known], threshold)
             if bundle.perspective and label in bundle.perspective.labels:
-                nearest = attributes[label]["fewest_changes"]
-                nearest["own_threshold"] = bundle.perspective.from_perspective(label, nearest["threshold"])
+                plain = nearest_threshold(own[label][known], theirs[known] >= threshold)
+                attributes[label]["fewest_changes_by_probability"] = _stated(plain)
     if not attributes:
         raise InvalidInputError(
             f"no attribute has scores of {FEWEST} comments; the log has {counted(len(log.texts), 'comment')}"
@@ -173,16 +180,20 @@ def _compared(ours: "np.ndarray[Any, Any]", theirs: "np.ndarray[Any, Any]", thre
         "flagged": at.ours,
         "newly_flagged": newly,
         "no_longer_flagged": no_longer,
-        "fewest_changes": {
-            "threshold": nearest.threshold,
-            "newly_flagged": nearest.added,
-            "no_longer_flagged": nearest.lost,
-        },
+        "fewest_changes": _stated(nearest),
         "warnings": [
             f"at {each:.4g} only {recall:.0%} of what Perspective flags is flagged"
             for each, recall in recalls.items()
             if recall < LOW_RECALL
         ],
+    }
+
+
+def _stated(nearest: "Nearest") -> dict[str, Any]:
+    return {
+        "threshold": nearest.threshold,
+        "newly_flagged": nearest.added,
+        "no_longer_flagged": nearest.lost,
     }
 
 
@@ -201,8 +212,7 @@ def _page(report: dict[str, Any]) -> str:
         )
     ]
     for label, found in report["attributes"].items():
-        nearest = found["fewest_changes"]
-        own = f" (of the plain probability: {nearest['own_threshold']:.4f})" if "own_threshold" in nearest else ""
+        plain = found.get("fewest_changes_by_probability")
         lines += [
             f"\n{ATTRIBUTES[label]} ({label}), {counted(found['rows'], 'comment')}",
             (
@@ -217,13 +227,16 @@ def _page(report: dict[str, Any]) -> str:
                 f"                   precision {_cell(found['precision'])}, recall {_cell(found['recall'])}, "
                 f"F1 {_cell(found['f1'])}"
             ),
-            (
-                f"  fewest changes   threshold {nearest['threshold']:.4f}{own}: {nearest['newly_flagged']} newly, "
-                f"{nearest['no_longer_flagged']} no longer"
-            ),
+            f"  fewest changes   {_cut(found['fewest_changes'])}",
+            *([f"  by probability   {_cut(plain)}, with scale=probability"] if plain else []),
             *(f"  warning          {warning}" for warning in found["warnings"]),
         ]
     return "\n".join(lines)
+
+
+def _cut(nearest: dict[str, Any]) -> str:
+    changes = f"{nearest['newly_flagged']} newly, {nearest['no_longer_flagged']} no longer"
+    return f"threshold {nearest['threshold']:.4f}: {changes}"
 
 
 def _cell(figure: dict[str, float | None]) -> str:

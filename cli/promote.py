@@ -144,11 +144,13 @@ def _check_loads(registry: "Registry", version: str, current: str | None) -> Non
     """Make sure that the API could serve the version, and warn of what callers lose with ``current``."""
     from moderation.bundle import read_bundle
     from moderation.labels import LABELS
+    from moderation.perspective import PerspectiveScorer
     from moderation.perspective_scale import lost_scale
     from moderation.scoring.scorer import Scorer
 
     bundle = read_bundle(registry.fetch(version), LABELS, version)
     Scorer.load(bundle, threads=1, backend=bundle.manifest.stated_backend)
+    PerspectiveScorer.load(bundle)
     try:
         served = read_bundle(registry.fetch(current)).perspective if current else None
     except ModerationError:  # a promotion may be what gets rid of a damaged one

@@ -28,6 +28,8 @@ TORCH_WEIGHTS = "model.safetensors"
 TOKENIZER = "tokenizer.json"
 CONFIG = "config.json"
 CARD = "README.md"
+PERSPECTIVE_WORDS = "perspective_words.npy"
+"""What Perspective's scores take from a text's words (`moderation.hashed_ngrams`)."""
 AGAIN = "publish it again with `moderation registry publish DIR`"
 REQUIRED_FILES = (CONFIG, TOKENIZER, CARD)
 
@@ -225,8 +227,9 @@ class Manifest(_Part):
         if self.perspective and (unknown := [label for label in self.perspective.labels if label not in names]):
             raise ValueError(f"a Perspective scale for {', '.join(unknown)}, which the bundle does not score")
         scale = self.perspective
-        if scale and scale.indices and scale.words_sha256 not in {entry.sha256 for entry in self.files.values()}:
-            raise ValueError("the words of the Perspective scale are no file of the bundle")
+        words = self.files.get(PERSPECTIVE_WORDS)
+        if scale and scale.indices and (words is None or words.sha256 != scale.words_sha256):
+            raise ValueError(f"the Perspective scale was not fitted with the {PERSPECTIVE_WORDS} of the bundle")
         for label, index in (scale.indices if scale else {}).items():
             if unknown := [each for each in index.log_scores if each not in names]:
                 raise ValueError(f"the index of {label} has {', '.join(unknown)}, which the bundle does not score")

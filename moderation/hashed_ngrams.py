@@ -12,16 +12,16 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from moderation.bundle import PERSPECTIVE_WORDS
 from moderation.errors import BundleError
 from moderation.text import normalize
 
-FILE = "perspective_words.npy"
 BITS = 16
 BUCKETS = 1 << BITS
 LONGEST = 5
 """Bytes of UTF-8 in a character n-gram; the shortest has 2."""
-MAX_CHARACTERS = 5000
-"""What stands behind them is not read: a text of this length takes up to 5 ms, one of 400 characters 0.1."""
+MAX_BYTES = 5000
+"""Of UTF-8. What stands behind them is not read: that many take 2 ms beside the normalisation, 400 take 0.1."""
 
 _WORD = re.compile(r"\w+|[^\w\s]")
 _PRIME = np.uint64(0x100000001B3)  # of FNV-1
@@ -38,40 +38,49 @@ class HashedNgrams:
         """Take the table as it is.
 
         Raises:
-            BundleError: another shape or type, or numbers that are not finite.
+            BundleError: another shape or type, a number that is not finite, or an IDF that is not above 0.
         """
-        if table.shape != (2, 2, BUCKETS) or table.dtype != np.float32 or not np.isfinite(table).all():
-            raise BundleError(f"{FILE} holds {table.dtype} {table.shape}; expected finite float32 {(2, 2, BUCKETS)}")
+        if table.shape != (2, 2, BUCKETS) or table.dtype != np.float32:
+            raise BundleError(
+                f"{PERSPECTIVE_WORDS} holds {table.dtype} {table.shape}; expected float32 {(2, 2, BUCKETS)}"
+            )
+        if not np.isfinite(table).all() or table[:, 0].min() <= 0:
+            raise BundleError(f"{PERSPECTIVE_WORDS} holds numbers that are not finite, or IDFs that are not above 0")
         self._table = table.astype(np.float64)
 
     @classmethod
     def load(cls, bundle: Path) -> "HashedNgrams":
-        """Read `FILE` of the bundle in the folder ``bundle``.
+        """Read `PERSPECTIVE_WORDS` of the bundle in the folder ``bundle``.
 
         Raises:
             BundleError: no such file, or none of this kind.
         """
         try:
-            return cls(np.load(bundle / FILE, allow_pickle=False))
-        except (OSError, ValueError) as error:
-            raise BundleError(f"cannot read {FILE} of {bundle}: {type(error).__name__}") from error
+            with (bundle / PERSPECTIVE_WORDS).open("rb") as file:
+                return cls(np.lib.format.read_array(file, allow_pickle=False))
+        except (OSError, ValueError, EOFError) as error:
+            raise BundleError(f"cannot read {PERSPECTIVE_WORDS} of {bundle}: {type(error).__name__}") from error
 
     def save(self, bundle: Path) -> None:
-        """Write `FILE` into the folder ``bundle``."""
-        np.save(bundle / FILE, self._table.astype(np.float32), allow_pickle=False)
+        """Write `PERSPECTIVE_WORDS` into the folder ``bundle``."""
+        np.save(bundle / PERSPECTIVE_WORDS, self._table.astype(np.float32), allow_pickle=False)
 
     def value(self, text: str) -> float:
-        """Return the sum of the weights of what ``text`` holds; 0 where it holds nothing."""
-        return sum(
-            float((values := counts * idf[buckets]) @ weights[buckets] / np.sqrt(values @ values))
-            for (buckets, counts), (idf, weights) in zip(count(text), self._table, strict=True)
-            if len(buckets)
-        )
+        """Return the sum of the weights of what ``text`` holds; 0 where a reader sees nothing.
+
+        The same on any number of threads: a product of BLAS would add in another order on more of them.
+        """
+        total = 0.0
+        for (buckets, counts), (idf, weights) in zip(count(text), self._table, strict=True):
+            if len(buckets):
+                values = counts * idf[buckets]
+                total += float((values * weights[buckets]).sum() / np.sqrt((values * values).sum()))
+        return total
 
 
 def count(text: str) -> tuple[Counts, Counts]:
     """Return the buckets of the words and of the character n-grams of ``text``, normalised and in lower case."""
-    read = normalize(text[:MAX_CHARACTERS]).lower()
+    read = normalize(text).lower().encode()[:MAX_BYTES].decode(errors="ignore").strip()
     words = [zlib.crc32(word.encode()) >> (32 - BITS) for word in _WORD.findall(read)]
     return _counted(np.array(words, dtype=np.int64)), _counted(_characters(read))
 
@@ -82,7 +91,9 @@ def _counted(buckets: npt.NDArray[np.int64]) -> Counts:
 
 
 def _characters(text: str) -> npt.NDArray[np.int64]:
-    """Return the bucket of each run of 2 to `LONGEST` bytes of ``text`` between two spaces."""
+    """Return the bucket of each run of 2 to `LONGEST` bytes of ``text`` between two spaces; of no text none."""
+    if not text:
+        return np.zeros(0, dtype=np.int64)
     units = np.frombuffer(f" {text} ".encode(), dtype=np.uint8).astype(np.uint64) + np.uint64(1)
     found, hashes = [], np.zeros(len(units), dtype=np.uint64)
     for length in range(1, min(LONGEST, len(units)) + 1):

@@ -106,7 +106,7 @@ class PerspectiveScale(_Part):
     indices: dict[str, AttributeIndex] = {}
     """By our label, of all scores and words: what is answered. Empty: ``attributes`` are."""
     words_sha256: str | None = None
-    """Of the file `moderation.hashed_ngrams.FILE`, which the indices need."""
+    """Of the file `moderation.bundle.PERSPECTIVE_WORDS`, which the indices need."""
 
     @model_validator(mode="after")
     def _belongs_together(self) -> "PerspectiveScale":
@@ -179,19 +179,26 @@ def _along(xs: Sequence[float], ys: Sequence[float], x: float) -> float:
     """Return the piecewise-linear map at ``x``: every step rounds monotonically, the end of a segment bounds it."""
     right = min(bisect_right(xs, x), len(xs) - 1)
     left = right - 1
+    if x >= xs[right]:
+        return ys[right]
     slope = (ys[right] - ys[left]) / (xs[right] - xs[left])
     return min(ys[left] + (x - xs[left]) * slope, ys[right])
 
 
 def lost_scale(candidate: PerspectiveScale | None, served: PerspectiveScale | None) -> str | None:
     """Return what callers of Perspective's routes lose with ``candidate`` in the place of ``served``; None: nothing."""
-    lost = [ATTRIBUTES[label] for label in _labels(served) if label not in _labels(candidate)]
-    return (
-        f"the candidate has no scale to Perspective's scores for {', '.join(lost)}, and what is served has one: "
-        "thresholds of sites that call Perspective's routes would change their meaning (docs/perspective_scale.md)"
-        if lost
-        else None
-    )
+    if lost := [ATTRIBUTES[label] for label in _labels(served) if label not in _labels(candidate)]:
+        return (
+            f"the candidate has no scale to Perspective's scores for {', '.join(lost)}, and what is served has one: "
+            "thresholds of sites that call Perspective's routes would change their meaning (docs/perspective_scale.md)"
+        )
+    if served and served.indices and candidate and not candidate.indices:
+        return (
+            "the candidate's scale to Perspective's scores is that of single labels, and what is served has indices of "
+            "all scores and of words: on Perspective's routes it agrees less with Perspective; fit it anew "
+            "(docs/perspective_scale.md)"
+        )
+    return None
 
 
 def _labels(scale: PerspectiveScale | None) -> tuple[str, ...]:

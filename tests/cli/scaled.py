@@ -4,9 +4,9 @@ from pathlib import Path
 
 import numpy as np
 
-from moderation.bundle import read_bundle, write_manifest
+from moderation.bundle import PERSPECTIVE_WORDS, read_bundle, write_manifest
 from moderation.exports import file_digest
-from moderation.hashed_ngrams import BUCKETS, FILE, HashedNgrams
+from moderation.hashed_ngrams import BUCKETS, HashedNgrams
 from moderation.perspective_scale import AttributeIndex, AttributeScale, PerspectiveScale
 from tests.bundles import build_tiny_bundle
 
@@ -28,7 +28,7 @@ def build_scaled_bundle(directory: Path) -> Path:
         git_commit="0" * 40,
         attributes={"toxic": CURVE, "insult": CURVE},
         indices={"toxic": INDEX, "insult": INDEX},
-        words_sha256=file_digest(bundle / FILE),
+        words_sha256=file_digest(bundle / PERSPECTIVE_WORDS),
     )
     write_manifest(bundle, manifest.model_copy(update={"perspective": scale}))
     return bundle

@@ -28,12 +28,15 @@ def scaled(tmp_path: Path) -> Path:
     return build_scaled_bundle(tmp_path / "scaled")
 
 
+def scored(bundle: Path) -> list[dict[str, float]]:
+    rows = Scorer.load(read_bundle(bundle)).score(TEXTS).scores.tolist()
+    return [dict(zip(LABELS, row, strict=True)) for row in rows]
+
+
 def served(bundle: Path, label: str) -> list[float]:
-    found = read_bundle(bundle)
-    scorer = PerspectiveScorer.load(found)
+    scorer = PerspectiveScorer.load(read_bundle(bundle))
     assert scorer is not None
-    rows = [dict(zip(LABELS, row, strict=True)) for row in Scorer.load(found).score(TEXTS).scores.tolist()]
-    return [scorer.scores(text, own)[label] for text, own in zip(TEXTS, rows, strict=True)]
+    return [scorer.scores(text, own)[label] for text, own in zip(TEXTS, scored(bundle), strict=True)]
 
 
 def write(path: Path, rows: list[dict[str, Any]]) -> Path:
@@ -70,9 +73,14 @@ def test_a_log_that_agrees_changes_nothing_and_one_that_was_moved_says_what(
     fewest = moved["fewest_changes"]
     assert (fewest["newly_flagged"], fewest["no_longer_flagged"]) == (0, 0)
     assert fewest["threshold"] > max(score for score in insult if score - 0.1 < 0.95)
-    scale = read_bundle(scaled).perspective
-    assert scale is not None
-    assert fewest["own_threshold"] == scale.from_perspective("insult", fewest["threshold"])
+    plain = np.array([own["insult"] for own in scored(scaled)])
+    theirs = np.array([max(0.0, other - 0.1) for other in insult]) >= 0.95
+    by_probability = moved["fewest_changes_by_probability"]
+    flagged = plain >= by_probability["threshold"]
+    assert by_probability["newly_flagged"] == (flagged & ~theirs).sum()
+    assert by_probability["no_longer_flagged"] == (~flagged & theirs).sum()
+    every = [((plain >= cut) != theirs).sum() for cut in [*plain, 1.0]]
+    assert by_probability["newly_flagged"] + by_probability["no_longer_flagged"] == min(every)
     drawn = (tmp_path / "plot.svg").read_text()
     assert "no longer flagged" in drawn
     assert report["version"][:12] in drawn

@@ -108,7 +108,7 @@ def of_toxic(manifest: Any) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("change", "named"),
     [
-        (lambda m: m["perspective"].update(words_sha256="1" * 64), "words of the Perspective scale are no file"),
+        (lambda m: m["perspective"].update(words_sha256="1" * 64), "was not fitted with the perspective_words"),
         (lambda m: [of_toxic(m)[part].update(rude=0.1) for part in ("log_scores", "log_complements")], "has rude"),
         (lambda m: of_toxic(m)["log_scores"].update(toxic=-0.1), "falls where its own score rises"),
     ],

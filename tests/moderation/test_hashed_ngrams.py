@@ -7,9 +7,11 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from threadpoolctl import threadpool_limits
 
+from moderation.bundle import PERSPECTIVE_WORDS
 from moderation.errors import BundleError
-from moderation.hashed_ngrams import BUCKETS, FILE, MAX_CHARACTERS, HashedNgrams, count
+from moderation.hashed_ngrams import BUCKETS, MAX_BYTES, HashedNgrams, count
 from moderation.text import normalize
 
 TABLE = np.random.default_rng(0).normal(0, 1, (2, 2, BUCKETS)).astype(np.float32)
@@ -21,7 +23,7 @@ EMPTY = HashedNgrams(np.stack([np.stack([np.ones(BUCKETS), np.zeros(BUCKETS)])] 
 def by_hand(text: str) -> float:
     """Return the value as the definition says it, in whole numbers and a loop."""
     text = normalize(text).lower()
-    characters = f" {text} ".encode()
+    characters = f" {text} ".encode() if text else b""
     runs = [characters[start : start + n] for n in range(2, 6) for start in range(len(characters) - n + 1)]
     total = 0.0
     for (idf, weights), buckets in zip(
@@ -78,9 +80,26 @@ def test_a_text_that_stands_there_twice_has_nearly_the_value_of_once() -> None:
 
 
 def test_what_stands_behind_the_last_character_that_is_read_changes_nothing() -> None:
-    read = "word " * (MAX_CHARACTERS // 5)
+    read = "word " * (MAX_BYTES // 5)
     assert MODEL.value(read + "disgusting") == MODEL.value(read)
     assert MODEL.value("disgusting " + read) != MODEL.value(read)
+    assert MODEL.value("é" * MAX_BYTES) == MODEL.value("é" * (MAX_BYTES // 2))
+
+
+def test_what_a_reader_does_not_see_hides_nothing_and_is_no_word() -> None:
+    for padding in (" ", "\n\t", "\u200b", "\u3164"):
+        assert MODEL.value(padding * MAX_BYTES + "disgusting") == MODEL.value("disgusting")
+        assert MODEL.value(padding * 3) == 0
+
+
+def test_the_value_is_the_same_on_any_number_of_threads() -> None:
+    letters = np.random.default_rng(1).choice(list("abcdefghijklmnopqrstuvwxyz "), (10, MAX_BYTES))
+    texts = ["".join(row) for row in letters]
+    found = []
+    for threads in (1, 2):
+        with threadpool_limits(threads):
+            found.append([MODEL.value(text) for text in texts])
+    assert found[0] == found[1]
 
 
 def test_without_weights_the_value_is_0() -> None:
@@ -89,10 +108,10 @@ def test_without_weights_the_value_is_0() -> None:
 
 def test_a_model_is_the_same_after_it_was_written(tmp_path: Path) -> None:
     MODEL.save(tmp_path)
-    first = (tmp_path / FILE).read_bytes()
+    first = (tmp_path / PERSPECTIVE_WORDS).read_bytes()
     again = HashedNgrams.load(tmp_path)
     again.save(tmp_path)
-    assert (tmp_path / FILE).read_bytes() == first
+    assert (tmp_path / PERSPECTIVE_WORDS).read_bytes() == first
     assert again.value("You are disgusting.") == MODEL.value("You are disgusting.")
 
 
@@ -107,12 +126,12 @@ def test_buckets_rise_and_are_counted_under_a_logarithm() -> None:
 
 @pytest.mark.parametrize(
     "table",
-    [TABLE[:, :, 1:], TABLE.astype(np.float64), np.full_like(TABLE, np.nan), np.array([{}], dtype=object)],
-    ids=["shape", "type", "not finite", "objects"],
+    [TABLE[:, :, 1:], TABLE.astype(np.float64), np.full_like(TABLE, np.nan), 0 * TABLE, np.array([{}], dtype=object)],
+    ids=["shape", "type", "not finite", "IDF of 0", "objects"],
 )
 def test_a_file_that_holds_no_such_model_is_refused(tmp_path: Path, table: np.ndarray) -> None:
-    np.save(tmp_path / FILE, table)
-    with pytest.raises(BundleError, match=FILE):
+    np.save(tmp_path / PERSPECTIVE_WORDS, table)
+    with pytest.raises(BundleError, match=PERSPECTIVE_WORDS):
         HashedNgrams.load(tmp_path)
 
 
@@ -120,6 +139,8 @@ def test_no_file_or_half_a_file_is_refused(tmp_path: Path) -> None:
     with pytest.raises(BundleError, match="cannot read"):
         HashedNgrams.load(tmp_path)
     MODEL.save(tmp_path)
-    (tmp_path / FILE).write_bytes((tmp_path / FILE).read_bytes()[:5000])
-    with pytest.raises(BundleError, match="cannot read"):
-        HashedNgrams.load(tmp_path)
+    whole = (tmp_path / PERSPECTIVE_WORDS).read_bytes()
+    for content in (whole[:5000], b"", b"PK\x03\x04 an archive"):
+        (tmp_path / PERSPECTIVE_WORDS).write_bytes(content)
+        with pytest.raises(BundleError, match="cannot read"):
+            HashedNgrams.load(tmp_path)

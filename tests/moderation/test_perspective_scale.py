@@ -12,7 +12,7 @@ from moderation.bundle import read_bundle
 from moderation.errors import InvalidInputError
 from moderation.labels import LABELS
 from moderation.perspective import PerspectiveScorer
-from moderation.perspective_scale import AttributeIndex, AttributeScale, PerspectiveScale
+from moderation.perspective_scale import AttributeIndex, AttributeScale, PerspectiveScale, lost_scale
 from moderation.registry.starter import STARTER_DIR
 
 
@@ -154,6 +154,18 @@ def test_with_indices_they_are_answered_and_thresholds_are_still_translated_by_t
 def test_a_scale_of_before_keeps_its_id_and_indices_and_words_change_it() -> None:
     assert BENT.id == "a9efbfd1bab2"
     assert len({BENT.id, with_index().id, with_index(words_sha256="1" * 64).id}) == 3
+
+
+def test_what_callers_would_lose_is_said() -> None:
+    assert (
+        lost_scale(None, None)
+        is lost_scale(BENT, None)
+        is lost_scale(BENT, BENT)
+        is lost_scale(with_index(), BENT)
+        is None
+    )
+    assert "no scale to Perspective's scores for TOXICITY" in str(lost_scale(None, with_index()))
+    assert "that of single labels" in str(lost_scale(BENT, with_index()))
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,10 @@ from moderation.perspective_scale import CLIPPED, AttributeIndex
 from train.perspective.curve import fit_curve
 
 FloatArray = npt.NDArray[np.float64]
+LEAST_OWN = 0.02
+"""Of the weight of ln p of the attribute's own label: it rises with it, however little. The words move it more."""
+WHOLES = ("toxic", "severe_toxic")
+"""All labels are kinds of these, so none counts against them; an insult may count against an IDENTITY_ATTACK."""
 PENALTY = 1.0
 """Half of it times the sum of the squared weights of standardised columns is added to the loss (N rows, summed)."""
 
@@ -34,13 +38,15 @@ def fit_index(
     columns = _columns(scores, words)
     centre, spread = columns.mean(axis=0), np.maximum(columns.std(axis=0), 1e-9)
     standard = (columns - centre) / spread
-    rising = [place in (own, count + own, 2 * count) for place in range(columns.shape[1])]
+    least = np.zeros(columns.shape[1])  # -ln(1 - p) is large only where a score is high: nothing may fall there
+    least[:count] = 0.0 if label in WHOLES else -np.inf
+    least[own] = LEAST_OWN * spread[own]
     values = np.empty(len(targets))
     for fold in np.unique(folds):
         held = folds == fold
-        weights, intercept = _regression(standard[~held], targets[~held], rising)
+        weights, intercept = _regression(standard[~held], targets[~held], least)
         values[held] = expit(standard[held] @ weights + intercept)
-    weights, intercept = _regression(standard, targets, rising)
+    weights, intercept = _regression(standard, targets, least)
     weights = weights / spread
     return AttributeIndex(
         intercept=float(intercept - weights @ centre),
@@ -56,8 +62,8 @@ def _columns(scores: FloatArray, words: FloatArray) -> FloatArray:
     return np.column_stack([np.log(clipped), -np.log1p(-clipped), words])
 
 
-def _regression(rows: FloatArray, targets: FloatArray, rising: list[bool]) -> tuple[FloatArray, float]:
-    """Return weights (D,), not negative where ``rising``, and intercept that make the cross-entropy least."""
+def _regression(rows: FloatArray, targets: FloatArray, least: FloatArray) -> tuple[FloatArray, float]:
+    """Return the weights (D,), not below ``least`` (D,), and the intercept that make the cross-entropy least."""
 
     def loss(parameters: FloatArray) -> tuple[float, FloatArray]:
         weights, intercept = parameters[:-1], parameters[-1]
@@ -66,6 +72,6 @@ def _regression(rows: FloatArray, targets: FloatArray, rising: list[bool]) -> tu
         value = float(np.sum(np.logaddexp(0, logits) - targets * logits) + PENALTY / 2 * weights @ weights)
         return value, np.append(rows.T @ errors + PENALTY * weights, errors.sum())
 
-    bounds = [(0 if rises else None, None) for rises in rising] + [(None, None)]
+    bounds = [*((each, np.inf) for each in least), (-np.inf, np.inf)]
     found = minimize(loss, np.zeros(rows.shape[1] + 1), jac=True, method="L-BFGS-B", bounds=bounds).x
     return found[:-1], float(found[-1])

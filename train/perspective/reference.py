@@ -64,8 +64,6 @@ def read_words(config: PerspectiveConfig, label: str, reference: pd.DataFrame) -
     Raises:
         InvalidInputError: as `read_reference`.
     """
-    if not config.words:
-        return pd.DataFrame({"comment_text": pd.Series(dtype=str), label: pd.Series(dtype=float)})
     found = _folded(config.words)
     found = found[(found["folded"] != "") & found[label].notna() & ~found.duplicated("folded")].reset_index(drop=True)
     _, near = _groups(found["folded"].tolist(), sorted(set(reference["comment_text"].map(fold))))
@@ -78,16 +76,18 @@ def digests(config: PerspectiveConfig) -> dict[str, str]:
 
 
 def require_unseen(config: PerspectiveConfig, rows: pd.DataFrame) -> None:
-    """Refuse ``rows`` to train on that hold the comments, before any time is spent on training.
+    """Refuse ``rows`` to train on that hold the comments, before any time is spent on training; read the words too.
 
     Raises:
         InvalidInputError: as `read_reference`.
     """
+    _folded(config.words)
     _seen(_folded(config.sources), set(rows["comment_text"].map(fold)))
 
 
 def _folded(sources: Sequence[PerspectiveSource]) -> pd.DataFrame:
-    return pd.concat([_part(_read(source), source.part) for source in sources], ignore_index=True)
+    parts = [_part(_read(source), source.part) for source in sources]
+    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=["comment_text", "folded", *LABELS])
 
 
 def _part(found: pd.DataFrame, part: tuple[float, float] | None) -> pd.DataFrame:

@@ -9,9 +9,10 @@ import pandas as pd
 from scipy.special import logit
 from tqdm import tqdm, trange
 
-from moderation.bundle import CARD, Bundle, read_bundle, write_manifest
+from moderation.bundle import CARD, PERSPECTIVE_WORDS, Bundle, read_bundle, write_manifest
+from moderation.errors import InvalidInputError
 from moderation.exports import file_digest
-from moderation.hashed_ngrams import FILE, HashedNgrams
+from moderation.hashed_ngrams import HashedNgrams
 from moderation.labels import LABELS
 from moderation.perspective import PerspectiveScorer
 from moderation.perspective_scale import ATTRIBUTES, PerspectiveScale
@@ -41,29 +42,35 @@ def add_scale(scorer: Scorer, config: PerspectiveConfig, rows: pd.DataFrame) -> 
     ``rows`` are those of the bundle's data. Scale and report of an earlier fit are replaced.
 
     Raises:
-        InvalidInputError: as `read_reference` and `fit_curve`.
+        InvalidInputError: as `read_reference` and `fit_curve`, or no comments to fit with.
     """
     reference = read_reference(config, rows)
     reference_scores = _scored(scorer, reference["comment_text"].tolist())
     fit = (reference["half"] == "fit").to_numpy()
     known = {label: fit & found for label in LABELS if (found := reference[label].notna().to_numpy()).any()}
+    if not known or reference.loc[fit, "fold"].nunique() < 2:
+        raise InvalidInputError(
+            f"{len(reference)} comments, none with a score or all nearly the same: no scale fits them"
+        )
     path, manifest = scorer.bundle.path, scorer.bundle.manifest
+    attributes = {
+        label: fit_curve(reference_scores[chosen, LABELS.index(label)], reference.loc[chosen, label])
+        for label, chosen in known.items()
+    }
     words, values = _words(config, reference, next(iter(known)))
+    indices = {
+        label: fit_index(label, reference_scores[chosen], values[chosen], *_targets(reference[chosen], label))
+        for label, chosen in known.items()
+    }
     words.save(path)
     scale = PerspectiveScale(
         method=METHOD,
         sources=digests(config),
         rows=int(fit.sum()),
         git_commit=git("rev-parse", "HEAD"),
-        attributes={
-            label: fit_curve(reference_scores[chosen, LABELS.index(label)], reference.loc[chosen, label])
-            for label, chosen in known.items()
-        },
-        indices={
-            label: fit_index(label, reference_scores[chosen], values[chosen], *_targets(reference[chosen], label))
-            for label, chosen in known.items()
-        },
-        words_sha256=file_digest(path / FILE),
+        attributes=attributes,
+        indices=indices,
+        words_sha256=file_digest(path / PERSPECTIVE_WORDS),
     )
     report = _report(PerspectiveScorer(scale, words), reference[~fit], reference_scores[~fit])
     report["left_out"] = reference.attrs[LEFT_OUT]

@@ -16,7 +16,7 @@ FloatArray = npt.NDArray[np.float64]
 
 
 def counted(texts: Sequence[str]) -> tuple[csr_matrix, csr_matrix]:
-    """Return how often each text (N) has each bucket, (N, `BUCKETS`), of words and of characters."""
+    """Return how often each of N > 0 texts has each bucket, (N, `BUCKETS`), of words and of characters."""
     found = [count(text) for text in texts]
     return _matrix([words for words, _ in found]), _matrix([characters for _, characters in found])
 
@@ -33,7 +33,7 @@ def fit_words(features: tuple[csr_matrix, csr_matrix], targets: FloatArray) -> H
 
 def _matrix(rows: Sequence[Counts]) -> csr_matrix:
     ends = np.cumsum([0, *(len(buckets) for buckets, _ in rows)])
-    buckets, values = (np.concatenate(part) if rows else np.zeros(0) for part in zip(*rows, strict=True))
+    buckets, values = (np.concatenate(part) for part in zip(*rows, strict=True))
     return csr_matrix((values, buckets, ends), shape=(len(rows), BUCKETS))
 
 

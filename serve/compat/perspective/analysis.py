@@ -148,10 +148,12 @@ def _body(
 ) -> dict[str, Any]:
     offsets = utf16_spans(request.text, spans) or [(0, utf16_length(request.text))]
     texts = [request.text, *(request.text[start:end] for start, end in spans if len(spans) > 1)]
-    values = {pinned: _values(answered, texts, scale) for pinned, answered in answers.items()}
+    once = {answered.model.served.version: answered for answered in answers.values()}  # asked for by many a beginning
+    values = {version: _values(answered, texts, scale) for version, answered in once.items()}
     scores: dict[str, Any] = {}
     for attribute in kept:
-        summary, *parts = (found[attribute.label] for found in values[attribute.pinned])
+        version = answers[attribute.pinned].model.served.version
+        summary, *parts = (found[attribute.label] for found in values[version])
         if attribute.threshold is not None and summary < attribute.threshold:
             continue
         scores[attribute.name] = {

@@ -43,16 +43,24 @@ def test_what_the_attribute_leans_on_is_found_and_its_scores_are_met_on_other_co
 
 
 @pytest.mark.parametrize("label", ["toxic", "threat"])
-def test_an_index_never_falls_where_its_own_score_or_what_words_say_rises(label: str) -> None:
+def test_an_index_rises_with_its_own_score_and_never_falls_with_the_words(label: str) -> None:
     scores, words, targets = rows()
     against = 1 - targets  # whatever the comments say
     index = fit_index(label, scores, words, against, FOLDS)
     for others in (0.0001, 0.2, 0.999):
         own = dict.fromkeys(LABELS, others)
-        rising = [index.value({**own, label: each}, 0.0) for each in np.linspace(0, 1, 50).tolist()]
-        assert rising == sorted(rising)
+        rising = [index.value({**own, label: each}, 0.0) for each in np.linspace(1e-5, 1 - 1e-5, 50).tolist()]
+        assert (np.diff(rising) > 0).all()
         of_words = [index.value(own, each) for each in np.linspace(-3, 3, 20).tolist()]
         assert of_words == sorted(of_words)
+
+
+def test_nothing_counts_against_the_whole_and_nothing_against_a_part_at_its_top() -> None:
+    scores, words, targets = rows()
+    targets = expit(logit(targets) - 1.5 * logit(scores[:, 5]))  # identity_hate against everything
+    whole, part = (fit_index(label, scores, words, targets, FOLDS) for label in ("severe_toxic", "insult"))
+    assert min([*whole.log_scores.values(), *whole.log_complements.values(), *part.log_complements.values()]) >= 0
+    assert part.log_scores["identity_hate"] < -0.5
 
 
 def test_scores_at_both_ends_and_words_beyond_all_stay_in_range() -> None:

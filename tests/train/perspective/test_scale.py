@@ -9,9 +9,8 @@ import pandas as pd
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
-from moderation.bundle import Bundle, read_bundle
+from moderation.bundle import PERSPECTIVE_WORDS, Bundle, read_bundle
 from moderation.errors import InvalidInputError
-from moderation.hashed_ngrams import FILE
 from moderation.labels import LABELS
 from moderation.perspective import PerspectiveScorer
 from moderation.scoring.scorer import Scorer
@@ -20,7 +19,7 @@ from tests.train.perspective.comments import rows_without, scored_comments
 from train.config import Source
 from train.data.sources import read_source
 from train.perspective.config import PerspectiveConfig
-from train.perspective.reference import FOLDS, LEFT_OUT, read_reference, read_words
+from train.perspective.reference import FOLDS, LEFT_OUT, read_reference, read_words, require_unseen
 from train.perspective.scale import add_scale
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -75,7 +74,7 @@ def test_what_is_answered_is_an_index_of_all_scores_and_words(bundle: Path, comm
     assert scale is not None
     assert scorer is not None
     assert set(scale.indices) == {"toxic", "insult"}
-    assert scale.words_sha256 == written.manifest.files[FILE].sha256
+    assert scale.words_sha256 == written.manifest.files[PERSPECTIVE_WORDS].sha256
     texts = pd.read_csv(comments)["text"].tolist()[:50]
     own = [dict(zip(LABELS, row, strict=True)) for row in Scorer.load(written).score(texts).scores.tolist()]
     found = [scorer.scores(text, scores) for text, scores in zip(texts, own, strict=True)]
@@ -114,6 +113,30 @@ def test_words_come_from_their_files_too_without_what_tests(tmp_path: Path, bund
     assert alone.perspective is not None
     assert set(written.perspective.sources) == {"comments.csv", "more.csv"}
     assert written.perspective.words_sha256 != alone.perspective.words_sha256
+
+
+@pytest.mark.parametrize("scores", [{"toxic": "TOXICITY"}, {"toxic": "nowhere"}])
+def test_words_are_read_before_any_training(tmp_path: Path, comments: Path, scores: dict[str, str]) -> None:
+    table = pd.read_csv(comments)
+    table.loc[4, "TOXICITY"] = 1.5
+    table.to_csv(tmp_path / "more.csv", index=False)
+    source = {"path": tmp_path / "more.csv", "text_column": "text", "scores": scores}
+    stated = PerspectiveConfig.model_validate({"sources": config(comments).model_dump()["sources"], "words": [source]})
+    with pytest.raises(InvalidInputError, match=r"more\.csv"):
+        require_unseen(stated, rows_without())
+
+
+def test_comments_without_scores_or_all_alike_are_refused(tmp_path: Path, bundle: Path, comments: Path) -> None:
+    scorer = Scorer.load(read_bundle(bundle))
+    table = pd.read_csv(comments)
+    table.assign(TOXICITY=None, INSULT=None).to_csv(comments, index=False)
+    with pytest.raises(InvalidInputError, match="none with a score"):
+        add_scale(scorer, config(comments), rows_without())
+    long = "a sentence about the garden behind the old house by the river that all of them share"
+    table.assign(text=[f"{long} {number}" for number in range(len(table))]).to_csv(comments, index=False)
+    with pytest.raises(InvalidInputError, match="all nearly the same"):
+        add_scale(scorer, config(comments), rows_without())
+    assert not (bundle / PERSPECTIVE_WORDS).exists()
 
 
 def test_near_duplicates_share_their_fold(tmp_path: Path, bundle: Path) -> None:
