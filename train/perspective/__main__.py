@@ -1,8 +1,8 @@
-"""``python -m train.perspective CONFIG --bundle DIR --output DIR``: fit a bundle's maps to Perspective's scores.
+"""``python -m train.perspective CONFIG --bundle DIR --output DIR``: fit a bundle's scale to Perspective's scores.
 
-The part ``perspective`` of CONFIG names files of comments with Perspective's own scores; half of the comments fits one
-rising map per label, the other half tests them. Comments that the bundle was trained on are refused, so CONFIG is the
-one that trained it. The bundle is written anew, with the maps and the report in it and hence another version, and the
+The part ``perspective`` of CONFIG names files of comments with Perspective's own scores; half of the comments fits, per
+attribute, an index of all scores and words with a rising map, the other half tests them. Comments that the bundle was trained on are refused, so CONFIG is the
+one that trained it. The bundle is written anew, with the scale and the report in it and hence another version, and the
 report is printed. A training whose config has that part does the same by itself (docs/perspective_scale.md).
 """
 
@@ -21,7 +21,7 @@ def main(words: Sequence[str] | None = None) -> int:
         prog="python -m train.perspective", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("config", type=Path, metavar="CONFIG", help="YAML file, e.g. configs/train/starter.yaml")
-    parser.add_argument("--bundle", type=Path, required=True, metavar="DIR", help="bundle to fit maps for")
+    parser.add_argument("--bundle", type=Path, required=True, metavar="DIR", help="bundle to fit a scale for")
     parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="folder to write the new bundle to")
     add_overrides(parser, "perspective.sources.0.path=scored.csv")
     arguments = parser.parse_args(words)

@@ -1,4 +1,4 @@
-"""The report of a bundle's maps to Perspective's scores, as Markdown for its card and for people."""
+"""The report of a bundle's scale to Perspective's scores, as Markdown for its card and for people."""
 
 from collections.abc import Mapping
 from typing import Any
