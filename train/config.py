@@ -423,7 +423,7 @@ class TrainConfig(_Section):
     thresholds: ThresholdConfig = ThresholdConfig()
     perspective: Annotated[
         PerspectiveConfig | None,
-        Field(description="Also fit maps to Perspective's scores (docs/perspective_scale.md)."),
+        Field(description="Also fit a scale to Perspective's scores (docs/perspective_scale.md)."),
     ] = None
     baseline: Annotated[bool, Field(description="Also fit TF-IDF with logistic regression, to compare with.")] = True
     publish: Annotated[bool, Field(description="Publish the bundle to the local registry at the end.")] = True

@@ -1,9 +1,10 @@
 """``python -m train.perspective CONFIG --bundle DIR --output DIR``: fit a bundle's scale to Perspective's scores.
 
 The part ``perspective`` of CONFIG names files of comments with Perspective's own scores; half of the comments fits, per
-attribute, an index of all scores and words with a rising map, the other half tests them. Comments that the bundle was trained on are refused, so CONFIG is the
-one that trained it. The bundle is written anew, with the scale and the report in it and hence another version, and the
-report is printed. A training whose config has that part does the same by itself (docs/perspective_scale.md).
+attribute, an index of all scores and words with a rising map, the other half tests them. Comments that the bundle was
+trained on are refused, so CONFIG is the one that trained it. The bundle is written anew, with the scale and the report
+in it and hence another version, and the report is printed. A training whose config has that part does the same by
+itself (docs/perspective_scale.md).
 """
 
 import argparse

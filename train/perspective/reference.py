@@ -1,6 +1,6 @@
 """Comments with Perspective's own scores: read, kept apart from what the bundle was trained on, and halved.
 
-One half of the comments fits the maps and the other tests them; near duplicates stay together, so no comment is in
+One half of the comments fits the scale and the other tests it; near duplicates stay together, so no comment is in
 both, nor a slightly changed copy of one.
 """
 
