@@ -221,13 +221,14 @@ def test_the_backend_is_chosen_once_per_run_and_int8_is_judged_whatever_serves(f
         assert finished.finish(*options) == 0, finished.log.read_text()
         manifest = read_bundle(finished.run_dir / "bundle").manifest
         assert f"computed in {manifest.backend}" in (finished.run_dir / "bundle" / "README.md").read_text()
-        return manifest.backend, manifest.metrics["int8"]["max_score_difference"]  # type: ignore[index]
+        # Not the largest: calibrated otherwise, one score on a steep step is twice as far off.
+        return manifest.backend, manifest.metrics["int8"]["mean_score_difference"]  # type: ignore[index]
 
     int8, difference = export()
     assert int8 == "int8"
     fp32, of_int8 = export("model.backend=fp32")
     assert fp32 == "fp32"
-    assert of_int8 == pytest.approx(difference, rel=0.5)  # calibrated otherwise, and no rounding of fp32
+    assert of_int8 == pytest.approx(difference, rel=0.5)  # and no rounding of fp32, which is far less
     measured, _ = export("model.backend=auto")
     kept = finished.run_dir / BACKEND
     noted = json.loads(kept.read_text())

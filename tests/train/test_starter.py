@@ -24,7 +24,7 @@ STARTER, GRADED, GRADED_SECOND, SECOND = (
     for name in ("starter", "graded", "graded-second", "starter-second")
 )
 SYLLABLES = ("ba", "ko", "mi", "ru", "te", "fal", "gin", "lop", "sed", "nur", "pir", "dol", "kem", "vas")
-TINY = ['model.encoder="tiny:"', "model.max_tokens=32", "fit.max_steps=120", "fit.interval=60", "fit.average=0.9"]
+TINY = ['model.encoder="tiny:"', "model.max_tokens=32", "fit.max_steps=60", "fit.interval=30", "fit.average=0.9"]
 RATES = ["fit.learning_rate=0.003", "fit.head_learning_rate=0.01"]
 QUIET = ["tracking.mode=disabled", "publish=false"]
 
