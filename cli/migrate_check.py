@@ -24,6 +24,8 @@ RESAMPLES = 200
 FEWEST = 10
 """Fewer comments say nothing of an attribute."""
 MOST_BAD_ROWS = 20
+FEWEST_OF_EITHER = 10
+"""Fewer that Perspective flags, or that it does not, choose no threshold."""
 LOW_RECALL = 0.5
 """A threshold that misses more than half of what Perspective flags may change few decisions, and is still no good."""
 
@@ -182,9 +184,16 @@ def _compared(ours: "np.ndarray[Any, Any]", theirs: "np.ndarray[Any, Any]", thre
         "no_longer_flagged": no_longer,
         "fewest_changes": _stated(nearest),
         "warnings": [
-            f"at {each:.4g} only {recall:.0%} of what Perspective flags is flagged"
-            for each, recall in recalls.items()
-            if recall < LOW_RECALL
+            *(
+                f"Perspective {what} {counted(count, 'comment')}: too few to choose a threshold by"
+                for what, count in (("flags", at.theirs), ("lets pass", found.rows - at.theirs))
+                if count < FEWEST_OF_EITHER
+            ),
+            *(
+                f"at {each:.4g} only {recall:.0%} of what Perspective flags is flagged"
+                for each, recall in recalls.items()
+                if recall < LOW_RECALL
+            ),
         ],
     }
 

@@ -8,7 +8,8 @@ VERSION = "X-Moderation-Version"
 DIGEST = "X-Moderation-Bundle-Digest"
 CALIBRATION = "X-Moderation-Calibration"
 UNSUPPORTED = "X-Moderation-Unsupported-Attributes"
-BUNDLE_HEADERS = (VERSION, DIGEST, CALIBRATION, UNSUPPORTED)
+TRUNCATED = "X-Moderation-Truncated"
+BUNDLE_HEADERS = (VERSION, DIGEST, CALIBRATION, UNSUPPORTED, TRUNCATED)
 
 
 def bundle_headers(models: Sequence[Model], on_scale: bool = False) -> dict[str, str]:

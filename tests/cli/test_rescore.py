@@ -27,7 +27,7 @@ TEXTS = [
     "Thank you, friend.",
     "Ünïcode 😀 kill the vermin",
     "damn " * 400,
-    "a source  or   two\n\n" * 400 + "idiot",  # 5,000 bytes are read of the words: with or without the gaps?
+    "a source  or   two\n\n" * 400 + "idiot",  # pieces are cut of what is read: without the gaps
     "\u200b " * 2600 + "You are disgusting.",
     *(f"the source of section {number} is {'idiot ' * (number % 4)}gone" for number in range(20)),
 ]

@@ -11,7 +11,7 @@ from threadpoolctl import threadpool_limits
 
 from moderation.bundle import PERSPECTIVE_WORDS
 from moderation.errors import BundleError
-from moderation.hashed_ngrams import BUCKETS, MAX_BYTES, HashedNgrams, count
+from moderation.hashed_ngrams import BUCKETS, MAX_CHARACTERS, PIECE_CHARACTERS, HashedNgrams, _pieces, count
 from moderation.text import normalize
 
 TABLE = np.random.default_rng(0).normal(0, 1, (2, 2, BUCKETS)).astype(np.float32)
@@ -80,20 +80,50 @@ def test_a_text_that_stands_there_twice_has_nearly_the_value_of_once() -> None:
 
 
 def test_what_stands_behind_the_last_character_that_is_read_changes_nothing() -> None:
-    read = "word " * (MAX_BYTES // 5)
-    assert MODEL.value(read + "disgusting") == MODEL.value(read)
-    assert MODEL.value("disgusting " + read) != MODEL.value(read)
-    assert MODEL.value("é" * MAX_BYTES) == MODEL.value("é" * (MAX_BYTES // 2))
+    read = "word " * (MAX_CHARACTERS // 5)
+    table = np.zeros_like(TABLE)
+    table[:, 0] = 1
+    table[0, 1, word_bucket("disgusting")] = 1
+    model = HashedNgrams(table)
+    assert model.value(read + "disgusting") == 0
+    assert model.value("disgusting " + read) > 0
+
+
+def test_of_a_long_text_the_highest_piece_counts_wherever_it_stands() -> None:
+    harmless = ["the library is open from ten to six and members may take out eight books", "x" * 75]
+    counting = np.zeros_like(TABLE)
+    counting[:, 0] = 1
+    counting[0, 1, word_bucket("disgusting")] = 1
+    model = HashedNgrams(counting)
+    for padding in harmless:
+        lines = [padding] * (5 * PIECE_CHARACTERS // len(padding))
+        found = [
+            model.value(" ".join([*lines[:place], "you are disgusting", *lines[place:]]))
+            for place in range(0, len(lines) + 1, 5)
+        ]
+        assert min(found) > 0.8 * model.value(
+            f"you are disgusting {' '.join(lines[: PIECE_CHARACTERS // len(padding)])}"
+        )
+        assert model.value(" ".join(lines)) == 0
+
+
+@given(st.text(alphabet="ab ", min_size=1, max_size=4000))
+def test_pieces_are_the_text_and_none_is_long(text: str) -> None:
+    folded = " ".join(text.split())
+    pieces = _pieces(folded)
+    assert "".join(pieces).replace(" ", "") == folded.replace(" ", "")
+    assert max(map(len, pieces)) <= PIECE_CHARACTERS + 100
+    assert all(pieces) or not folded
 
 
 def test_what_a_reader_does_not_see_hides_nothing_and_is_no_word() -> None:
     for padding in (" ", "\n\t", "\u200b", "\u3164"):
-        assert MODEL.value(padding * MAX_BYTES + "disgusting") == MODEL.value("disgusting")
+        assert MODEL.value(padding * MAX_CHARACTERS + "disgusting") == MODEL.value("disgusting")
         assert MODEL.value(padding * 3) == 0
 
 
 def test_the_value_is_the_same_on_any_number_of_threads() -> None:
-    letters = np.random.default_rng(1).choice(list("abcdefghijklmnopqrstuvwxyz "), (10, MAX_BYTES))
+    letters = np.random.default_rng(1).choice(list("abcdefghijklmnopqrstuvwxyz "), (4, MAX_CHARACTERS))
     texts = ["".join(row) for row in letters]
     found = []
     for threads in (1, 2):

@@ -8,7 +8,7 @@ from typing import Any, Literal
 from moderation.errors import DeadlineError, InvalidInputError, NotFoundError
 from moderation.language import language_tag, script
 from moderation.text import normalize
-from serve.compat.headers import UNSUPPORTED, bundle_headers
+from serve.compat.headers import TRUNCATED, UNSUPPORTED, bundle_headers
 from serve.compat.perspective.attributes import PROBABILITY, Attribute, scorable, untrained
 from serve.compat.perspective.errors import comment_empty, language_not_supported, unknown_attribute
 from serve.compat.perspective.requests import AnalyzeRequest
@@ -67,6 +67,8 @@ class Analyzer:
         answers = await self._answers(request, call, spans, kept, models)
         used = {answered.model.served.version: answered.model for answered in answers.values()}
         headers |= bundle_headers(list(used.values()), scale == "perspective")
+        if any(answered.predictions[0].truncated for answered in answers.values()):
+            headers[TRUNCATED] = "true"
         return await asyncio.to_thread(_body, request, spans, kept, answers, scale), headers
 
     def _detect(self, text: str) -> str:
