@@ -94,14 +94,23 @@ def test_a_place_that_cannot_be_written_is_said_before_the_work(moderation: Mode
 
 
 def test_of_equal_thresholds_the_sites_own_wins_and_one_that_flags_little_is_warned_of() -> None:
-    scores = np.linspace(0, 0.7, 20)
+    scores = np.linspace(0, 0.7, 60)
     same = _compared(scores, scores, 0.5)
     assert same["fewest_changes"] == {"threshold": 0.5, "newly_flagged": 0, "no_longer_flagged": 0}
     assert same["warnings"] == []
-    theirs = np.where(np.arange(20) % 3 == 0, 0.9, 0.1)  # which scores have nothing to do with
+    theirs = np.where(np.arange(60) % 3 == 0, 0.9, 0.1)  # which scores have nothing to do with
     unlike = _compared(scores, theirs, 0.8)
     assert unlike["fewest_changes"]["threshold"] == 0.8
     assert unlike["warnings"] == ["at 0.8 only 0% of what Perspective flags is flagged"]
+
+
+@pytest.mark.parametrize(
+    ("flagged", "said"), [(0, "flags 0 comments"), (9, "flags 9 comments"), (59, "lets pass 1 comment")]
+)
+def test_a_log_of_removals_or_of_none_is_warned_of(flagged: int, said: str) -> None:
+    scores = np.linspace(0, 1, 60)
+    found = _compared(scores, np.where(np.arange(60) >= 60 - flagged, 0.9, 0.1), 0.8)
+    assert f"Perspective {said}: too few to choose a threshold by" in found["warnings"]
 
 
 def test_the_report_for_people_says_the_same_and_progress_stays_off_it(

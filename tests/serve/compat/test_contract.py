@@ -164,6 +164,14 @@ def test_as_many_bytes_as_there_are_taken(server: Server, text: str) -> None:
     assert send(server, body(text)).status_code == 200
 
 
+def test_a_comment_that_is_not_read_to_its_end_is_said_to_be(server: Server) -> None:
+    whole, cut = (
+        send(server, body(" ".join(["word"] * count))) for count in (10, 200)
+    )  # the tiny bundle reads 64 tokens
+    assert "x-moderation-truncated" not in whole.headers
+    assert cut.headers["x-moderation-truncated"] == "true"
+
+
 def test_the_answer_has_the_shape_and_the_order_of_theirs(server: Server) -> None:
     response = send(server, body(TEXT, "TOXICITY", "INSULT", languages=["en"], clientToken="mine"))
     answer = response.json()
