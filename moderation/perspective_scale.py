@@ -142,7 +142,7 @@ class PerspectiveScale(_Part):
         }
 
     def to_perspective(self, label: str, probability: float) -> float:
-        """Return the score of Perspective's, in [0, 1], that flags the same share as ``probability`` of the label alone.
+        """Return Perspective's score, in [0, 1], that flags the same share as a ``probability`` of the label alone.
 
         Never falls, and rises but for rounding in the last digits of a float64, so the ranking stays.
 
