@@ -81,6 +81,8 @@ def signed_in(browser: Browser, url: str, name: str, asked: list[str]) -> Page:
     tab.get_by_label("Password").first.fill(PASSWORD)
     tab.keyboard.press("Enter")
     expect(tab.get_by_text(f"Signed in as {name}")).to_be_visible()
+    # A link that is clicked while the first page is being drawn can be followed, and left again for that page.
+    expect(tab.get_by_test_id("stApp")).to_have_attribute("data-test-script-state", "notRunning")
     return tab
 
 
