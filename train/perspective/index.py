@@ -1,8 +1,8 @@
 """Fits an attribute's index: a logistic regression of Perspective's score on our scores and on the words.
 
-Perspective's score is the target, a share between 0 and 1, as in a regression on soft labels. Four terms in a thousand
-decide at a threshold of 0.8; so the logarithm of the complement stands beside that of the score, which tells a high
-score from the highest (measured, docs/EXPERIMENTS.md).
+Perspective's score is the target, a share between 0 and 1, as in a regression on soft labels. A threshold of 0.8 lies
+where few comments are; so the logarithm of the complement stands beside that of the score, which tells a high score
+from the highest (measured, docs/EXPERIMENTS.md).
 """
 
 import numpy as np

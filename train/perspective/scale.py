@@ -74,7 +74,7 @@ def add_scale(scorer: Scorer, config: PerspectiveConfig, rows: pd.DataFrame) -> 
     )
     report = _report(PerspectiveScorer(scale, words), reference[~fit], reference_scores[~fit])
     report["left_out"] = reference.attrs[LEFT_OUT]
-    report["fitted_on"] = {label: int((fit & reference[label].notna()).sum()) for label in scale.labels}
+    report["fitted_on"] = {label: int(chosen.sum()) for label, chosen in known.items()}
     card = (path / CARD).read_text(encoding="utf-8")
     (path / CARD).write_text(with_section(card, HEADING, page(scale, report)), encoding="utf-8")
     changed = {"perspective": scale, "metrics": {**manifest.metrics, METRICS: report}}

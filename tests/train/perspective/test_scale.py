@@ -92,7 +92,6 @@ def test_words_that_only_perspective_minds_are_learned(tmp_path: Path, bundle: P
     answered = report["sources"]["comments.csv"]["toxic"]["figures"]["spearman"]["value"]
     scores = Scorer.load(read_bundle(bundle)).score(table["text"].tolist()).scores[:, 0]
     assert answered > 0.8 > pd.Series(scores).corr(table["TOXICITY"], method="spearman") + 0.2
-    assert report["fitted_on"]["toxic"] > 0
 
 
 def test_words_come_from_their_files_too_without_what_tests(tmp_path: Path, bundle: Path, comments: Path) -> None:
