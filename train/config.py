@@ -325,6 +325,9 @@ class FitConfig(_Section):
         float | None,
         Field(gt=0, lt=1, description="Decay of the moving average of the weights that is evaluated and kept."),
     ] = None
+    quantization_aware: Annotated[
+        bool, Field(description="Train with the weights rounded as the int8 file will hold them, and keep them so.")
+    ] = False
     scheduler: Literal["linear", "cosine", "constant_with_warmup"] = "linear"
     warmup_share: Annotated[float, Field(ge=0, lt=1)] = 0.06
     loss: Loss = BceLoss()

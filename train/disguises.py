@@ -1,8 +1,8 @@
 """Copies of training rows in which words are written as people write them to get past a filter.
 
 The gate (`train.gate.obfuscation`) and the model's figures disguise texts in their own ways; these are drawn more
-widely, letter by letter, so that a model learns the habit and not one table. Some copies instead get a harmless text
-before or behind them.
+widely, letter by letter, so that a model learns the habit and not one table. Some copies instead get harmless texts
+before or behind them: of the rows, or of our own, whose subjects and tone are not those of the rows.
 """
 
 import hashlib
@@ -10,6 +10,7 @@ import random
 import re
 from collections import Counter
 from collections.abc import Callable, Sequence, Set
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -103,10 +104,13 @@ LONGEST = 60
 """Words of a text that is copied: a disguise is as well learnt from short ones, at less cost."""
 TELLING = 0.75
 """Share of texts with a telling word of which those alone are disguised, as people do."""
-DILUTED = 0.3
-"""Share of copies that get a harmless text beside them instead, as people hide abuse in small talk."""
-SMALL_TALK = range(5, 40)
-"""Words of such a harmless text."""
+DILUTED = 0.4
+"""Share of copies that get harmless texts beside them instead, as people hide abuse in small talk."""
+SMALL_TALK = Path(__file__).with_name("small_talk.txt")
+SMALL_TALK_WORDS = range(5, 40)
+"""Words of a row's text that is put beside another."""
+MOST_SENTENCES = 3
+"""Lines of our own small talk beside one text."""
 _WORD = re.compile(r"[^\W\d_]{3,}")
 
 
@@ -121,9 +125,9 @@ def disguised(rows: pd.DataFrame, config: DisguiseConfig) -> pd.DataFrame:
     count = round(config.share * len(rows))
     with_label = order[has_label][: count // 2]
     chosen = rows.loc[with_label.append(order[~has_label][: count - len(with_label)])]
-    telling, harmless = telling_words(short), small_talk(short)
+    telling, harmless, sentences = telling_words(short), small_talk(short), our_small_talk()
     copies = chosen.assign(weight=np.minimum(chosen["weight"], 1.0) * config.weight)
-    copies["comment_text"] = [_copy(text, telling, harmless) for text in chosen["comment_text"]]
+    copies["comment_text"] = [_copy(text, telling, harmless, sentences) for text in chosen["comment_text"]]
     return copies
 
 
@@ -150,16 +154,26 @@ def small_talk(rows: pd.DataFrame) -> list[str]:
     """Return short texts that nobody gave a label, in an order by hash; a tenth of them is enough of a choice."""
     labels = rows[list(LABELS)]
     words = rows["comment_text"].str.count(r"\s+") + 1
-    harmless = rows[(labels < 0.1).all(axis=1) & words.isin(SMALL_TALK)]
+    harmless = rows[(labels < 0.1).all(axis=1) & words.isin(SMALL_TALK_WORDS)]
     texts = sorted(harmless["comment_text"], key=_digest)
     return texts[: max(100, len(texts) // 10)]
 
 
-def _copy(text: str, telling: frozenset[str], harmless: Sequence[str]) -> str:
+def our_small_talk() -> list[str]:
+    """Return harmless texts of one or two sentences on many subjects."""
+    lines = SMALL_TALK.read_text(encoding="utf-8").splitlines()
+    return [line for line in lines if not line.startswith("#")]
+
+
+def _copy(text: str, telling: frozenset[str], harmless: Sequence[str], sentences: Sequence[str]) -> str:
     chance = random.Random(_digest(f"copy\x1f{text}"))  # noqa: S311 - not for secrets
-    if not harmless or chance.random() >= DILUTED:
+    if chance.random() >= DILUTED:
         return disguise(text, telling)
-    pair = [text, chance.choice(harmless)]
+    if harmless and chance.random() < 0.5:
+        beside = chance.choice(harmless)
+    else:
+        beside = " ".join(chance.sample(sentences, chance.randint(1, MOST_SENTENCES)))
+    pair = [text, beside]
     return " ".join(pair if chance.random() < 0.5 else pair[::-1])
 
 

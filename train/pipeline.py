@@ -33,6 +33,7 @@ from train.fit import fit, training_arguments
 from train.folder import alone, claim, finish, finished, restart, save_weights, stated, write_text
 from train.model import build, encoder_path, save_tokenizer
 from train.perspective.reference import require_unseen
+from train.quantization import read_rounded, round_weights
 from train.start import begin_with, start_version
 from train.teachers import ask, described, read_answers, softened, write_answers
 from train.tiny import TINY, make_encoder
@@ -144,7 +145,10 @@ def _train(config: TrainConfig, rows: pd.DataFrame, arguments: TrainingArguments
         model = build(config.model, encoder, tokenizer)
         if config.model.start is not None:
             begin_with(model, config.model.start, tokenizer)
+        if config.fit.quantization_aware:
+            read_rounded(model)
         fit(config, arguments, model, rows, TextTokenizer(tokenizer, config.model.max_tokens))
+        round_weights(model)
         if arguments.process_index == 0:
             save_weights(model, weights)
     return encoder

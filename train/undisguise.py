@@ -5,6 +5,9 @@ works on words that were never seen. For languages in Latin script only: look-al
 letters wherever they stand.
 """
 
+import re
+from collections.abc import Iterable
+
 from tokenizers import Regex, Tokenizer
 from tokenizers.normalizers import Normalizer, Replace, Sequence
 
@@ -32,16 +35,24 @@ _SHAPES = "\ufe0f\u200d\u20e3\U0001f3fb-\U0001f3ff"
 """What only shapes the emoji before it, the colours of skin among them."""
 _IN_WORDS = f"[{EMOJI[1:-1]}{_SHAPES}]"
 MASK = "\u2217"
-"""Stands for a letter that is not told. An asterisk of mathematics, which a WordPiece tokenizer leaves in its word."""
+"""Stands for a letter that is not told, and behind letters for their end: ``fuk∗`` is a token that begins no word.
+
+An asterisk of mathematics, which a WordPiece tokenizer leaves in its word.
+"""
 _STAR = r"\*"
 _MOST_STARS = 6
 """Of which each has a pattern, as what stands before a match has a fixed length."""
 
 
 def undisguise(tokenizer: Tokenizer) -> None:
-    """Put the steps before the normaliser of ``tokenizer``, in place; masked words are joined if it knows `MASK`."""
+    """Put the steps before the normaliser of ``tokenizer``, in place; masked words are joined if it knows `MASK`.
+
+    Behind the normaliser the end of a word is marked where the vocabulary has the word with its end alone.
+    """
     own: list[Normalizer] = [tokenizer.normalizer] if tokenizer.normalizer is not None else []
-    tokenizer.normalizer = Sequence([*steps(masks=tokenizer.token_to_id(f"##{MASK}") is not None), *own])
+    whole = [token[: -len(MASK)] for token in tokenizer.get_vocab() if re.fullmatch(f"[a-z]{{3,}}{MASK}", token)]
+    ends = [Replace(Regex(_ends(sorted(whole))), MASK)] if whole else []  # of what the own one wrote in lower case
+    tokenizer.normalizer = Sequence([*steps(masks=tokenizer.token_to_id(f"##{MASK}") is not None), *own, *ends])
 
 
 def steps(masks: bool) -> list[Normalizer]:
@@ -64,6 +75,15 @@ def steps(masks: bool) -> list[Normalizer]:
         Replace(Regex(rf"([{_NEVER_TWICE}]|(?<!{_VOWEL}){_CONSONANT})\K\1{{3,}}"), ""),
         Replace(Regex(rf"({_LETTER})\1\K(?=\1\1)\1+"), ""),
     ]
+
+
+def _ends(words: Iterable[str]) -> str:
+    """Return a pattern of the end of each word that stands alone; words that begin alike are tried as one."""
+    by_start: dict[str, list[str]] = {}
+    for word in words:
+        by_start.setdefault(word[:2], []).append(word[2:])
+    starts = "|".join(f"{start}(?:{'|'.join(rests)})" for start, rests in by_start.items())
+    return rf"(?<![a-z0-9'’])(?:{starts})\K(?![a-z0-9'’])"
 
 
 def _between_lone_letters(separator: str, letters: int) -> str:

@@ -4,7 +4,7 @@ import pytest
 from moderation.labels import LABELS
 from tests.train.dataset import make_rows
 from train.config import DisguiseConfig
-from train.disguises import DILUTED, DISGUISES, LONGEST, disguise, disguised, small_talk, telling_words
+from train.disguises import DILUTED, DISGUISES, LONGEST, disguise, disguised, our_small_talk, small_talk, telling_words
 
 TEXT = "every single editor around this wonderful village disagrees with yesterday"
 
@@ -80,9 +80,10 @@ def test_some_copies_get_a_harmless_text_beside_them() -> None:
     bad = [(f"zorpzorp anybody number {n}", 1.0) for n in range(300)]
     plain = [(f"the ferry leaves from pier number {n} today", 0.0) for n in range(600)]
     rows = table(*bad, *plain)
-    talk = small_talk(rows)
+    talk, ours = small_talk(rows), our_small_talk()
     assert set(talk) <= {text for text, _ in plain}
     copies = disguised(rows, DisguiseConfig(share=0.6))
-    beside = [any(text in copy and len(copy) > len(text) for text in talk) for copy in copies["comment_text"]]
-    assert DILUTED - 0.08 < sum(beside) / len(beside) < DILUTED + 0.08
+    for harmless in (talk, ours):
+        beside = [any(text in copy and len(copy) > len(text) for text in harmless) for copy in copies["comment_text"]]
+        assert DILUTED / 2 - 0.06 < sum(beside) / len(beside) < DILUTED / 2 + 0.06
     assert copies.loc[rows.loc[copies.index, "toxic"] == 1, "toxic"].eq(1).all()
