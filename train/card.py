@@ -96,6 +96,10 @@ UNDISGUISE = (
 )
 START = "- The weights are those of the bundle `{path}`, version `{version}`, trained on."
 AVERAGE = "- The weights are an exponential moving average over the steps of training (decay {decay:g})."
+QUANTIZATION_AWARE = (
+    "- Training read the weights rounded as the int8 file holds them (quantisation-aware), and what is kept is "
+    "rounded: in floats the model has the same weights."
+)
 LAYERS = "- From each layer of the encoder to the one below, the learning rate falls to {decay:g} of it."
 
 UNKNOWN = """
@@ -204,6 +208,8 @@ def _recipe(config: TrainConfig, stated: Mapping[str, Any]) -> str:
         said.append(UNDISGUISE)
     if config.fit.average is not None:
         said.append(AVERAGE.format(decay=config.fit.average))
+    if config.fit.quantization_aware:
+        said.append(QUANTIZATION_AWARE)
     if config.fit.layer_decay != 1:
         said.append(LAYERS.format(decay=config.fit.layer_decay))
     return "\n" + "\n".join(said) + "\n" if said else ""

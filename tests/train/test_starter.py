@@ -7,9 +7,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from safetensors.numpy import load_file
 
-from moderation.bundle import Bundle, read_bundle
+from moderation.bundle import ONNX_WEIGHTS, TORCH_WEIGHTS, Bundle, read_bundle
 from moderation.labels import LABELS
+from moderation.scoring.weights import read_back
 from tests.train.dataset import MARKS
 from train.__main__ import main as train
 from train.data.__main__ import main as write_data
@@ -151,12 +153,24 @@ def test_the_cards_say_what_they_were_trained_on_and_how(trained: tuple[Path, Bu
         (bundle.path / "README.md").read_text(),
         read_bundle(folder / "runs" / "starter" / "bundle").version,
     )
-    assert "taught part 0.06 to 0.3984" in second
+    assert "taught part 0.06 to 0.6" in second
     assert "weight 0.3; split train; taught weight 2" in second
     assert (
         f"- The weights are those of the bundle `runs/starter/bundle`, version `{version[:12]}`, trained on." in second
     )
     assert "30% of the target of all labels is a teacher's: the bundle `runs/starter/bundle`" in second
+    assert "Training read the weights rounded as the int8 file holds them" in second
+
+
+def test_the_int8_file_holds_the_weights_that_were_trained(trained: tuple[Path, Bundle]) -> None:
+    folder, bundle = trained
+    floats, integers = (
+        load_file(folder / "runs" / "starter-second" / TORCH_WEIGHTS),
+        read_back(bundle.path / ONNX_WEIGHTS),
+    )
+    assert floats.keys() == integers.keys()
+    for name, values in floats.items():
+        np.testing.assert_array_equal(integers[name], values, err_msg=name)
 
 
 def test_the_bundle_that_teaches_has_not_seen_what_it_teaches(trained: tuple[Path, Bundle]) -> None:

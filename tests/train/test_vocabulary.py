@@ -71,6 +71,10 @@ def tokenizer() -> Tokenizer:
         ("s***", "shit"),
         ("i*iot", "idiot"),
         ("fcuk", "fuck"),
+        ("1d107", "idiot"),
+        ("5H17", "shit"),
+        ("fuk", "fuck"),
+        ("Sht", "shit"),
         ("😀", "grinning face"),
     ],
 )
@@ -89,6 +93,8 @@ def test_a_disguise_is_a_token_that_stands_for_a_word(tokenizer: Tokenizer, text
         ("☺", ["☺"]),
         ("f*o", ["f", "##∗", "##o"]),
         ("niger puking", ["niger", "pu", "##king"]),
+        ("fukuoka word", ["[UNK]", "word"]),
+        ("fuk's fuk1 word", ["[UNK]", "[UNK]", "[UNK]", "[UNK]", "word"]),
         ("great⭐ 1️⃣ 🆘", ["great", "⭐", "[UNK]", "🆘"]),
     ],
 )
