@@ -125,7 +125,7 @@ def disguised(rows: pd.DataFrame, config: DisguiseConfig) -> pd.DataFrame:
     count = round(config.share * len(rows))
     with_label = order[has_label][: count // 2]
     chosen = rows.loc[with_label.append(order[~has_label][: count - len(with_label)])]
-    telling, harmless, sentences = telling_words(short), small_talk(short), our_small_talk()
+    telling, harmless, sentences = telling_words(short), harmless_texts(short), small_talk()
     copies = chosen.assign(weight=np.minimum(chosen["weight"], 1.0) * config.weight)
     copies["comment_text"] = [_copy(text, telling, harmless, sentences) for text in chosen["comment_text"]]
     return copies
@@ -150,7 +150,7 @@ def telling_words(rows: pd.DataFrame) -> frozenset[str]:
     )
 
 
-def small_talk(rows: pd.DataFrame) -> list[str]:
+def harmless_texts(rows: pd.DataFrame) -> list[str]:
     """Return short texts that nobody gave a label, in an order by hash; a tenth of them is enough of a choice."""
     labels = rows[list(LABELS)]
     words = rows["comment_text"].str.count(r"\s+") + 1
@@ -159,8 +159,8 @@ def small_talk(rows: pd.DataFrame) -> list[str]:
     return texts[: max(100, len(texts) // 10)]
 
 
-def our_small_talk() -> list[str]:
-    """Return harmless texts of one or two sentences on many subjects."""
+def small_talk() -> list[str]:
+    """Return our own harmless texts, of one or two sentences each, on many subjects."""
     lines = SMALL_TALK.read_text(encoding="utf-8").splitlines()
     return [line for line in lines if not line.startswith("#")]
 

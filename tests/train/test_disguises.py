@@ -4,7 +4,17 @@ import pytest
 from moderation.labels import LABELS
 from tests.train.dataset import make_rows
 from train.config import DisguiseConfig
-from train.disguises import DILUTED, DISGUISES, LONGEST, disguise, disguised, our_small_talk, small_talk, telling_words
+from train.disguises import (
+    DILUTED,
+    DISGUISES,
+    LONGEST,
+    MOST_SENTENCES,
+    disguise,
+    disguised,
+    harmless_texts,
+    small_talk,
+    telling_words,
+)
 
 TEXT = "every single editor around this wonderful village disagrees with yesterday"
 
@@ -80,10 +90,20 @@ def test_some_copies_get_a_harmless_text_beside_them() -> None:
     bad = [(f"zorpzorp anybody number {n}", 1.0) for n in range(300)]
     plain = [(f"the ferry leaves from pier number {n} today", 0.0) for n in range(600)]
     rows = table(*bad, *plain)
-    talk, ours = small_talk(rows), our_small_talk()
+    talk, ours = harmless_texts(rows), small_talk()
     assert set(talk) <= {text for text, _ in plain}
     copies = disguised(rows, DisguiseConfig(share=0.6))
     for harmless in (talk, ours):
         beside = [any(text in copy and len(copy) > len(text) for text in harmless) for copy in copies["comment_text"]]
         assert DILUTED / 2 - 0.06 < sum(beside) / len(beside) < DILUTED / 2 + 0.06
     assert copies.loc[rows.loc[copies.index, "toxic"] == 1, "toxic"].eq(1).all()
+    counts = {sum(line in copy for line in ours) for copy in copies["comment_text"]}
+    assert counts == set(range(MOST_SENTENCES + 1))
+    assert len(ours) == len(set(ours)) >= 200
+    assert not any(line.startswith("#") for line in ours)
+
+
+def test_without_harmless_rows_our_own_texts_stand_beside_abuse() -> None:
+    copies = disguised(table(*[(f"zorpzorp anybody number {n}", 1.0) for n in range(100)]), DisguiseConfig(share=1.0))
+    beside = [any(line in copy for line in small_talk()) for copy in copies["comment_text"]]
+    assert DILUTED - 0.15 < sum(beside) / len(beside) < DILUTED + 0.15

@@ -8,11 +8,13 @@ from tests.train.dataset import make_encoder
 from train.config import ModelConfig
 from train.model import save_tokenizer
 from train.undisguise import MASK, undisguise
+from train.vocabulary import additions
 
 
 @pytest.fixture(scope="module")
 def tokenizer() -> Tokenizer:
-    made = Tokenizer(models.WordLevel({"[UNK]": 0, f"##{MASK}": 1}, unk_token="[UNK]"))
+    known = ["[UNK]", f"##{MASK}", *(token for token in additions({}) if token.endswith(MASK))]
+    made = Tokenizer(models.WordLevel({token: number for number, token in enumerate(known)}, unk_token="[UNK]"))
     made.normalizer = normalizers.Lowercase()
     undisguise(made)
     return Tokenizer.from_str(made.to_str())  # as a bundle's file gives it
@@ -21,6 +23,7 @@ def tokenizer() -> Tokenizer:
 @pytest.mark.parametrize(
     ("text", "read"),
     [
+        ("Fuk, 'sht' 5H17's", f"fuk{MASK}, 'sht{MASK}' 5h17's"),
         ("you s t u p i d man", "you stupid man"),
         ("S.T.U.P.I.D", "stupid"),
         ("s-t-u-p-i-d and s_h_i_t", "stupid and shit"),
@@ -74,13 +77,14 @@ def test_disguises_are_undone(tokenizer: Tokenizer, text: str, read: str) -> Non
         "from 5km to 7pm, 3com, 7eleven and 4chan",
         "H5N1, B17s, A1C, M4A1, 10x10 at 1080p",
         "hmmm, awww, zzz",
+        "fukuoka, shtetl, fuk's, fuk1, 1fuk, fukø",
     ],
 )
 def test_plain_texts_stay(tokenizer: Tokenizer, text: str) -> None:
     assert tokenizer.normalizer.normalize_str(text) == text.lower()
 
 
-@pytest.mark.parametrize("unit", ["a", "a1", "a ", "a.", "1", "A1", "a@", "aa ", "а"])
+@pytest.mark.parametrize("unit", ["a", "a1", "a ", "a.", "1", "A1", "a@", "aa ", "а", "fu ", "fuk ", "fuk'"])
 def test_no_text_takes_long(tokenizer: Tokenizer, unit: str) -> None:
     text = unit * (100_000 // len(unit)) + "."
     begun = time.process_time()

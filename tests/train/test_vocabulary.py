@@ -94,7 +94,7 @@ def test_a_disguise_is_a_token_that_stands_for_a_word(tokenizer: Tokenizer, text
         ("f*o", ["f", "##∗", "##o"]),
         ("niger puking", ["niger", "pu", "##king"]),
         ("fukuoka word", ["[UNK]", "word"]),
-        ("fuk's fuk1 word", ["[UNK]", "[UNK]", "[UNK]", "[UNK]", "word"]),
+        ("fuk's fuk1 fukø word", ["[UNK]", "[UNK]", "[UNK]", "[UNK]", "[UNK]", "word"]),
         ("great⭐ 1️⃣ 🆘", ["great", "⭐", "[UNK]", "🆘"]),
     ],
 )
@@ -116,6 +116,21 @@ def test_no_word_that_is_meant_begins_with_a_token() -> None:
     words = {meant for token, meant in found.items() if len(token) > 1}
     assert not [token for token in found for word in words if word.startswith(token)]
     assert {"cut", "as", "niger", "inane", "tolls", "raed"}.isdisjoint(found)
+
+
+@pytest.mark.parametrize(
+    "ordinary",
+    [
+        *("naismith", "killdeer", "cetinski", "arrogate", "revoting", "pomposity", "dumbstruck", "nazim"),
+        *("7watt", "5tablets", "5pics", "5hits", "pak1", "rap3", "hat3", "foo1", "f001", "but7", "4rsenal", "h311"),
+        *("cok", "suk", "dik", "jek", "hel", "sut", "tud", "crp", "cnt", "wip", "pai"),
+    ],
+)
+def test_an_ordinary_word_name_or_code_is_no_disguise(ordinary: str) -> None:
+    """By itself and as a beginning; those that hold a sign stand for what is typed with one."""
+    found = [token for token in additions({}) if token.isascii() and len(token) > 1]
+    assert not [token for token in found if ordinary.startswith(token)]
+    assert f"{ordinary}{MASK}" not in additions({})
 
 
 def test_a_masked_word_is_the_first_of_those_it_may_be() -> None:
