@@ -110,7 +110,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Bundle]:
         # A tiny encoder's vocabulary is that of its texts: the first stage's, as a folder.
         ours = ["model.encoder=runs/starter/encoder", *TINY[1:], *RATES, *QUIET, *small]
         assert train([GRADED_SECOND, "--set", *ours]) == 0
-        assert train([SECOND, "--set", *ours]) == 0
+        assert train([SECOND, "--set", *ours, "fit.quantization_aware=true"]) == 0
         parts = ["--without", "bias", "spans", "obfuscation", "speed", "--resamples", "20", "--output", "runs/measured"]
         assert measure([SECOND, "--bundle", "runs/starter-second/bundle", *parts, "--set", *small]) == 0
     return folder, read_bundle(folder / "runs" / "measured", LABELS)
@@ -153,7 +153,7 @@ def test_the_cards_say_what_they_were_trained_on_and_how(trained: tuple[Path, Bu
         (bundle.path / "README.md").read_text(),
         read_bundle(folder / "runs" / "starter" / "bundle").version,
     )
-    assert "taught part 0.06 to 0.6" in second
+    assert "taught part 0.06 to 0.3984" in second
     assert "weight 0.3; split train; taught weight 2" in second
     assert (
         f"- The weights are those of the bundle `runs/starter/bundle`, version `{version[:12]}`, trained on." in second
